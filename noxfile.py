@@ -1,0 +1,138 @@
+"""What CI runs, one session for each question. `uv run --group nox nox --list` names them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "types", "docs", "tests"]
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+# flake8-async reads no settings from a file. The 100 series: scopes, task groups and exceptions.
+# 900: async generators. 910 and 911: a way through an async function without a checkpoint, which
+# tests may have. Off: 109, as httpcore's interface has `timeout` parameters; 114, which only asks
+# to be told of names; in tests 124, as a callback may have to be async without awaiting anything.
+ASYNC_RULES = {
+    "src": ("--enable=ASYNC1,ASYNC900,ASYNC910,ASYNC911", "--disable=ASYNC109,ASYNC114"),
+    "tests": ("--enable=ASYNC1,ASYNC900", "--disable=ASYNC109,ASYNC114,ASYNC124"),
+}
+
+
+def found(version: str) -> bool:
+    """Whether uv knows an interpreter of that version on this machine."""
+    uv = shutil.which("uv")
+    if uv is None:
+        return True
+    find = [uv, "python", "find", "--no-python-downloads", "--no-project", version]
+    return subprocess.run(find, capture_output=True).returncode == 0
+
+
+if os.environ.get("UV_PYTHON_DOWNLOADS") == "never":
+    PYTHONS = [version for version in PYTHONS if found(version)]
+    if not PYTHONS:
+        raise SystemExit("none of Python 3.11, 3.12 and 3.13 is on this machine")
+
+
+def sync(session: nox.Session, *groups: str) -> None:
+    """Install the project with these dependency groups and nothing else."""
+    session.run_install(
+        "uv",
+        "sync",
+        "--quiet",
+        "--no-default-groups",
+        *(f"--group={group}" for group in groups),
+        f"--python={session.virtualenv.location}",
+        env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location},
+    )
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The test suite, on each interpreter."""
+    sync(session, "test")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def tests_httpcore2(session: nox.Session) -> None:
+    """The test suite with httpcore2 in httpcore's place, which is not there at all."""
+    sync(session, "test", "httpcore2")
+    session.run_install("uv", "pip", "uninstall", "--quiet", "httpcore")
+    session.run("python", "-m", "pytest", *session.posargs, env={"PENSTOCK_HTTPCORE": "httpcore2"})
+
+
+@nox.session
+def tests_lowest(session: nox.Session) -> None:
+    """The test suite with the oldest versions of the runtime dependencies."""
+    sync(session, "test")
+    lowest = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
+    pinned = [requirement.split(",")[0].replace(">=", "==") for requirement in lowest]
+    session.install(*pinned)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The test suite with its coverage."""
+    sync(session, "test")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report", "--show-missing", "--skip-covered")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, structured concurrency and the floors of the house."""
+    sync(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    for folder, rules in ASYNC_RULES.items():
+        files = sorted(str(path) for path in Path(folder).rglob("*.py"))
+        session.run("flake8-async", "--anyio", *rules, *files)
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Two type checkers, and the completeness of the public types."""
+    sync(session, "types")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "penstock", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into docs/site."""
+    sync(session, "docs")
+    session.run("zensical", "build", "--clean", "--strict", "-f", "docs/zensical.toml")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Penstock and its peers side by side; the figures go into a folder of the session's own.
+
+    For instance: nox --session bench -- --quick --workload paced
+    """
+    sync(session, "bench")
+    arguments = session.posargs or [f"--out={session.create_tmp()}"]
+    session.run("python", "-m", "tests.bench", *arguments)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The demo on the embedded model."""
+    sync(session, "demo")
+    session.run("penstock", "demo", *session.posargs)
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """What the fragments in docs/changes would add to CHANGELOG.md."""
+    session.install(*nox.project.dependency_groups(nox.project.load_toml(), "release"))
+    session.run("towncrier", "build", "--draft", "--version", "unreleased", *session.posargs)

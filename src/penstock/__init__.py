@@ -1,0 +1,230 @@
+"""Stream completions from OpenAI-compatible servers, on asyncio and trio.
+
+Importing this package loads next to nothing: each name below brings in what it needs when
+it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from . import errors, observing, providers, types
+    from ._client import AsyncClient
+    from ._core import Response
+    from ._flow.chunks import ChunkEvent, ResultEvent, fan_out_chunks
+    from ._flow.limiter import Limiter, LimiterStatistics
+    from ._flow.stream import CompletionStream, StreamStatistics
+    from ._resources import ChatRequest
+    from ._wire.lifecycle import StreamState
+    from .errors import (
+        AllAttemptsFailed,
+        APIConnectionError,
+        APIResponseError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConflictError,
+        ConnectTimeout,
+        EndpointNotReadyError,
+        FirstTokenTimeout,
+        IdleTimeout,
+        IncompleteStreamError,
+        InsufficientCreditsError,
+        InternalServerError,
+        NotFoundError,
+        PenstockError,
+        PermissionDeniedError,
+        RateLimitError,
+        ReadTimeout,
+        SlotTimeout,
+        StreamBusyError,
+        StreamClosedError,
+        StreamError,
+        StreamInterruptedError,
+        TotalTimeout,
+        UnprocessableEntityError,
+    )
+    from .headers import Headers
+    from .providers import Provider
+    from .timeouts import Timeouts
+    from .types import (
+        ChatCompletion,
+        ChatCompletionChunk,
+        ChatCompletionMessage,
+        Choice,
+        ChoiceDelta,
+        ChoiceLogprobs,
+        ChunkChoice,
+        CompletionTokensDetails,
+        Function,
+        FunctionDelta,
+        Model,
+        ModelList,
+        PromptTokensDetails,
+        TokenLogprob,
+        ToolCall,
+        ToolCallDelta,
+        TopLogprob,
+        Usage,
+    )
+
+__all__ = [
+    "APIConnectionError",
+    "APIResponseError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AllAttemptsFailed",
+    "AsyncClient",
+    "AuthenticationError",
+    "BadRequestError",
+    "ChatCompletion",
+    "ChatCompletionChunk",
+    "ChatCompletionMessage",
+    "ChatRequest",
+    "Choice",
+    "ChoiceDelta",
+    "ChoiceLogprobs",
+    "ChunkChoice",
+    "ChunkEvent",
+    "CompletionStream",
+    "CompletionTokensDetails",
+    "ConflictError",
+    "ConnectTimeout",
+    "EndpointNotReadyError",
+    "FirstTokenTimeout",
+    "Function",
+    "FunctionDelta",
+    "Headers",
+    "IdleTimeout",
+    "IncompleteStreamError",
+    "InsufficientCreditsError",
+    "InternalServerError",
+    "Limiter",
+    "LimiterStatistics",
+    "Model",
+    "ModelList",
+    "NotFoundError",
+    "PenstockError",
+    "PermissionDeniedError",
+    "PromptTokensDetails",
+    "Provider",
+    "RateLimitError",
+    "ReadTimeout",
+    "Response",
+    "ResultEvent",
+    "SlotTimeout",
+    "StreamBusyError",
+    "StreamClosedError",
+    "StreamError",
+    "StreamInterruptedError",
+    "StreamState",
+    "StreamStatistics",
+    "Timeouts",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
+    "TopLogprob",
+    "TotalTimeout",
+    "UnprocessableEntityError",
+    "Usage",
+    "__version__",
+    "errors",
+    "fan_out_chunks",
+    "observing",
+    "providers",
+    "types",
+]
+
+_HOME = {
+    "_client": ("AsyncClient",),
+    "_core": ("Response",),
+    "_flow.chunks": (
+        "ChunkEvent",
+        "ResultEvent",
+        "fan_out_chunks",
+    ),
+    "_flow.limiter": (
+        "Limiter",
+        "LimiterStatistics",
+    ),
+    "_flow.stream": (
+        "CompletionStream",
+        "StreamStatistics",
+    ),
+    "_resources": ("ChatRequest",),
+    "_wire.lifecycle": ("StreamState",),
+    "errors": (
+        "APIConnectionError",
+        "APIResponseError",
+        "APIStatusError",
+        "APITimeoutError",
+        "AllAttemptsFailed",
+        "AuthenticationError",
+        "BadRequestError",
+        "ConflictError",
+        "ConnectTimeout",
+        "EndpointNotReadyError",
+        "FirstTokenTimeout",
+        "IdleTimeout",
+        "IncompleteStreamError",
+        "InsufficientCreditsError",
+        "InternalServerError",
+        "NotFoundError",
+        "PenstockError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ReadTimeout",
+        "SlotTimeout",
+        "StreamBusyError",
+        "StreamClosedError",
+        "StreamError",
+        "StreamInterruptedError",
+        "TotalTimeout",
+        "UnprocessableEntityError",
+    ),
+    "headers": ("Headers",),
+    "providers": ("Provider",),
+    "timeouts": ("Timeouts",),
+    "types": (
+        "ChatCompletion",
+        "ChatCompletionChunk",
+        "ChatCompletionMessage",
+        "Choice",
+        "ChoiceDelta",
+        "ChoiceLogprobs",
+        "ChunkChoice",
+        "CompletionTokensDetails",
+        "Function",
+        "FunctionDelta",
+        "Model",
+        "ModelList",
+        "PromptTokensDetails",
+        "TokenLogprob",
+        "ToolCall",
+        "ToolCallDelta",
+        "TopLogprob",
+        "Usage",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_SUBMODULES = ("errors", "observing", "providers", "types")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f".{name}", __name__)
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

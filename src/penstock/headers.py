@@ -1,0 +1,48 @@
+"""Response headers as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["Headers"]
+
+
+class Headers(Mapping[str, str]):
+    """Immutable mapping of header fields; names compare without regard to case (RFC 9110, 5.1).
+
+    A field that came several times is joined with ", " (RFC 9110, 5.3); `get_list`
+    gives its lines one by one.
+    """
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: Iterable[tuple[bytes | str, bytes | str]] = ()) -> None:
+        self._lines = tuple((_text(name).lower(), _text(value)) for name, value in lines)
+
+    def get_list(self, name: str) -> list[str]:
+        """Every line of this field, in the order they came."""
+        wanted = name.lower()
+        return [value for key, value in self._lines if key == wanted]
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_list(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(key for key, _ in self._lines))
+
+    def __len__(self) -> int:
+        return len({key for key, _ in self._lines})
+
+    def __reduce__(self) -> tuple[type[Headers], tuple[tuple[tuple[str, str], ...]]]:
+        return Headers, (self._lines,)
+
+    def __repr__(self) -> str:
+        return f"Headers({dict(self)!r})"
+
+
+def _text(value: bytes | str) -> str:
+    # Header bytes above ASCII have no agreed charset; latin-1 loses none of them.
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from penstock.headers import Headers
+
+HEADERS = Headers([(b"Set-Cookie", b"a=1"), ("X-Request-Id", "r"), (b"set-cookie", b"b=2")])
+
+
+def test_names_compare_without_regard_to_case() -> None:
+    assert HEADERS["x-request-id"] == HEADERS["X-REQUEST-ID"] == "r"
+    assert "X-Request-ID" in HEADERS
+    assert Headers([("A", "1")]) == Headers([(b"a", b"1")]) == {"a": "1"}
+
+
+def test_several_lines_of_a_field() -> None:
+    assert HEADERS["set-cookie"] == "a=1, b=2"
+    assert HEADERS.get_list("Set-Cookie") == ["a=1", "b=2"]
+    assert HEADERS.get_list("nothing") == []
+
+
+def test_it_is_a_mapping() -> None:
+    assert list(HEADERS) == ["set-cookie", "x-request-id"]
+    assert len(HEADERS) == 2
+    assert HEADERS.get("nothing") is None
+    assert "nothing" not in HEADERS
+    with pytest.raises(KeyError, match="Nothing"):
+        HEADERS["Nothing"]
+    assert not Headers()
+    assert repr(Headers([("A", "1")])) == "Headers({'a': '1'})"
+
+
+def test_bytes_of_no_charset_are_kept() -> None:
+    assert Headers([(b"a", b"\xe9\xff")])["a"].encode("latin-1") == b"\xe9\xff"
+
+
+def test_it_pickles_and_copies() -> None:
+    for twin in (pickle.loads(pickle.dumps(HEADERS)), copy.deepcopy(HEADERS), copy.copy(HEADERS)):
+        assert twin == HEADERS
+        assert twin.get_list("set-cookie") == ["a=1", "b=2"]
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        HEADERS["a"] = "b"  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        HEADERS.other = 1  # type: ignore[attr-defined]
