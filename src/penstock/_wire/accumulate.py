@@ -1,0 +1,219 @@
+"""A streamed answer put together from its chunks.
+
+What the wire does (rules 5 to 9): any member may be absent; text comes in pieces that are
+joined, never compared, so equal deltas stay; reasoning comes under either of two names, or
+under both at once; usage comes on any chunk, in one of three places, and is never summed.
+Empty strings and null overwrite nothing.
+
+    id, created, model, system_fingerprint, role    the first that is not empty
+    service_tier, finish_reason, usage              the last that is not empty
+    content, refusal, reasoning, arguments          joined
+    logprobs, annotations                           concatenated
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from penstock.types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    Choice,
+    ChoiceLogprobs,
+    ChunkChoice,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+
+from .tool_calls import ToolCalls
+
+__all__ = ["Accumulator", "has_token"]
+
+
+def has_token(chunk: ChatCompletionChunk) -> bool:
+    """Whether some delta has content, reasoning, refusal or a piece of a tool call."""
+    for choice in chunk.choices:
+        delta = choice.delta
+        if (
+            delta.content
+            or delta.reasoning_content_field
+            or delta.reasoning_field
+            or delta.refusal
+            or (delta.tool_calls and any(map(_says_something, delta.tool_calls)))
+        ):
+            return True
+    return False
+
+
+def _says_something(piece: ToolCallDelta) -> bool:
+    function = piece.function
+    return bool(piece.id or (function is not None and (function.name or function.arguments)))
+
+
+class Accumulator:
+    """Takes chunks as they come; `completion()` is the answer so far, at any time."""
+
+    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_tier", "_usage")
+
+    def __init__(self) -> None:
+        self._id: str | None = None
+        self._created: int | float | None = None
+        self._model: str | None = None
+        self._fingerprint: str | None = None
+        self._tier: str | None = None
+        self._usage: Usage | None = None
+        # By index, which is whatever a server says, also 2**31.
+        self._choices: dict[int, _ChoiceParts] = {}
+
+    def extend(self, chunks: Iterable[ChatCompletionChunk]) -> None:
+        """Add these chunks to the answer.
+
+        This runs once for each token. So the loop only joins text, and tests for whatever
+        else there may be, which is rare and left to methods.
+        """
+        choices = self._choices
+        known = self._id and self._created and self._model
+        fingerprint, tier = self._fingerprint, self._tier
+        for chunk in chunks:
+            if (
+                not known
+                or chunk.usage is not None
+                or chunk.x_groq is not None
+                or (not fingerprint and chunk.system_fingerprint)
+                or (chunk.service_tier is not None and chunk.service_tier != tier)
+            ):
+                self._add_head(chunk)
+                known = self._id and self._created and self._model
+                fingerprint, tier = self._fingerprint, self._tier
+            for choice in chunk.choices:
+                parts = choices.get(choice.index)
+                if parts is None:
+                    parts = choices[choice.index] = _ChoiceParts()
+                delta = choice.delta
+                if delta.content is not None:
+                    parts.content.append(delta.content)
+                if (
+                    choice.finish_reason is not None
+                    or delta.tool_calls is not None
+                    or delta.reasoning_content_field is not None
+                    or delta.reasoning_field is not None
+                    or choice.logprobs is not None
+                    or delta.role is not None
+                    or delta.refusal is not None
+                    or delta.annotations is not None
+                ):
+                    parts.add(choice)
+                if choice.usage is not None and not _counts_something(chunk.usage):
+                    self._add_usage(choice.usage)
+
+    def completion(self) -> ChatCompletion:
+        """The answer so far; what comes later does not change it."""
+        return ChatCompletion(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            system_fingerprint=self._fingerprint,
+            service_tier=self._tier,
+            usage=self._usage,
+            choices=[parts.choice(index) for index, parts in sorted(self._choices.items())],
+        )
+
+    def _add_head(self, chunk: ChatCompletionChunk) -> None:
+        self._id = self._id or chunk.id
+        self._created = self._created or chunk.created
+        self._model = self._model or chunk.model
+        self._fingerprint = self._fingerprint or chunk.system_fingerprint
+        self._tier = chunk.service_tier or self._tier
+        if chunk.x_groq is not None:
+            self._add_usage(chunk.x_groq.usage)
+        self._add_usage(chunk.usage)
+
+    def _add_usage(self, usage: Usage | None) -> None:
+        if _counts_something(usage):
+            self._usage = usage
+
+
+def _counts_something(usage: Usage | None) -> bool:
+    return usage is not None and bool(
+        usage.prompt_tokens or usage.completion_tokens or usage.total_tokens
+    )
+
+
+class _ChoiceParts:
+    """The pieces of one choice."""
+
+    __slots__ = (
+        "annotations",
+        "content",
+        "finish_reason",
+        "logprobs",
+        "reasoning",
+        "reasoning_is_content",
+        "refusal",
+        "refusal_logprobs",
+        "role",
+        "tool_calls",
+    )
+
+    def __init__(self) -> None:
+        self.role: str | None = None
+        self.content: list[str] = []
+        self.refusal: list[str] = []
+        self.reasoning: list[str] = []
+        self.reasoning_is_content = False  # some of it came as `reasoning_content`
+        self.tool_calls = ToolCalls()
+        self.annotations: list[Any] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.refusal_logprobs: list[TokenLogprob] = []
+        self.finish_reason: str | None = None
+
+    def add(self, choice: ChunkChoice) -> None:
+        """Take everything of this piece but its content."""
+        delta = choice.delta
+        self.role = self.role or delta.role
+        self.finish_reason = choice.finish_reason or self.finish_reason
+        if delta.refusal is not None:
+            self.refusal.append(delta.refusal)
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+            self.reasoning_is_content |= bool(delta.reasoning_content_field)
+        for piece in delta.tool_calls or ():
+            self.tool_calls.add(piece)
+        self.annotations += delta.annotations or ()
+        if choice.logprobs is not None:
+            self.logprobs += choice.logprobs.content or ()
+            self.refusal_logprobs += choice.logprobs.refusal or ()
+
+    def choice(self, index: int) -> Choice:
+        """The choice so far, in objects of its own."""
+        reasoning = _joined(self.reasoning)
+        logprobs = None
+        if self.logprobs or self.refusal_logprobs:
+            logprobs = ChoiceLogprobs(
+                content=self.logprobs[:] or None, refusal=self.refusal_logprobs[:] or None
+            )
+        return Choice(
+            index=index,
+            message=ChatCompletionMessage(
+                role=self.role or "assistant",
+                content=_joined(self.content),
+                refusal=_joined(self.refusal),
+                # Under the name the server used, which it wants back in `messages`.
+                reasoning_field=None if self.reasoning_is_content else reasoning,
+                reasoning_content_field=reasoning if self.reasoning_is_content else None,
+                tool_calls=self.tool_calls.whole() or None,
+                annotations=self.annotations[:] or None,
+            ),
+            finish_reason=self.finish_reason,
+            logprobs=logprobs,
+        )
+
+
+def _joined(pieces: list[str]) -> str | None:
+    # The pieces collapse, so that a snapshot after each chunk joins each of them once.
+    if len(pieces) > 1:
+        pieces[:] = ["".join(pieces)]
+    return pieces[0] if pieces else None

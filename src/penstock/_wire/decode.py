@@ -1,0 +1,107 @@
+"""JSON text to typed responses: fast for what keeps to the types, tolerant of the rest.
+
+Rule 10 of the wire: msgspec refuses lone surrogates and NaN even in members it skips, and
+floats in integer fields; beside its own errors it raises UnicodeDecodeError and
+RecursionError. So there is one fast try, then one tolerant one, and what is left is a
+ChunkDecodeError, never another class.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from penstock.types import ChatCompletion, ChatCompletionChunk, Model, ModelList, decode_json
+
+from .excerpt import excerpt
+from .lenient import build_chunk, build_completion, build_model
+from .lenient_values import as_object, as_text, is_list, is_object, scrub
+
+__all__ = ["ChunkDecodeError", "decode_chunk", "decode_completion", "decode_models"]
+
+_Built = TypeVar("_Built")
+
+_fast_chunk = msgspec.json.Decoder(ChatCompletionChunk).decode
+_fast_completion = msgspec.json.Decoder(ChatCompletion).decode
+
+_REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # UnicodeDecodeError is a ValueError
+
+
+class ChunkDecodeError(ValueError):
+    """The text is no JSON, or JSON that no response can be built from."""
+
+
+def decode_chunk(data: bytes) -> ChatCompletionChunk:
+    """The chunk that one event's data spells, with `data` kept as its `raw`."""
+    try:
+        chunk = _fast_chunk(data)
+    except _REFUSED:
+        chunk = _tolerant(build_chunk, data)
+    chunk.raw = data
+    return chunk
+
+
+def decode_completion(data: bytes) -> ChatCompletion:
+    """The completion that a whole body spells, with `data` kept as its `raw`."""
+    try:
+        completion = _fast_completion(data)
+    except _REFUSED:
+        completion = _tolerant(build_completion, data)
+    completion.raw = data
+    return completion
+
+
+def decode_models(data: bytes) -> ModelList:
+    """The list of models, each with its own `raw`.
+
+    A server may give a plain JSON list (exo did, exo-explore/exo#590), null for an empty
+    one, or bare names for models. The `raw` of all these has the usual shape.
+    """
+    payload = _parsed(data)
+    if is_list(payload):
+        payload = {"object": "list", "data": payload}
+        data = b'{"object":"list","data":%b}' % data.removeprefix(b"\xef\xbb\xbf")
+    if not is_object(payload) or "data" not in payload:
+        raise ChunkDecodeError(f"not a list of models: {excerpt(data)}")
+    items = payload["data"]
+    try:
+        models = [_model(item) for item in items if item] if is_list(items) else []
+    except RecursionError as error:
+        raise _too_deep(data) from error
+    return ModelList(data=models, object=as_text(payload.get("object")), raw=data)
+
+
+def _model(item: Any) -> Model:
+    payload = as_object(item) or {"id": item}
+    model = build_model(scrub(payload))
+    model.raw = _encoded(payload)
+    return model
+
+
+def _encoded(payload: Any) -> bytes:
+    # The standard library's encoder, because it gives back what msgspec refused to read.
+    return json.dumps(payload, separators=(",", ":")).encode("ascii")
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return decode_json(data)
+    except ValueError as error:
+        raise ChunkDecodeError(f"not JSON ({error}): {excerpt(data)}") from error
+
+
+def _tolerant(build: Callable[[dict[str, Any]], _Built], data: bytes) -> _Built:
+    payload = _parsed(data)
+    if not is_object(payload):
+        raise ChunkDecodeError(f"not a JSON object: {excerpt(data)}")
+    try:
+        return build(scrub(payload))
+    except RecursionError as error:
+        raise _too_deep(data) from error
+
+
+def _too_deep(data: bytes) -> ChunkDecodeError:
+    return ChunkDecodeError(f"JSON nested too deeply: {excerpt(data)}")

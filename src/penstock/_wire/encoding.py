@@ -1,0 +1,113 @@
+"""Content codings (RFC 9110, section 8.4.1) undone piece by piece, with bounds on the output.
+
+A few bytes of a decompression bomb become gigabytes. So no step of the decoder produces more
+than is still allowed, and going over it is an error, not a truncation.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..headers import Headers
+
+__all__ = ["ContentDecoder", "EncodingError", "content_decoder"]
+
+# No honest network read (64 KiB or so) of a model's answer decodes to more: that would be a
+# ratio of 256, text has 3 to 10.
+FEED_LIMIT = 16 * 1024 * 1024
+
+# The rest after a gzip member is copied by zlib; in windows of this size many tiny members in
+# one feed still cost linear time.
+_WINDOW = 16 * 1024
+
+_GZIP = 16 + zlib.MAX_WBITS
+_ZLIB = zlib.MAX_WBITS
+_RAW = -zlib.MAX_WBITS
+
+
+class EncodingError(ValueError):
+    """The body's content coding is unknown or broken, or its output is over a bound.
+
+    `payload` is what the same `feed` had decoded before the fault.
+    """
+
+    payload: bytes = b""
+
+
+class ContentDecoder:
+    """Undoes gzip or deflate of one body; `limit` bounds the whole output, None is no bound."""
+
+    __slots__ = ("_begun", "_gzip", "_limit", "_stream", "_total")
+
+    def __init__(self, *, gzip: bool, limit: int | None = None) -> None:
+        self._gzip = gzip
+        self._limit = limit
+        self._total = 0
+        self._stream = zlib.decompressobj(_GZIP if gzip else _ZLIB)
+        # The present stream (a gzip member, or all of deflate) has bytes, but no end yet.
+        self._begun = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next coded bytes and give what they decode to; raises EncodingError."""
+        allowed = FEED_LIMIT
+        if self._limit is not None:
+            allowed = min(allowed, self._limit - self._total)
+        decoded = bytearray()
+        position = 0
+        try:
+            while position < len(data):
+                position += self._step(data[position : position + _WINDOW], decoded, allowed)
+        except EncodingError as error:
+            error.payload = bytes(decoded)
+            raise
+        self._total += len(decoded)
+        return bytes(decoded)
+
+    def eof(self) -> bool:
+        """The body ended: was the compressed data complete? No bytes at all are, too."""
+        return not self._begun
+
+    def _step(self, window: bytes, decoded: bytearray, allowed: int) -> int:
+        """Decode the window up to the end of the present stream; gives how much that is."""
+        if not self._begun:
+            self._begin(window[0])
+        try:
+            # One byte more than allowed tells "over" from "full"; 0 would mean no bound.
+            decoded += self._stream.decompress(window, allowed + 1 - len(decoded))
+        except zlib.error as error:
+            raise EncodingError(f"broken compressed data: {error}") from error
+        if len(decoded) > allowed:
+            raise EncodingError(f"compressed data that decodes to more than {allowed} bytes")
+        if not self._stream.eof:
+            return len(window)
+        self._begun = False
+        return len(window) - len(self._stream.unused_data)
+
+    def _begin(self, first: int) -> None:
+        self._begun = True
+        if self._stream.eof:
+            # gzip data is a series of members (RFC 1952, section 2.2), deflate is one stream.
+            if not self._gzip:
+                raise EncodingError("bytes after the end of the compressed data")
+            self._stream = zlib.decompressobj(_GZIP)
+        # Some servers send "deflate" without its zlib wrapper. That begins with the method, 8
+        # (RFC 1950, section 2.2). Bare data with these bits would be a stored block with
+        # padding other than zero (RFC 1951, section 3.2.4), which no encoder writes.
+        elif not self._gzip and first & 0x0F != 8:
+            self._stream = zlib.decompressobj(_RAW)
+
+
+def content_decoder(headers: Headers, limit: int | None = None) -> ContentDecoder | None:
+    """The decoder for a response's body, None if it is not encoded.
+
+    Raises EncodingError for any coding but gzip and deflate, and for several at once.
+    """
+    given = headers.get("content-encoding", "").lower().split(",")
+    codings = [name for coding in given if (name := coding.strip(" \t")) not in ("", "identity")]
+    if not codings:
+        return None
+    if codings in (["gzip"], ["x-gzip"], ["deflate"]):
+        return ContentDecoder(gzip=codings != ["deflate"], limit=limit)
+    raise EncodingError(f"a content coding that is not supported: {', '.join(codings)[:80]}")

@@ -1,0 +1,40 @@
+"""What came, in words for an error's message."""
+
+from __future__ import annotations
+
+import html
+import re
+
+__all__ = ["excerpt", "one_line", "words"]
+
+_EXCERPT = 200  # characters: enough to recognise a body, short enough for a line of a log
+_PAGE = 32 * 1024  # characters of a web page that are searched for its words
+
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+# Each pattern takes linear time, also where a page is cut off inside an element.
+_HIDDEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def one_line(text: str, limit: int = _EXCERPT) -> str:
+    """The beginning of the text, blanks joined and control characters replaced."""
+    # Cut first: a body may be megabytes of blanks.
+    line = " ".join(text[: 8 * limit].split())
+    shown = "".join(char if char.isprintable() else "\ufffd" for char in line[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def excerpt(data: bytes, limit: int = _EXCERPT) -> str:
+    """The beginning of a body as one line of text."""
+    return one_line(data[: 32 * limit].decode("utf-8", "replace"), limit)
+
+
+def words(text: str) -> str:
+    """The words of a body that is no JSON: of a web page its title, or else its text."""
+    text = text.strip()
+    if not text.startswith("<"):
+        return text
+    page = text[:_PAGE]
+    title = _TITLE.search(page)
+    title_words = title[1].strip() if title else ""
+    return html.unescape(title_words or _TAG.sub(" ", _HIDDEN.sub(" ", page))).strip()

@@ -1,0 +1,250 @@
+"""Responses built from JSON that does not keep to the declared types.
+
+Servers send null for lists, floats for integers, numbers for ids, lists of parts for text;
+nothing of that breaks a stream (rules 5 and 10 of the wire). Each builder takes parsed JSON
+and gives the nearest value of the declared type; what has none is None or the field's
+default. The payload itself stays in `raw`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from penstock.types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    Choice,
+    ChoiceDelta,
+    ChoiceLogprobs,
+    ChunkChoice,
+    CompletionTokensDetails,
+    Function,
+    FunctionDelta,
+    GroqExtras,
+    Model,
+    PromptTokensDetails,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    TopLogprob,
+    Usage,
+)
+
+from .lenient_values import (
+    any_text,
+    as_number,
+    as_object,
+    as_text,
+    content_text,
+    count,
+    is_list,
+    is_object,
+    objects,
+    whole,
+)
+
+__all__ = ["build_chunk", "build_completion", "build_model"]
+
+_Details = TypeVar("_Details", PromptTokensDetails, CompletionTokensDetails)
+
+
+def build_chunk(payload: dict[str, Any]) -> ChatCompletionChunk:
+    """A chunk of a streamed completion."""
+    return ChatCompletionChunk(
+        **_head(payload),
+        choices=[
+            ChunkChoice(
+                index=count(choice.get("index")),
+                delta=_delta(choice.get("delta")),
+                finish_reason=as_text(choice.get("finish_reason")),
+                logprobs=_logprobs(choice.get("logprobs")),
+                usage=_usage(choice.get("usage")),
+            )
+            for choice in objects(payload.get("choices"))
+        ],
+        x_groq=_groq(payload.get("x_groq")),
+        error=payload.get("error"),
+    )
+
+
+def build_completion(payload: dict[str, Any]) -> ChatCompletion:
+    """A whole completion."""
+    return ChatCompletion(
+        **_head({"object": "chat.completion", **payload}),
+        choices=[
+            Choice(
+                index=count(choice.get("index")),
+                message=_message(choice.get("message")),
+                finish_reason=as_text(choice.get("finish_reason")),
+                logprobs=_logprobs(choice.get("logprobs")),
+            )
+            for choice in objects(payload.get("choices"))
+        ],
+    )
+
+
+def build_model(payload: dict[str, Any]) -> Model:
+    """A model of the list of models."""
+    return Model(
+        id=as_text(payload.get("id")) or "",
+        owned_by=as_text(payload.get("owned_by")),
+        created=as_number(payload.get("created")),
+        object=as_text(payload.get("object")),
+    )
+
+
+def _head(payload: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": as_text(payload.get("id")),
+        "object": as_text(payload.get("object")),
+        "created": as_number(payload.get("created")),
+        "model": as_text(payload.get("model")),
+        "usage": _usage(payload.get("usage")),
+        "system_fingerprint": as_text(payload.get("system_fingerprint")),
+        "service_tier": as_text(payload.get("service_tier")),
+    }
+
+
+# --- messages and deltas -------------------------------------------------------------
+
+
+def _delta(value: Any) -> ChoiceDelta:
+    delta = as_object(value)
+    calls = [
+        ToolCallDelta(
+            index=whole(call.get("index")),
+            id=as_text(call.get("id")),
+            type=as_text(call.get("type")),
+            function=_function_delta(call.get("function")),
+        )
+        for call in _tool_calls(delta)
+    ]
+    return ChoiceDelta(**_texts(delta), role=as_text(delta.get("role")), tool_calls=calls or None)
+
+
+def _message(value: Any) -> ChatCompletionMessage:
+    message = as_object(value)
+    calls = [
+        ToolCall(
+            id=as_text(call.get("id")),
+            type=as_text(call.get("type")) or "function",
+            function=_function(call.get("function")),
+        )
+        for call in _tool_calls(message)
+    ]
+    return ChatCompletionMessage(
+        **_texts(message),
+        role=as_text(message.get("role")) or "assistant",
+        tool_calls=calls or None,
+    )
+
+
+def _texts(message: dict[str, Any]) -> dict[str, Any]:
+    """What a delta and a message have in common; thinking and refusals may be parts of content."""
+    content = message.get("content")
+    reasoning = any_text(message.get("reasoning"))
+    reasoning_content = any_text(message.get("reasoning_content"))
+    annotations = message.get("annotations")
+    return {
+        "content": content_text(content, "text"),
+        "refusal": any_text(message.get("refusal")) or content_text(content, "refusal"),
+        "reasoning_field": reasoning,
+        "reasoning_content_field": reasoning_content
+        or (None if reasoning else content_text(content, "thinking")),
+        "annotations": annotations if is_list(annotations) else None,
+    }
+
+
+def _tool_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    calls = message.get("tool_calls")
+    return [calls] if is_object(calls) else objects(calls)
+
+
+def _function_delta(function: Any) -> FunctionDelta | None:
+    if not is_object(function):
+        return None
+    return FunctionDelta(
+        name=as_text(function.get("name")), arguments=_arguments(function.get("arguments"))
+    )
+
+
+def _function(value: Any) -> Function:
+    function = as_object(value)
+    return Function(
+        name=as_text(function.get("name")) or "",
+        arguments=_arguments(function.get("arguments")) or "",
+    )
+
+
+def _arguments(value: Any) -> str | None:
+    # Some servers give the arguments parsed.
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return as_text(value)
+
+
+# --- usage and log probabilities -----------------------------------------------------
+
+
+def _usage(usage: Any) -> Usage | None:
+    if not is_object(usage):
+        return None
+    prompt = usage.get("prompt_tokens_details")
+    completion = usage.get("completion_tokens_details")
+    return Usage(
+        prompt_tokens=whole(usage.get("prompt_tokens")) or 0,
+        completion_tokens=whole(usage.get("completion_tokens")) or 0,
+        total_tokens=whole(usage.get("total_tokens")) or 0,
+        prompt_tokens_details=_details(prompt, PromptTokensDetails),
+        completion_tokens_details=_details(completion, CompletionTokensDetails),
+    )
+
+
+def _details(counts: Any, kind: type[_Details]) -> _Details | None:
+    if not is_object(counts):
+        return None
+    return kind(**{name: whole(counts.get(name)) for name in kind.__struct_fields__})
+
+
+def _groq(extras: Any) -> GroqExtras | None:
+    if not is_object(extras):
+        return None
+    return GroqExtras(
+        id=as_text(extras.get("id")), usage=_usage(extras.get("usage")), error=extras.get("error")
+    )
+
+
+def _logprobs(logprobs: Any) -> ChoiceLogprobs | None:
+    if not is_object(logprobs):
+        return None
+    return ChoiceLogprobs(
+        content=_token_logprobs(logprobs.get("content")),
+        refusal=_token_logprobs(logprobs.get("refusal")),
+    )
+
+
+def _token_logprobs(value: Any) -> list[TokenLogprob] | None:
+    if not is_list(value):
+        return None
+    return [
+        TokenLogprob(
+            **_logprob(token),
+            top_logprobs=[
+                TopLogprob(**_logprob(top)) for top in objects(token.get("top_logprobs"))
+            ],
+        )
+        for token in objects(value)
+    ]
+
+
+def _logprob(token: dict[str, Any]) -> dict[str, Any]:
+    logprob = token.get("logprob")
+    codes = token.get("bytes")
+    return {
+        "token": as_text(token.get("token")) or "",
+        # Infinities stay: Python servers write -Infinity for a token that cannot come.
+        "logprob": logprob if isinstance(logprob, float) else float(whole(logprob) or 0),
+        "bytes": [whole(code) or 0 for code in codes] if is_list(codes) else None,
+    }

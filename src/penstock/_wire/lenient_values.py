@@ -1,0 +1,125 @@
+"""The nearest text or number to a JSON value that is not of the declared type."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Literal, TypeGuard
+
+__all__ = [
+    "any_text",
+    "as_number",
+    "as_object",
+    "as_text",
+    "content_text",
+    "count",
+    "is_list",
+    "is_object",
+    "objects",
+    "scrub",
+    "whole",
+]
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_TWO_63 = 2**63
+_TEXT_MEMBERS = ("text", "thinking", "reasoning", "refusal", "content")
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether this is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether this is a JSON list."""
+    return isinstance(value, list)
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if is_object(value) else {}
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; none if it is no list."""
+    return [item for item in value if is_object(item)] if is_list(value) else []
+
+
+def scrub(value: Any) -> Any:
+    """The value with every lone surrogate replaced by U+FFFD, so that its text can be encoded.
+
+    JSON can spell them as escapes, UTF-8 cannot; servers that cut text between UTF-16
+    units send them. Proper pairs were joined when the JSON was read.
+    """
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if is_list(value):
+        return [scrub(item) for item in value]
+    if is_object(value):
+        return {scrub(key): scrub(item) for key, item in value.items()}
+    return value
+
+
+def as_text(value: Any) -> str | None:
+    """Text as it is, a number as its JSON text; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return json.dumps(value)
+
+
+def as_number(value: Any) -> int | float | None:
+    """A number of 64 bits; None for anything else."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if -_TWO_63 <= value < _TWO_63 else None
+
+
+def whole(value: Any) -> int | None:
+    """An integer, also when it came as a float or as digits in a string."""
+    if isinstance(value, str):
+        value = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else None
+    elif isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    number = as_number(value)
+    return None if number is None else int(number)
+
+
+def count(value: Any) -> int:
+    """An integer that is not negative; 0 when there is none."""
+    return max(whole(value) or 0, 0)
+
+
+def content_text(content: Any, kind: Literal["text", "thinking", "refusal"]) -> str | None:
+    """The text of one kind in a message's content; None when it has none of that kind.
+
+    Content is a string, or a list of parts: strings, or objects such as
+    `{"type": "text", "text": "..."}` and Mistral's
+    `{"type": "thinking", "thinking": [{"type": "text", "text": "..."}]}`.
+    """
+    if is_list(content):
+        texts = [text for part in content if (text := content_text(part, kind))]
+        return "".join(texts) if texts else None
+    found = "text"
+    if is_object(content):
+        named = content.get("type")
+        if named in ("thinking", "reasoning") or "thinking" in content:
+            found = "thinking"
+        elif named == "refusal":
+            found = "refusal"
+    return any_text(content) if found == kind else None
+
+
+def any_text(value: Any) -> str | None:
+    """All text of a string or of parts, whatever their kind."""
+    if is_list(value):
+        texts = [text for part in value if (text := any_text(part))]
+        return "".join(texts) if texts else None
+    if is_object(value):
+        members = (any_text(value[name]) for name in _TEXT_MEMBERS if name in value)
+        return next((text for text in members if text is not None), None)
+    return as_text(value)

@@ -1,0 +1,168 @@
+"""What goes out: checked before any I/O, encoded once.
+
+Anything that could break out of its place in the request (control characters in a
+header, a key or a URL) is refused here, with an error that never shows a key.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+import msgspec
+
+__all__ = ["BaseURL", "checked_headers", "checked_key", "completion_body", "encode_json"]
+
+# RFC 9110, 5.6.2 (token) and 5.5 (field values: visible ASCII, blanks, obs-text).
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_KEY = re.compile(r"[\x21-\x7e]+")
+# The connection's own business.
+_RESERVED = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
+
+
+class BaseURL(msgspec.Struct, frozen=True):
+    """Where a server's API lives, taken apart."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    """Without a slash at its end."""
+
+    @classmethod
+    def parse(cls, url: str) -> BaseURL:
+        """From an absolute http(s) URL; ValueError says what is wrong with it."""
+        if not isinstance(url, str):
+            raise TypeError(f"base_url has to be a string, not {type(url).__name__}")
+        if not url.isascii() or re.search(r"[\x00-\x20\x7f]", url):
+            raise ValueError("base_url contains blanks, control or non-ASCII characters")
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:
+            raise ValueError("base_url has a host in brackets that is no IPv6 address") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"base_url is {_shown(parts)!r}: it has to be like https://host/v1")
+        if "@" in parts.netloc:
+            raise ValueError("base_url holds a user name or password: give a key as api_key")
+        if parts.query or parts.fragment:
+            raise ValueError(f"base_url {_shown(parts)!r} cannot have a query or a fragment")
+        default = 443 if parts.scheme == "https" else 80
+        try:
+            port = default if parts.port is None else parts.port
+        except ValueError:
+            port = 0
+        if not port:
+            raise ValueError(f"base_url {_shown(parts)!r} has a port that is no number above 0")
+        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+    def target(self, path: str) -> str:
+        """The request target for a path below the base, with an optional query."""
+        if not isinstance(path, str):
+            raise TypeError(f"the path has to be a string, not {type(path).__name__}")
+        if "://" in path.partition("?")[0] or path.startswith("//"):
+            raise ValueError("give a path below base_url, not a URL: the key stays with its origin")
+        if re.search(r"[\x00-\x20\x7f]", path):
+            raise ValueError("the path contains blanks or control characters")
+        quoted = urllib.parse.quote(path, safe="/?&=%:@!$'()*+,;~-._")
+        return f"{self.path}/{quoted.lstrip('/')}"
+
+
+def _shown(parts: urllib.parse.SplitResult) -> str:
+    # Never a user and password, also where they stand in the wrong place.
+    host, path = (part.rpartition("@")[2] for part in (parts.netloc, parts.path))
+    return f"{parts.scheme}://{host}{path}" if parts.scheme else path
+
+
+def checked_key(key: object) -> str:
+    """An API key as it may stand in a header; errors never show it."""
+    if not isinstance(key, str):
+        raise TypeError(f"the API key has to be a string, not {type(key).__name__}")
+    if not _KEY.fullmatch(key):
+        raise ValueError(
+            "the API key is empty or contains blanks, control or non-ASCII characters"
+            " (a line break from a file, perhaps)"
+        )
+    return key
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, tuple[bytes, bytes]]:
+    """The caller's headers by lower-case name, as they go out."""
+    checked: dict[str, tuple[bytes, bytes]] = {}
+    given: Any = headers or {}
+    if not _is_mapping(given):
+        raise TypeError(f"headers have to be a mapping, not {type(given).__name__}")
+    for name, value in given.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in _RESERVED:
+            raise ValueError(f"the header {name} is set by the connection itself")
+        if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
+            raise ValueError(
+                f"the value of the header {name} has to be a string without control characters"
+            )
+        checked[name.lower()] = (name.encode("ascii"), value.strip().encode("latin-1"))
+    return checked
+
+
+def completion_body(
+    model: object, messages: Any, params: Mapping[str, Any], *, stream: bool
+) -> bytes:
+    """The JSON body of a completion; every further parameter goes in as it is.
+
+    ValueError when model or messages are empty, TypeError when something cannot be JSON.
+    """
+    if model is None or model == "":
+        raise ValueError("model is empty: name one, for instance from client.models.list()")
+    if not isinstance(model, str):
+        raise TypeError(f"model has to be a string, not {type(model).__name__}")
+    if messages is None:
+        messages = ()
+    if isinstance(messages, (str, bytes, Mapping)) or not _is_iterable(messages):
+        raise TypeError(
+            "messages has to be a list of messages, for instance"
+            ' [{"role": "user", "content": "..."}]'
+        )
+    listed = list(messages)
+    if not listed:
+        raise ValueError("messages is empty: give at least one message")
+    body: dict[str, Any] = {"model": model, "messages": listed, **params}
+    if stream:
+        body["stream"] = True
+    return encode_json(body)
+
+
+def encode_json(value: object) -> bytes:
+    """JSON text; mappings, dataclasses, msgspec Structs and Pydantic models are objects."""
+    try:
+        return _encoder.encode(value)
+    except TypeError as error:
+        raise TypeError(f"the request cannot be written as JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("the request is nested too deeply, or contains itself") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the request contains a lone surrogate ({error.reason}): it is not valid Unicode"
+        ) from None
+
+
+def _further(value: Any) -> Any:
+    # By its method, so that Pydantic is neither needed nor imported.
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", exclude_none=True)
+    if _is_mapping(value):
+        return dict(value)
+    raise TypeError(f"objects of type {type(value).__name__} are not supported")
+
+
+def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_iterable(value: Any) -> TypeGuard[Iterable[Any]]:
+    return isinstance(value, Iterable)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_further)

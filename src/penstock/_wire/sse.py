@@ -1,0 +1,149 @@
+"""Server-sent events: from bytes to events, without I/O.
+
+The rules are WHATWG HTML, "Server-sent events", 9.2.5 and 9.2.6
+(https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream):
+
+- Lines end with LF, CR or CRLF and nothing else; one BOM at the start is dropped.
+- An empty line dispatches the event made of the lines before it.
+- `field: value`, the one space optional; a line starting with a colon is a comment.
+- Values of several `data` lines are joined with LF; the last `event` line names the event.
+- What no empty line ends is never dispatched.
+
+Two things differ because of what the events are for. Data stays bytes: a line end is an ASCII
+byte, so decoding after splitting is the same and lets a JSON decoder do it. An event whose data
+is empty is nothing, and `id` and `retry`, which belong to reconnecting, are not kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["EventStreamDecoder", "EventTooLargeError", "NamedEvent"]
+
+_BOM = b"\xef\xbb\xbf"
+# As numbers, because `13 in data` is six times as fast as `b"\r" in data`, which first tries to
+# make a number of its left side.
+_LF, _CR = b"\n\r"
+
+
+class NamedEvent(NamedTuple):
+    """An event that the server gave a name (other than "message", the default)."""
+
+    event: str
+    data: bytes
+
+
+class EventTooLargeError(ValueError):
+    """An event is over the size bound; `events` are those the same `feed` had before it."""
+
+    def __init__(self, message: str, events: Sequence[bytes | NamedEvent]) -> None:
+        super().__init__(message)
+        self.events = events
+
+
+class EventStreamDecoder:
+    """Takes a stream of events in pieces of any size; its time is linear in their bytes.
+
+    `max_event_bytes` bounds the lines of one event, comments and other fields included. What
+    is buffered beyond that is at most one piece.
+    """
+
+    __slots__ = ("_after_cr", "_at_start", "_max", "_rest")
+
+    def __init__(self, max_event_bytes: int = 16 * 1024 * 1024) -> None:
+        self._max = max_event_bytes
+        # The lines of the event that is not terminated yet, with LF for every line end.
+        self._rest = bytearray()
+        self._at_start = True
+        # The last byte was a CR; an LF that comes next is part of the same line end.
+        self._after_cr = False
+
+    @property
+    def pending(self) -> bytes:
+        """What came after the last empty line; at the end of the body it is to be discarded."""
+        return bytes(self._rest)
+
+    def feed(self, data: bytes) -> Sequence[bytes | NamedEvent]:
+        """Take the next bytes of the stream and give the events they complete.
+
+        Plain bytes are the data of an event without a name. Raises EventTooLargeError; the
+        decoder is of no use after that.
+        """
+        if self._at_start:
+            data = bytes(self._rest) + data
+            self._rest.clear()
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._rest += data
+                return []
+            self._at_start = False
+            data = data.removeprefix(_BOM)
+        if self._after_cr or _CR in data:
+            data = self._with_lf_only(data)
+        rest = self._rest
+        # Joined only when an event ends: joining at every piece would cost quadratic time.
+        if rest and (b"\n\n" in data or (rest[-1] == _LF and data.startswith(b"\n"))):
+            data = b"".join((rest, data))
+            rest.clear()
+        end = data.rfind(b"\n\n")
+        if end < 0:
+            events: Sequence[bytes | NamedEvent] = []
+            rest += data
+        else:
+            events = self._dispatch(data[:end])
+            rest += data[end + 2 :]
+        if len(rest) > self._max:
+            self._check_size(rest, events)
+        return events
+
+    def _dispatch(self, text: bytes) -> Sequence[bytes | NamedEvent]:
+        """The events of these blocks of lines, which empty lines separate."""
+        # The usual batch has nothing but events of one `data: ` line each. That is so if the
+        # line ends that separate such events are all there are; then splitting is all the work
+        # (40 % less time than looking at each block).
+        if text.startswith(b"data: ") and len(text) <= self._max:
+            batch = text.split(b"\n\ndata: ")
+            if text.count(b"\n") == 2 * len(batch) - 2:
+                batch[0] = batch[0][6:]
+                return batch if all(batch) else list(filter(None, batch))
+        events: list[bytes | NamedEvent] = []
+        for block in text.split(b"\n\n"):
+            if len(block) > self._max:
+                self._check_size(block, events)
+            event = _event(block)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _check_size(self, block: bytes | bytearray, events: Sequence[bytes | NamedEvent]) -> None:
+        # Further empty lines stand at the edges of a block; they are not the event's.
+        if len(block.strip(b"\n")) > self._max:
+            raise EventTooLargeError(f"an event of more than {self._max} bytes", events)
+
+    def _with_lf_only(self, data: bytes) -> bytes:
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if data.endswith(b"\r"):
+            self._after_cr = True
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _event(block: bytes) -> bytes | NamedEvent | None:
+    """The event made of these lines, if there is one. Empty lines are at most at the edges."""
+    name = b""
+    values: list[bytes] = []
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            values.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    data = b"\n".join(values)
+    if not data:
+        return None
+    if name in (b"", b"message"):
+        return data
+    return NamedEvent(name.decode("utf-8", "replace"), data)

@@ -1,0 +1,122 @@
+"""The error that a response with an error status stands for.
+
+Rule 11 of the wire: the status decides, whatever the body is; a body that cannot be read
+takes nothing away from it.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from penstock.errors import APIStatusError, status_error_class
+from penstock.headers import Headers
+from penstock.types import decode_json
+
+from .error_details import ErrorDetails, error_details
+from .excerpt import one_line, words
+
+__all__ = ["request_id", "status_error"]
+
+_MESSAGE = 500  # characters of the server's own words
+_LABEL = 80
+
+# OpenAI's name first; then clouds', then proxies', which may stand before the server.
+_REQUEST_ID_FIELDS = (
+    "x-request-id",
+    "request-id",
+    "x-amzn-requestid",
+    "apim-request-id",
+    "x-ms-request-id",
+    "x-goog-request-id",
+    "x-correlation-id",
+    "x-trace-id",
+    "cf-ray",
+)
+
+
+def request_id(headers: Headers) -> str | None:
+    """The server's id of the request, under the first of the names it may have."""
+    return next((value for name in _REQUEST_ID_FIELDS if (value := headers.get(name))), None)
+
+
+def status_error(
+    status: int,
+    headers: Headers,
+    body: bytes,
+    *,
+    url_hint: str | None = None,
+    retry_after: float | None,
+) -> APIStatusError:
+    """The error of the right class for a response that is no success.
+
+    `url_hint` says what was asked for, in a message that asks to check the address.
+    """
+    payload, details = _read(body)
+    if 300 <= status < 400:
+        message = _redirect(status, headers.get("location"))
+    else:
+        message = _headline(status, details)
+        if status in (404, 405) and not _names_a_model(details):
+            message += "; check base_url" + (f" (asked for {url_hint})" if url_hint else "")
+    return status_error_class(status)(
+        message,
+        status_code=status,
+        body=payload,
+        code=details.code,
+        type=details.type,
+        param=details.param,
+        request_id=request_id(headers),
+        headers=headers,
+        retry_after=retry_after,
+    )
+
+
+def _read(body: bytes) -> tuple[Any, ErrorDetails]:
+    """The body, parsed if it is JSON, and what it says."""
+    text = body.decode("utf-8", "replace")
+    try:
+        payload = decode_json(body)
+    except ValueError:
+        return text, ErrorDetails(message=words(text) or None)
+    details = error_details(payload)
+    if payload and details.message is None:
+        details = details._replace(message=text.strip())
+    return payload, details
+
+
+def _headline(status: int, details: ErrorDetails) -> str:
+    label = details.type if details.code in (None, status, str(status)) else str(details.code)
+    label = one_line(label, _LABEL) if label else ""
+    # The title of a proxy's page repeats the status.
+    said = one_line(details.message or "", _MESSAGE).removeprefix(str(status)).lstrip(" :-")
+    if not said:
+        return f"{status} {label or _phrase(status)}"
+    return f"{status} {label}: {said}" if label else f"{status}: {said}"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "without a word"
+
+
+def _redirect(status: int, location: str | None) -> str:
+    try:
+        target = urlsplit(location or "")
+        # Only origin and path: a query or user info may hold a secret.
+        host = target.netloc.rpartition("@")[2]
+    except ValueError:
+        place = ""
+    else:
+        place = one_line(f"{target.scheme}://{host}{target.path}" if host else target.path)
+    pointer = f", and the server points to {place}" if place else ""
+    return f"{status} {_phrase(status)}: redirects are not followed{pointer}; check base_url"
+
+
+def _names_a_model(details: ErrorDetails) -> bool:
+    # A 404 may mean an unknown model at the right address.
+    said = (details.message, details.code, details.type, details.param)
+    return any("model" in str(part).lower() for part in said)

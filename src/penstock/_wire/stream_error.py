@@ -1,0 +1,93 @@
+"""The error that a response with a success status stands for (rules 3 and 4 of the wire)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.errors import APIResponseError, IncompleteStreamError, StreamError
+from penstock.types import decode_json
+
+from .error_details import error_details
+from .excerpt import excerpt, one_line, words
+from .lenient_values import is_object
+
+__all__ = ["body_excerpt", "is_event_stream", "reports_error", "stream_error", "unstreamed_error"]
+
+_MESSAGE = 500  # characters of the server's own words
+_LABEL = 80
+_BODY = 4096  # characters of a body that an error keeps
+
+
+def is_event_stream(content_type: str | None) -> bool:
+    """Whether a response is declared to be one (WHATWG HTML, 9.2.5: text/event-stream)."""
+    essence = (content_type or "").partition(";")[0]
+    return essence.strip().lower() == "text/event-stream"
+
+
+def reports_error(payload: Any) -> bool:
+    """Whether this JSON is an error: a truthy `error`, or vLLM's `object: "error"`."""
+    return is_object(payload) and bool(payload.get("error") or payload.get("object") == "error")
+
+
+def stream_error(payload: Any, data: bytes = b"") -> StreamError:
+    """The error that this JSON, or this text, reports inside a success response.
+
+    Where it has no message, `data`, the bytes it was read from, tells what there is.
+    """
+    details = error_details(payload)
+    label = details.type if details.code is None else str(details.code)
+    said = (
+        one_line(details.message, _MESSAGE)
+        if details.message
+        else excerpt(data) or "an error without a message"
+    )
+    return StreamError(
+        f"{one_line(label, _LABEL)}: {said}" if label else said,
+        code=details.code,
+        type=details.type,
+        param=details.param,
+        status_code=details.status_code,
+        body=payload,
+    )
+
+
+def unstreamed_error(
+    body: bytes, content_type: str | None
+) -> StreamError | APIResponseError | IncompleteStreamError:
+    """The error for a body, or the beginning of one, that should have been an event stream.
+
+    A JSON error with a success status is a StreamError, because it has the code and type.
+    """
+    if not body.strip():
+        if is_event_stream(content_type):
+            return IncompleteStreamError("the event stream ended with an empty body")
+        return APIResponseError(
+            f"an empty body instead of an event stream{_declared(content_type)}"
+        )
+    text = body.decode("utf-8", "replace")
+    try:
+        payload = decode_json(body)
+    except ValueError:
+        said = words(text)
+    else:
+        if reports_error(payload):
+            return stream_error(payload, body)
+        if is_object(payload) and "choices" in payload:
+            return APIResponseError(
+                "a whole completion instead of an event stream: the server ignores stream=true",
+                body=body_excerpt(body),
+            )
+        said = error_details(payload).message or text
+    return APIResponseError(
+        f"no event stream{_declared(content_type)}: {one_line(said, _MESSAGE)}",
+        body=body_excerpt(body),
+    )
+
+
+def body_excerpt(body: bytes) -> str:
+    """As much of a body as an error keeps."""
+    return body[: 4 * _BODY].decode("utf-8", "replace")[:_BODY]
+
+
+def _declared(content_type: str | None) -> str:
+    return f" (content type {one_line(content_type, _LABEL)})" if content_type else ""

@@ -1,0 +1,117 @@
+"""Which call a piece of a streamed tool call belongs to, and what its pieces make.
+
+Rule 8 of the wire. A well-behaved server numbers its calls and names each once; others
+leave the index out, send null or -1, use 0 for every call, repeat the id or the name on
+every piece, or send no ids at all. So a piece goes
+
+- by its id, when it has one: a known id is that call, a new one a new call, also at an
+  index that is taken; only a call still without an id takes a new one over;
+- else by its index, when there is a call at it;
+- else to the call opened last, unless it has a name, which opens a call at its own index.
+
+A name at a call whose arguments are already a whole object opens another call too: gateways
+to Gemini sent parallel calls each whole, all at index 0 (su-kaka/gcli2api#406), and Gemini
+itself has no ids for them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.types import Function, ToolCall, ToolCallDelta
+
+__all__ = ["ToolCalls"]
+
+
+class _Call:
+    __slots__ = ("arguments", "id", "index", "name", "type")
+
+    def __init__(self, index: int | None) -> None:
+        self.index = index
+        self.id = ""
+        self.type = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def joined_arguments(self) -> str:
+        whole = "".join(self.arguments)
+        self.arguments[:] = [whole] if whole else []
+        return whole
+
+    def has_whole_arguments(self) -> bool:
+        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
+            return False
+        try:
+            return isinstance(msgspec.json.decode(self.joined_arguments()), dict)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return False
+
+
+class ToolCalls:
+    """The tool calls of one choice, from their pieces."""
+
+    __slots__ = ("_by_id", "_by_index", "_calls")
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []  # in the order they were opened
+        self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+
+    def add(self, piece: ToolCallDelta) -> None:
+        """Take one piece; null and empty parts of it change nothing."""
+        function = piece.function
+        name = (function.name if function is not None else None) or ""
+        arguments = (function.arguments if function is not None else None) or ""
+        if not (piece.id or piece.type or name or arguments):
+            return
+        call = self._find(piece, name, arguments)
+        call.type = call.type or piece.type or ""
+        if name != call.name:  # the whole name once more is no piece of it
+            call.name += name
+        if arguments:
+            call.arguments.append(arguments)
+
+    def whole(self) -> list[ToolCall]:
+        """The calls so far, as new objects: by index where each has one, else as opened."""
+        calls = self._calls
+        if all(call.index is not None for call in calls):
+            calls = sorted(calls, key=lambda call: call.index or 0)
+        return [
+            ToolCall(
+                id=call.id or None,
+                type=call.type or "function",
+                function=Function(name=call.name, arguments=call.joined_arguments()),
+            )
+            for call in calls
+        ]
+
+    def _find(self, piece: ToolCallDelta, name: str, arguments: str) -> _Call:
+        if piece.id and (known := self._by_id.get(piece.id)):
+            return known
+        index = piece.index if piece.index is not None and piece.index >= 0 else None
+        call = self._calls[-1] if self._calls else None
+        if index is not None and (index in self._by_index or name or piece.id):
+            call = self._by_index.get(index)
+        if call is None or _opens_another(call, piece, name, arguments):
+            call = self._open(index)
+        if piece.id:
+            call.id = piece.id
+            self._by_id[piece.id] = call
+        return call
+
+    def _open(self, index: int | None) -> _Call:
+        call = _Call(index)
+        self._calls.append(call)
+        if index is not None:
+            self._by_index[index] = call
+        return call
+
+
+def _opens_another(call: _Call, piece: ToolCallDelta, name: str, arguments: str) -> bool:
+    """Whether a piece that comes to this call begins another one."""
+    if piece.id and (call.id or (name and call.name and name != call.name)):
+        return True
+    begun = arguments.lstrip()
+    if not name or (name == call.name and not begun) or (begun and not begun.startswith("{")):
+        return False
+    return call.has_whole_arguments()

@@ -1,0 +1,33 @@
+"""Settings of the whole suite: the backends of async tests, and hypothesis's profiles.
+
+pyproject.toml holds the rest, which makes leaks fail a test:
+
+    [tool.pytest.ini_options]
+    pythonpath = ["."]
+    addopts = ["--import-mode=importlib"]
+    filterwarnings = [
+        "error::ResourceWarning",
+        "error::pytest.PytestUnraisableExceptionWarning",
+    ]
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+from tests.support.clock import real_backend as anyio_backend
+
+__all__ = ["anyio_backend"]
+
+# deadline=None: a loaded machine is not a bug. too_slow is off for the same reason.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=50,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
+settings.load_profile(os.environ.get("PENSTOCK_HYPOTHESIS", "ci"))

@@ -1,0 +1,159 @@
+"""Backends for async tests: real ones, and two whose time is virtual.
+
+In virtual time nothing sleeps: when every task waits, the clock jumps to the next timer. A module
+chooses it by overriding anyio's fixture with one import line:
+
+    from tests.support.clock import virtual_backend as anyio_backend  # noqa: F401
+
+    pytestmark = pytest.mark.anyio
+
+Virtual time is for `MemoryNetwork`. Real sockets and threads do not mix with it: their work takes
+no virtual time, so a timer may fire while they are still at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import selectors
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Backend: TypeAlias = tuple[str, dict[str, Any]]
+
+DEADLOCK_AFTER = 1.0  # seconds of real time
+
+
+class DeadlockError(RuntimeError):
+    """Every task waits for something that nothing will ever bring."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "deadlock in virtual time: no task can run, no timer is set, and no I/O came"
+            f" within {DEADLOCK_AFTER:g} s of real time"
+        )
+
+
+class _JumpingSelector:
+    """A selector that, asked to wait for a timer, moves the loop's clock instead of waiting."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._real = selectors.DefaultSelector()
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return self._real.select(0)
+        # anyio.sleep_forever() sets a timer too, at infinity.
+        when = self._loop.next_timer()
+        events = self._real.select(DEADLOCK_AFTER if when == math.inf else 0)
+        if events:
+            return events
+        if when == math.inf:
+            raise DeadlockError
+        self._loop.jump_to(when)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An asyncio event loop whose time starts at 0 and moves only from timer to timer."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_JumpingSelector(self))  # type: ignore[arg-type]
+
+    def time(self) -> float:
+        return self._now
+
+    def next_timer(self) -> float:
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        return timers[0].when() if timers else math.inf
+
+    def jump_to(self, when: float) -> None:
+        # The timer's own time, not now + timeout: adding up differences would make deadlines
+        # inexact in the last digits.
+        self._now = max(self._now, when)
+
+
+def virtual_trio_clock() -> Any:
+    """Return a trio clock that jumps at once, starts every run at 0 and reports deadlocks.
+
+    trio's run loop takes only its own final MockClock for jumping, hence methods replaced on the
+    instance. One object serves many runs, as pytest keeps one parameter for a whole module.
+    """
+    import trio
+    from trio._core._run import GLOBAL_RUN_CONTEXT
+    from trio.testing import MockClock
+
+    clock: Any = MockClock(autojump_threshold=0)
+    start_clock: Callable[[], None] = clock.start_clock
+    jump_to_next: Callable[[], None] = clock._autojump
+    idle_since: list[float] = []
+
+    def start() -> None:
+        clock._virtual_base = 0.0
+        idle_since.clear()
+        start_clock()
+
+    def autojump() -> None:
+        if trio.lowlevel.current_statistics().seconds_to_next_deadline < math.inf:
+            idle_since.clear()
+            jump_to_next()
+        elif not idle_since:
+            idle_since[:] = [time.monotonic(), clock.current_time()]
+        elif clock.current_time() != idle_since[1]:
+            idle_since.clear()
+        elif time.monotonic() - idle_since[0] < DEADLOCK_AFTER:
+            time.sleep(0.001)  # a thread may be at work for us
+        else:
+            idle_since.clear()
+            _fail_main_task()
+
+    def _fail_main_task() -> None:
+        # As trio delivers a KeyboardInterrupt: the main task's wait fails, with all it waits for.
+        def fail() -> Any:
+            raise DeadlockError
+
+        task = GLOBAL_RUN_CONTEXT.runner.main_task
+        if task is not None and task._abort_func is not None:
+            task._attempt_abort(fail)
+
+    clock.start_clock = start
+    clock._autojump = autojump
+    return clock
+
+
+def virtual(name: str) -> Backend:
+    """Return "asyncio" or "trio" with virtual time, as anyio's fixture and `anyio.run` take it."""
+    if name == "asyncio":
+        return "asyncio", {"loop_factory": VirtualLoop}
+    return "trio", {"clock": virtual_trio_clock()}
+
+
+REAL_BACKENDS = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    pytest.param(("trio", {}), id="trio"),
+]
+VIRTUAL_BACKENDS = [pytest.param(name, id=f"{name}-virtual") for name in ("asyncio", "trio")]
+
+
+@pytest.fixture(scope="module", params=REAL_BACKENDS)
+def real_backend(request: pytest.FixtureRequest) -> Backend:
+    """The backends with real time; `tests/conftest.py` makes them the default."""
+    backend: Backend = request.param
+    return backend
+
+
+@pytest.fixture(scope="module", params=VIRTUAL_BACKENDS)
+def virtual_backend(request: pytest.FixtureRequest) -> Backend:
+    """The backends with virtual time."""
+    return virtual(request.param)

@@ -1,0 +1,125 @@
+"""What the examples of the documentation run against: a server, an environment, a `print`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
+
+from .replies import completion, error_reply, json_reply, sse_reply, tokens
+from .script import End, Pause
+from .threaded import serve_in_thread
+
+if TYPE_CHECKING:
+    from sybil import Example
+
+    from .script import RecordedRequest, Reply
+
+WORDS = ("Hello", " there", "!")
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+PROVIDERS = ("OPENAI", "PARETA")
+
+
+class Script:
+    """The server's answers: `next_answer` once, if a page has set it, else the usual ones."""
+
+    def __init__(self) -> None:
+        self.next_answer: Reply | None = None
+
+    def __call__(self, request: RecordedRequest) -> Reply:
+        if request.target.endswith("/models"):
+            models = [{"id": "gpt-5-mini", "object": "model", "created": 1, "owned_by": "openai"}]
+            return json_reply({"object": "list", "data": models})
+        answer, self.next_answer = self.next_answer, None
+        if answer is not None:
+            return answer
+        if not request.json.get("stream"):
+            return json_reply(completion("".join(WORDS), usage=USAGE))
+        asked = request.json.get("stream_options") or {}
+        return sse_reply(tokens(*WORDS, usage=USAGE if asked.get("include_usage") else None))
+
+
+class Examples:
+    """The surroundings of one page's examples: `setup` and `teardown` for Sybil."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def setup(self, namespace: dict[str, Any]) -> None:
+        """Start the server, and give the page's hidden code its names."""
+
+        def record(*values: object, sep: str = " ", end: str = "\n", flush: bool = False) -> None:
+            namespace["printed"] += sep.join(map(str, values)) + end
+
+        script = Script()
+        server = self._stack.enter_context(serve_in_thread(script))
+        settings = {f"{name}_BASE_URL": server.base_url for name in PROVIDERS}
+        settings |= {f"{name}_API_KEY": "a-key" for name in PROVIDERS}
+        settings |= {"NO_PROXY": "127.0.0.1"}
+        self._stack.enter_context(mock.patch.dict(os.environ, settings))
+        namespace |= {
+            "server": script,
+            "print": record,
+            "printed": "",
+            "error_reply": error_reply,
+            "tool_call": tool_call,
+            "slow_answer": slow_answer,
+            "cut_answer": cut_answer,
+            "unfinished_answer": unfinished_answer,
+        }
+
+    def teardown(self, namespace: dict[str, Any]) -> None:
+        """Stop the server and restore the environment."""
+        self._stack.close()
+
+
+_run_python = PythonEvaluator()
+
+
+def _run(example: Example) -> None:
+    """Run one block; before a visible one, forget what was printed."""
+    if example.document.text.startswith("```", example.start):
+        example.namespace["printed"] = ""
+    _run_python(example)
+
+
+python_blocks = CodeBlockParser("python", _run)
+
+
+def slow_answer(seconds: float) -> Reply:
+    """The usual answer, with a pause before each chunk."""
+    events: list[Any] = []
+    for event in tokens(*WORDS):
+        events += [Pause(seconds), event]
+    return sse_reply(events)
+
+
+def cut_answer() -> Reply:
+    """An answer whose connection ends in the middle of it."""
+    return sse_reply([*tokens(*WORDS[:2], finish=None), End()], done=False)
+
+
+def unfinished_answer() -> Reply:
+    """An answer whose body ends as it should, before the answer does."""
+    return sse_reply(tokens(*WORDS, finish=None), done=False)
+
+
+def tool_call(name: str, arguments: str) -> Reply:
+    """A call of a tool, its arguments in two pieces."""
+    first, *_, last = tokens(model="gpt-5-mini", finish="tool_calls")
+    middle = len(arguments) // 2
+    function = {"name": name, "arguments": ""}
+    deltas: list[dict[str, Any]] = [
+        {"index": 0, "id": "call_1", "type": "function", "function": function},
+        {"index": 0, "function": {"arguments": arguments[:middle]}},
+        {"index": 0, "function": {"arguments": arguments[middle:]}},
+    ]
+    pieces = [
+        {**first, "choices": [{**first["choices"][0], "delta": {"tool_calls": [delta]}}]}
+        for delta in deltas
+    ]
+    return sse_reply([first, *pieces, last])

@@ -1,0 +1,247 @@
+"""A network without sockets: an httpcore network backend that plays scripts.
+
+There is no background task. A stream's own read() plays the steps: what the server would have
+done by now (on the event loop's clock) has happened, anything later is waited for. So it works in
+virtual time, and a read that is cancelled loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from .httpcore_compat import httpcore
+from .script import (
+    End,
+    Pause,
+    Player,
+    RecordedRequest,
+    RequestReader,
+    Reset,
+    Script,
+    Send,
+    Stall,
+    Step,
+    unroll,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass
+class MemoryConnection:
+    """What happened on one connection, from its opening."""
+
+    number: int
+    host: str  # or the path of a unix socket
+    port: int
+    opened_at: float
+    closed_at: float | None = None  # when the client closed it
+    bytes_read: int = 0  # by the client
+    bytes_written: int = 0
+    requests: list[RecordedRequest] = field(default_factory=list)
+    tls: list[str | None] = field(default_factory=list)  # server_hostname of each start_tls
+    stream: MemoryStream | None = None
+
+    @property
+    def requests_served(self) -> int:
+        return len(self.requests)
+
+
+class MemoryNetwork(httpcore.AsyncNetworkBackend):
+    """Plays `script` to whoever connects, and records all that happens.
+
+    `refuse`: so many of the next connects fail. `stall`: so many after them hang. `delay`: what
+    any other connect takes. `max_read`: no read returns more bytes than this. All can be changed
+    while it is in use.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        refuse: int = 0,
+        stall: int = 0,
+        delay: float = 0.0,
+        max_read: int | None = None,
+    ) -> None:
+        self._player = Player(script)
+        self.refuse = refuse
+        self.stall = stall
+        self.delay = delay
+        self.max_read = max_read
+        self.connects: list[tuple[str, int]] = []  # attempts, failed ones too
+        self.connections: list[MemoryConnection] = []
+        self.requests: list[RecordedRequest] = []
+
+    @property
+    def open_connections(self) -> int:
+        return sum(connection.closed_at is None for connection in self.connections)
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> MemoryStream:
+        return await self._connect(host, port, timeout)
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> MemoryStream:
+        return await self._connect(path, 0, timeout)
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def _connect(self, host: str, port: int, timeout: float | None) -> MemoryStream:
+        self.connects.append((host, port))
+        wait = self.delay
+        if self.refuse > 0:
+            self.refuse -= 1
+            await anyio.lowlevel.checkpoint()
+            raise httpcore.ConnectError("connection refused (by the script)")
+        if self.stall > 0:
+            self.stall -= 1
+            wait = float("inf")
+        if timeout is not None and timeout < wait:
+            await anyio.sleep(timeout)
+            raise httpcore.ConnectTimeout("connect timed out")
+        if wait == float("inf"):
+            await anyio.sleep_forever()
+        await anyio.sleep(wait)
+        # From here on there is no await: a connection that was opened is always handed out.
+        number = len(self.connections)
+        connection = MemoryConnection(number, host, port, anyio.current_time())
+        connection.stream = MemoryStream(self, self._player, connection)
+        self.connections.append(connection)
+        return connection.stream
+
+
+class MemoryStream(httpcore.AsyncNetworkStream):
+    """The client's end of one connection; the server's end is `_script`, run when looked at."""
+
+    def __init__(
+        self, network: MemoryNetwork, player: Player, connection: MemoryConnection
+    ) -> None:
+        self.connection = connection
+        self._network = network
+        self._player = player
+        self._requests = RequestReader()
+        self._waiting: deque[RecordedRequest] = deque()  # requests the server has not come to
+        self._steps: Iterator[Step] = iter(())
+        self._server_time = 0.0  # when the server will have done all the steps taken so far
+        self._next: tuple[float, bytes | type[Exception]] | None = None  # when, and what
+        self._over = False  # the server has ended or stalled: no step will follow
+        self._changed = anyio.Event()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        start = anyio.current_time()
+        deadline = float("inf") if timeout is None else start + timeout
+        await anyio.lowlevel.checkpoint()
+        while True:
+            if self.connection.closed_at is not None:
+                raise httpcore.ReadError("the stream was closed")
+            self._look_ahead()
+            ready = self._next[0] if self._next else float("inf")
+            now = anyio.current_time()
+            if ready <= now:
+                return self._take(max_bytes)
+            if deadline <= now:
+                raise httpcore.ReadTimeout("read timed out")
+            with anyio.CancelScope(deadline=min(ready, deadline)):
+                await self._changed.wait()
+
+    def _take(self, max_bytes: int) -> bytes:
+        assert self._next is not None
+        when, segment = self._next
+        if isinstance(segment, type):
+            raise segment("connection reset (by the script)")
+        size = min(max_bytes, self._network.max_read or max_bytes)
+        data, rest = segment[:size], segment[size:]
+        if rest:
+            self._next = (when, rest)
+        elif data:  # an empty one is the end of file, which can be read for ever
+            self._next = None
+        self.connection.bytes_read += len(data)
+        return data
+
+    def _look_ahead(self) -> None:
+        """Run the server until the next thing to read is known, without regard to the clock."""
+        while self._next is None and not self._over:
+            step = next(self._steps, None)
+            if step is None:
+                if not self._waiting:
+                    return
+                request = self._waiting.popleft()
+                self._server_time = max(self._server_time, request.time)
+                self._steps = unroll(self._player.reply_to(request).steps)
+            elif isinstance(step, Pause):
+                self._server_time += step.seconds
+            elif isinstance(step, Send):
+                if step.data:
+                    self._next = (self._server_time, step.data)
+            elif isinstance(step, End):
+                self._next = (self._server_time, b"")
+                self._over = True
+            elif isinstance(step, Reset):
+                self._next = (self._server_time, httpcore.ReadError)
+                self._over = True
+            elif isinstance(step, Stall):
+                self._over = True
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.connection.closed_at is not None:
+            raise httpcore.WriteError("the stream was closed")
+        self._look_ahead()
+        now = anyio.current_time()
+        if self._next and self._next[1] is httpcore.ReadError and self._next[0] <= now:
+            raise httpcore.WriteError("connection reset (by the script)")
+        self.connection.bytes_written += len(buffer)
+        number = self.connection.number
+        for request in self._requests.feed(buffer, connection=number, time=now):
+            self._network.requests.append(request)
+            self.connection.requests.append(request)
+            self._waiting.append(request)
+        self._wake()
+
+    async def aclose(self) -> None:
+        # Closed before the checkpoint: a close that is cancelled has closed all the same.
+        self.close_nowait()
+        await anyio.lowlevel.checkpoint()
+
+    def close_nowait(self) -> None:
+        if self.connection.closed_at is None:
+            self.connection.closed_at = anyio.current_time()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> MemoryStream:
+        await anyio.lowlevel.checkpoint()
+        self.connection.tls.append(server_hostname)
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # so an idle connection is known to be stale
+            if self.connection.closed_at is not None:
+                return True
+            self._look_ahead()
+            return self._next is not None and self._next[0] <= anyio.current_time()
+        return None

@@ -1,0 +1,205 @@
+"""What a server does, as plain data: steps make a reply, a script gives each request its reply.
+
+The same scripts are played by `MemoryNetwork` (no sockets, virtual time) and by `serve`
+(real loopback sockets). Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import h11
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these bytes, as one segment: in memory, one read never crosses into the next Send."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Send `data` `times` times (None: for ever), waiting `every` seconds before each."""
+
+    data: bytes
+    times: int | None = None
+    every: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Send nothing for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Break the connection off with a RST; the client's read fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Close the connection politely with a FIN; the client reads an end of file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Send nothing more, but hold the connection open until the client leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartTLS:
+    """Go on inside TLS: what a proxy does after its answer to CONNECT (in memory: nothing)."""
+
+
+Step: TypeAlias = Send | Repeat | Pause | Reset | End | Stall | StartTLS
+Fault: TypeAlias = Reset | End | Stall
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Steps played in order for one request.
+
+    After the last step the connection is kept alive and the next request gets the next reply,
+    unless a step ended it (`Reset`, `End`, `Stall`).
+    """
+
+    steps: tuple[Step, ...]
+
+    @property
+    def data(self) -> bytes:
+        """Every byte the reply sends (an endless Repeat counts once)."""
+        return b"".join(
+            step.data if isinstance(step, Send) else step.data * (step.times or 1)
+            for step in self.steps
+            if isinstance(step, Send | Repeat)
+        )
+
+    def then(self, *steps: Step) -> Reply:
+        """Return this reply with more steps after it."""
+        return Reply(self.steps + steps)
+
+    def after(self, seconds: float) -> Reply:
+        """Return this reply with a pause before it."""
+        return Reply((Pause(seconds), *self.steps))
+
+
+def reply(*steps: Step | bytes) -> Reply:
+    """Make a Reply; bytes stand for `Send(bytes)`."""
+    return Reply(tuple(Send(step) if isinstance(step, bytes) else step for step in steps))
+
+
+def unroll(steps: Iterable[Step]) -> Iterator[Send | Pause | Reset | End | Stall | StartTLS]:
+    """Put Sends and Pauses in the place of each Repeat, lazily."""
+    for step in steps:
+        if not isinstance(step, Repeat):
+            yield step
+            continue
+        for _ in itertools.count() if step.times is None else range(step.times):
+            if step.every:
+                yield Pause(step.every)
+            yield Send(step.data)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """One whole request, as the server saw it."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]  # names in lower case; repeated ones joined with ", "
+    body: bytes
+    raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+    connection: int = 0  # the number of the connection, from 0
+    time: float = 0.0  # when its last byte arrived, on the event loop's clock
+
+    @property
+    def json(self) -> Any:
+        """Return the decoded body."""
+        return json.loads(self.body)
+
+
+Script: TypeAlias = "Reply | Sequence[Reply] | Callable[[RecordedRequest], Reply]"
+
+
+class Player:
+    """Gives each request its reply: by a function, or in order, the last one for all the rest."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._played = 0
+
+    def reply_to(self, request: RecordedRequest) -> Reply:
+        script = self._script
+        if isinstance(script, Reply):
+            return script
+        if callable(script):
+            return script(request)
+        index = min(self._played, len(script) - 1)
+        self._played += 1
+        return script[index]
+
+
+class RequestReader:
+    """Bytes in, whole requests out; h11 is the judge of what is a request."""
+
+    def __init__(self) -> None:
+        self._h11 = h11.Connection(h11.SERVER)
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no part of a request is waiting for its rest."""
+        return self._request is None and not self._h11.trailing_data[0]
+
+    def feed(self, data: bytes, *, connection: int, time: float) -> list[RecordedRequest]:
+        if not data:  # httpcore writes empty data as well, which means an end of file to h11
+            return []
+        self._h11.receive_data(data)
+        complete: list[RecordedRequest] = []
+        while True:
+            event = self._h11.next_event()
+            if isinstance(event, h11.Request):
+                self._request = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                assert self._request is not None
+                complete.append(
+                    dataclasses.replace(
+                        recorded(self._request, bytes(self._body)), connection=connection, time=time
+                    )
+                )
+                # h11 wants an answer before it reads on; the script is not its business, so each
+                # request gets a machine of its own, which takes over what came after the last.
+                rest = self._h11.trailing_data[0]
+                self.__init__()  # type: ignore[misc]
+                if rest:
+                    self._h11.receive_data(rest)
+            else:
+                return complete
+
+
+def recorded(request: h11.Request, body: bytes) -> RecordedRequest:
+    """Make the plain value of h11's request."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in request.headers:
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return RecordedRequest(
+        method=request.method.decode("ascii"),
+        target=request.target.decode("ascii"),
+        headers=headers,
+        body=body,
+        raw_headers=tuple(request.headers.raw_items()),
+    )

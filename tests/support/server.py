@@ -1,0 +1,257 @@
+"""The scripts on real loopback sockets, in the same event loop as the client under test."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import anyio.lowlevel
+
+from .certificates import client_ssl_context, server_ssl_context
+from .loopback import Gone, LoopbackStream
+from .script import (
+    End,
+    Pause,
+    Player,
+    RecordedRequest,
+    RequestReader,
+    Reset,
+    Script,
+    Send,
+    Stall,
+    StartTLS,
+    unroll,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable
+
+Ended = Literal["client closed", "reset", "server closed", "server stopped"]
+
+
+@dataclass
+class ServerConnection:
+    """What happened on one connection, as the server saw it."""
+
+    number: int
+    opened_at: float
+    closed_at: float | None = None  # by both sides: after an End, when the client has closed too
+    ended: Ended | None = None  # who ended it first, and how
+    bytes_sent: int = 0
+    requests: list[RecordedRequest] = field(default_factory=list)
+
+
+class Server:
+    """A running server; made by `serve`."""
+
+    def __init__(self, script: Script, base_url: str, tls: bool | Literal["stall"]) -> None:
+        self.base_url = base_url
+        self.requests: list[RecordedRequest] = []
+        self.connections: list[ServerConnection] = []
+        self.errors: list[Exception] = []  # of the script, or of a request that is not HTTP
+        self._player = Player(script)
+        self._tls = tls
+        self._changed = anyio.Event()
+
+    @property
+    def open_connections(self) -> int:
+        return sum(connection.closed_at is None for connection in self.connections)
+
+    async def wait_until(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
+        """Wait until `condition()` is true; TimeoutError when it does not become so."""
+        with anyio.fail_after(timeout):
+            while not condition():
+                await self._changed.wait()
+
+    async def wait_closed(self, n: int = 1, timeout: float = 5.0) -> None:
+        """Wait until `n` connections have been closed since the start."""
+        await self.wait_until(lambda: len(self.connections) - self.open_connections >= n, timeout)
+
+    async def wait_requests(self, n: int = 1, timeout: float = 5.0) -> None:
+        """Wait until `n` requests have come since the start."""
+        await self.wait_until(lambda: len(self.requests) >= n, timeout)
+
+    def client_ssl_context(self) -> ssl.SSLContext:
+        """Return a client's context that trusts this server's certificate."""
+        return client_ssl_context()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        async with anyio.create_task_group() as group:
+            while True:
+                await anyio.wait_readable(listener)
+                try:
+                    sock, _ = listener.accept()
+                except OSError:  # it has gone again
+                    continue
+                connection = ServerConnection(len(self.connections), anyio.current_time())
+                self.connections.append(connection)
+                self._note_change()
+                group.start_soon(self._serve, LoopbackStream(sock), connection)
+
+    async def _serve(self, stream: LoopbackStream, connection: ServerConnection) -> None:
+        try:
+            if self._tls:
+                if self._tls == "stall":
+                    while await stream.receive():
+                        pass
+                    raise Gone
+                await stream.start_tls(server_ssl_context())
+            await _Conversation(self, self._player, stream, connection).run()
+        except Gone:
+            connection.ended = connection.ended or "client closed"
+        except Exception as error:  # noqa: BLE001 -- reported when the server is left
+            self.errors.append(error)
+            connection.ended = connection.ended or "server stopped"
+        finally:
+            connection.ended = connection.ended or "server stopped"
+            if connection.ended == "reset":
+                stream.reset()
+            else:
+                stream.close()
+            connection.closed_at = anyio.current_time()
+            self._note_change()
+
+
+class _Conversation:
+    """Two tasks on one connection: one plays replies, the other hears requests and the end."""
+
+    def __init__(
+        self, server: Server, player: Player, stream: LoopbackStream, connection: ServerConnection
+    ) -> None:
+        self._server = server
+        self._player = player
+        self._stream = stream
+        self._connection = connection
+        self._waiting: deque[RecordedRequest] = deque()
+        self._wake_player = anyio.Event()
+        self._wake_listener = anyio.Event()
+        self._error: Exception | None = None
+
+    async def run(self) -> None:
+        # Nothing is raised inside the group, so that no exception group comes out of it.
+        async with anyio.create_task_group() as group:
+
+            async def listen() -> None:
+                await self._catch(self._listen)
+                group.cancel_scope.cancel()
+
+            group.start_soon(listen)
+            await self._catch(self._play)
+            group.cancel_scope.cancel()
+        if self._error is not None:
+            raise self._error
+
+    async def _catch(self, part: Callable[[], object]) -> None:
+        try:
+            await part()  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001
+            self._error = self._error or error
+
+    async def _listen(self) -> None:
+        requests = RequestReader()
+        number = self._connection.number
+        while data := await self._stream.receive():
+            if self._connection.ended is not None:
+                continue  # sent to a connection we have ended
+            for request in requests.feed(data, connection=number, time=anyio.current_time()):
+                self._connection.requests.append(request)
+                self._server.requests.append(request)
+                self._waiting.append(request)
+                self._wake_player.set()
+                self._server._note_change()
+                if request.method == "CONNECT":
+                    # What follows may be TLS, and the player decides that.
+                    await self._wake_listener.wait()
+        raise Gone
+
+    async def _play(self) -> None:
+        while True:
+            while not self._waiting:
+                self._wake_player = anyio.Event()
+                await self._wake_player.wait()
+            request = self._waiting.popleft()
+            for step in unroll(self._player.reply_to(request).steps):
+                match step:
+                    case Send(data):
+                        await self._stream.send(data)
+                        self._connection.bytes_sent += len(data)
+                        await anyio.lowlevel.checkpoint()
+                    case Pause(seconds):
+                        await anyio.sleep(seconds)
+                    case StartTLS():
+                        await self._stream.start_tls(server_ssl_context())
+                    case Stall():
+                        await anyio.sleep_forever()
+                    case End():
+                        self._connection.ended = "server closed"
+                        await self._stream.end()
+                        await anyio.sleep_forever()
+                    case Reset():
+                        self._connection.ended = "reset"
+                        return
+            self._wake_listener.set()
+            self._wake_listener = anyio.Event()
+
+
+@asynccontextmanager
+async def serve(
+    script: Script,
+    *,
+    tls: bool | Literal["stall"] = False,
+    uds: str | Path | None = None,
+) -> AsyncIterator[Server]:
+    """Run a server for as long as the block lasts.
+
+    `tls="stall"` accepts connections and never answers the handshake. An error of the script, or
+    a request that is not HTTP, is raised when the block is left.
+    """
+    listener = _listen(uds)
+    scheme = "https" if tls else "http"
+    address = "localhost" if uds is not None else f"127.0.0.1:{listener.getsockname()[1]}"
+    server = Server(script, f"{scheme}://{address}/v1", tls)
+    failure: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(server._accept, listener)
+            try:
+                yield server
+            except (GeneratorExit, anyio.get_cancelled_exc_class()):
+                raise
+            except BaseException as error:  # noqa: BLE001 -- raised below, in no exception group
+                failure = error
+            group.cancel_scope.cancel()
+    finally:
+        listener.close()
+        if uds is not None:
+            Path(uds).unlink(missing_ok=True)
+    if failure is not None:
+        raise failure
+    if server.errors:
+        raise server.errors[0]
+
+
+def closed_port() -> int:
+    """Return a port that refuses connections."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _listen(uds: str | Path | None) -> socket.socket:
+    family = socket.AF_INET if uds is None else socket.AF_UNIX
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setblocking(False)
+    listener.bind(("127.0.0.1", 0) if uds is None else str(uds))
+    listener.listen(1024)
+    return listener

@@ -1,0 +1,395 @@
+"""What goes out is checked before any I/O, and says exactly what the caller said."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock._wire.request import (
+    BaseURL,
+    checked_headers,
+    checked_key,
+    completion_body,
+    encode_json,
+)
+from penstock.types import ChatCompletionMessage, Function, ToolCall
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+SECRET = "sk-secret\n0123456789"
+
+
+# --- base_url ---
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://api.test", ("https", "api.test", 443, "")),
+        ("https://api.test/", ("https", "api.test", 443, "")),
+        ("https://api.test/v1", ("https", "api.test", 443, "/v1")),
+        ("https://api.test/v1/", ("https", "api.test", 443, "/v1")),
+        ("https://api.test/v1//", ("https", "api.test", 443, "/v1")),
+        ("http://api.test:8080/a/b/v1", ("http", "api.test", 8080, "/a/b/v1")),
+        ("HTTP://API.Test/V1", ("http", "api.test", 80, "/V1")),
+        ("http://[::1]:8080/v1", ("http", "::1", 8080, "/v1")),
+        ("https://[2001:db8::1]/v1", ("https", "2001:db8::1", 443, "/v1")),
+        ("http://127.0.0.1:80", ("http", "127.0.0.1", 80, "")),
+        ("https://api.test:/v1", ("https", "api.test", 443, "/v1")),
+        ("https://api.test/a%20b", ("https", "api.test", 443, "/a%20b")),
+    ],
+)
+def test_a_base_url_is_taken_apart(url: str, expected: tuple[str, str, int, str]) -> None:
+    parsed = BaseURL.parse(url)
+    assert (parsed.scheme, parsed.host, parsed.port, parsed.path) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.test/v1",
+        "//api.test/v1",
+        "ftp://api.test",
+        "file:///etc/passwd",
+        "http://",
+        "https:///v1",
+        "http://:8080/v1",
+        "http://api.test:port/v1",
+        "http://api.test:99999/v1",
+        "http://api.test:0/v1",
+        "http://api.test:-1/v1",
+        "http://[::1/v1",
+        "http://[nonsense]/v1",
+        "http://api.test/v1?key=value",
+        "http://api.test/v1#part",
+        "http://user@api.test/v1",
+        "http://user:word@api.test/v1",
+        "http://api .test/v1",
+        " http://api.test/v1",
+        "http://api.test/v1\n",
+        "http://api.test/v1\r\nX-Evil: 1",
+        "http://api.test/\x00",
+        "http://api.test/\x7f",
+        "http://bücher.test/v1",
+        "http://api.test/über",
+    ],
+)
+def test_what_is_no_base_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        BaseURL.parse(url)
+
+
+def test_a_base_url_is_a_string() -> None:
+    for value in (b"http://api.test", 5, None):
+        with pytest.raises(TypeError, match="base_url"):
+            BaseURL.parse(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2secret@api.test/v1",
+        "ftp://user:hunter2secret@api.test/v1",
+        "https://hunter2secret@api.test/v1",
+        "user:hunter2secret@api.test/v1",
+        "https://user:hunter2secret@api.test:port/v1",
+        "https://user:hunter2secret@/v1",
+        "https://api.test/v1?api_key=hunter2secret",
+        "https://api.test/v1#hunter2secret",
+        "https://user:hunter2secret@api.test/v1?x=hunter2secret",
+        "https://api.test:hunter2secret/v1",
+        "https://user:hunter2secret@[nonsense]/v1",
+    ],
+)
+def test_a_refusal_shows_no_secret_of_the_url(url: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - which one is tested above
+        BaseURL.parse(url)
+    error: BaseException | None = caught.value
+    while error is not None and url != "https://api.test:hunter2secret/v1":
+        assert "hunter2" not in f"{error!r}"
+        error = None if error.__suppress_context__ else error.__context__
+
+
+# --- targets ---
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/models", "/v1/models"),
+        ("models", "/v1/models"),
+        ("/endpoints/a b".replace(" ", "%20") + "/start", "/v1/endpoints/a%20b/start"),
+        ("/files?limit=2&after=x", "/v1/files?limit=2&after=x"),
+        ("/models/org/name:free", "/v1/models/org/name:free"),
+        ("/files?next=https://elsewhere.test/", "/v1/files?next=https://elsewhere.test/"),
+        ("/models/über", "/v1/models/%C3%BCber"),
+        ("/a#b", "/v1/a%23b"),
+        ('/a"<>\\^`{|}', "/v1/a%22%3C%3E%5C%5E%60%7B%7C%7D"),
+    ],
+)
+def test_a_path_goes_below_the_base(path: str, target: str) -> None:
+    assert BaseURL.parse("http://api.test/v1").target(path) == target
+
+
+def test_a_path_below_a_bare_host() -> None:
+    assert BaseURL.parse("http://api.test/").target("/models") == "/models"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "https://elsewhere.test/models",
+        "//elsewhere.test/models",
+        "/a b",
+        "/a\r\nHost: elsewhere.test",
+        "/a\x00",
+        "/a\x7f",
+        "/a\t",
+    ],
+)
+def test_what_is_no_path_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        BaseURL.parse("http://api.test/v1").target(path)
+
+
+@given(st.text(max_size=30))
+def test_no_path_gets_out_of_its_line(path: str) -> None:
+    try:
+        target = BaseURL.parse("http://api.test/v1").target(path)
+    except ValueError:
+        return
+    assert target.startswith("/v1/")
+    assert all("!" <= char <= "~" for char in target)
+
+
+# --- keys ---
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", " ", "a b", SECRET, "sk-secret\r", "sk-secret\x00", "sk-sécret", "sk-\x7f", "\ud800"],
+)
+def test_a_key_that_could_leave_its_line_is_refused_unseen(key: str) -> None:
+    with pytest.raises(ValueError, match="the API key") as caught:
+        checked_key(key)
+    assert "secret" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("key", [None, b"sk-secret", 5, ["sk-secret"]])
+def test_a_key_is_a_string(key: object) -> None:
+    with pytest.raises(TypeError, match="the API key") as caught:
+        checked_key(key)
+    assert "secret" not in repr(caught.value)
+
+
+def test_a_key_stays_as_it_is() -> None:
+    assert checked_key("sk-Abc_0/+=~!") == "sk-Abc_0/+=~!"
+
+
+# --- headers ---
+
+
+def test_headers_keep_their_spelling_and_go_by_their_lower_case_name() -> None:
+    assert checked_headers({"X-Title": " a b ", "x-b": "\xe9"}) == {
+        "x-title": (b"X-Title", b"a b"),
+        "x-b": (b"x-b", b"\xe9"),
+    }
+    assert checked_headers(None) == checked_headers({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("", "x"),
+        ("a b", "x"),
+        ("a:", "x"),
+        ("a\r\nb", "x"),
+        ("é", "x"),
+        ("x", "a\nb"),
+        ("x", "a\r\n"),
+        ("x", "secret\x00"),
+        ("x", "\x7f"),
+        ("x", "€"),
+        ("x", None),
+        ("x", b"bytes"),
+        (b"x", "y"),
+        ("Host", "elsewhere.test"),
+        ("content-LENGTH", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("Connection", "close"),
+        ("Upgrade", "h2c"),
+    ],
+)
+def test_headers_that_could_break_the_request_are_refused(name: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match="header") as caught:
+        checked_headers({name: value})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("headers", [[("a", "b")], "a: b", 5])
+def test_headers_are_a_mapping(headers: Any) -> None:
+    with pytest.raises(TypeError, match="headers"):
+        checked_headers(headers)
+
+
+# --- bodies ---
+
+
+def body(model: object = "m", messages: object = MESSAGES, **params: Any) -> Any:
+    return json.loads(completion_body(model, messages, params, stream=False))
+
+
+def test_the_body_holds_what_was_given_and_nothing_else() -> None:
+    params = {
+        "temperature": 0.1,
+        "max_tokens": 5,
+        "stop": ["a", "\n"],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "logit_bias": {"50256": -100},
+        "nothing": None,
+        "vendor": {"nested": [1, 2.5, True, "é\u2028"]},
+        "seed": 2**62,
+    }
+    assert body(**params) == {"model": "m", "messages": MESSAGES, **params}
+
+
+def test_only_a_stream_says_so() -> None:
+    assert "stream" not in body()
+    assert json.loads(completion_body("m", MESSAGES, {}, stream=True))["stream"] is True
+    assert json.loads(completion_body("m", MESSAGES, {"stream": False}, stream=True))["stream"]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc\u2028é"), inner),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_any_json_goes_verbatim(value: Any) -> None:
+    assert body(extra=value)["extra"] == value
+
+
+@pytest.mark.parametrize("model", [None, ""])
+def test_an_empty_model(model: object) -> None:
+    with pytest.raises(ValueError, match="model is empty"):
+        body(model)
+
+
+@pytest.mark.parametrize("model", [5, b"m", ["m"], {"id": "m"}])
+def test_a_model_is_a_string(model: object) -> None:
+    with pytest.raises(TypeError, match="model has to be a string"):
+        body(model)
+
+
+@pytest.mark.parametrize("messages", [None, [], (), iter([])])
+def test_empty_messages(messages: object) -> None:
+    with pytest.raises(ValueError, match="messages is empty"):
+        body("m", messages)
+
+
+@pytest.mark.parametrize("messages", ["Hi", b"", {"role": "user", "content": "Hi"}, {}, 0, 5])
+def test_messages_are_a_list(messages: object) -> None:
+    with pytest.raises(TypeError, match="messages has to be a list"):
+        body("m", messages)
+
+
+@dataclass
+class Said:
+    role: str
+    content: str
+
+
+class Put(msgspec.Struct):
+    role: str
+    content: str
+
+
+class Dumped:
+    def model_dump(self, *, mode: str, exclude_none: bool) -> dict[str, str]:
+        assert (mode, exclude_none) == ("json", True)
+        return {"role": "user", "content": "dumped"}
+
+
+def test_messages_in_every_form() -> None:
+    class Row(dict[str, str]):
+        pass
+
+    messages = (
+        message
+        for message in [
+            {"role": "system", "content": "dict"},
+            Said("user", "dataclass"),
+            Put("user", "struct"),
+            Dumped(),
+            MappingProxyType({"role": "user", "content": "mapping"}),
+            OrderedDict(role="user", content="ordered"),
+            Row(role="user", content="subclass"),
+        ]
+    )
+    assert [message["content"] for message in body("m", messages)["messages"]] == [
+        "dict",
+        "dataclass",
+        "struct",
+        "dumped",
+        "mapping",
+        "ordered",
+        "subclass",
+    ]
+
+
+def test_a_real_pydantic_model() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    message = pydantic.create_model("Message", role=(str, ...), name=(str | None, None))
+    assert body("m", [message(role="user")])["messages"] == [{"role": "user"}]
+
+
+def test_an_answer_goes_back_as_a_message() -> None:
+    call = ToolCall(id="call_1", function=Function(name="f", arguments="{}"))
+    told = ChatCompletionMessage(content="Hi")
+    called = ChatCompletionMessage(tool_calls=[call])
+    assert body("m", [told, called])["messages"] == [
+        {"role": "assistant", "content": "Hi"},
+        {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize("value", [object(), {1, object()}, 1j, print, Dumped])
+def test_what_is_no_json_is_a_type_error(value: object) -> None:
+    with pytest.raises(TypeError, match="cannot be written as JSON"):
+        encode_json({"x": value})
+
+
+def test_text_that_is_no_unicode_is_a_value_error() -> None:
+    for value in ("\ud800", {"\udfff": 1}):
+        with pytest.raises(ValueError, match="lone surrogate"):
+            encode_json(value)
+
+
+def test_what_contains_itself_is_a_value_error() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        encode_json(loop)
+
+
+def test_numbers_of_any_size() -> None:
+    assert encode_json({"seed": 2**70}) == b'{"seed":1180591620717411303424}'
