@@ -10,7 +10,7 @@ import pytest
 from penstock import errors
 from penstock.errors import PenstockError, status_error_class
 from penstock.headers import Headers
-from penstock.types import ChatCompletion, ChatCompletionMessage, Choice
+from penstock.types import ChatCompletion, ChatCompletionMessage, Choice, Function, ToolCall
 
 CLASSES: dict[str, type[PenstockError]] = {
     name: value
@@ -44,6 +44,8 @@ TREE = {
     "IncompleteStreamError": "StreamInterruptedError",
     "StreamError": "PenstockError",
     "APIResponseError": "PenstockError",
+    "StructuredOutputError": "PenstockError",
+    "ToolArgumentsError": "PenstockError",
     "AllAttemptsFailed": "PenstockError",
     "StreamClosedError": "PenstockError",
     "StreamBusyError": "PenstockError",
@@ -78,6 +80,8 @@ SOURCES: dict[str, dict[str, Any]] = {
         "partial": PARTIAL,
         "request_id": "r",
     },
+    "StructuredOutputError": {"reason": "length", "completion": PARTIAL, "request_id": "r"},
+    "ToolArgumentsError": {"call": ToolCall(id="a", function=Function("f", "{"))},
     "AllAttemptsFailed": {},
     "PenstockError": {"partial": PARTIAL, "request_id": "r"},
 }

@@ -314,10 +314,15 @@ class ToolArgumentsError(PenstockError, ValueError):
     @property
     def tool_message(self) -> dict[str, Any]:
         """A message for the model, in answer to its call, that says what is wrong."""
-        answer: dict[str, Any] = {"role": "tool", "content": f"Error: {self}"}
-        if self.call is None:
-            return answer
-        return {**answer, **self.call.address}
+        return {"role": "tool", **reply_to(self.call), "content": f"Error: {self}"}
+
+
+def reply_to(call: ToolCall | None) -> dict[str, str]:
+    """The members that make a tool's message the answer to this call."""
+    if call is None:
+        return {}
+    # Servers that give no ids go by the name.
+    return {"name": call.function.name} if call.id is None else {"tool_call_id": call.id}
 
 
 class AllAttemptsFailed(PenstockError):

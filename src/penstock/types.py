@@ -7,6 +7,7 @@ in `to_dict()` and `[...]` of the response.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, overload
 
@@ -181,7 +182,7 @@ class ToolCall(msgspec.Struct):
     function: Function = msgspec.field(default_factory=Function)
 
     @overload
-    def parse(self, kind: type[T], /) -> T: ...
+    def parse(self, kind: builtins.type[T], /) -> T: ...
 
     @overload
     def parse(self, kind: Any, /) -> Any: ...
@@ -209,12 +210,6 @@ class ToolCall(msgspec.Struct):
         ToolArgumentsError as `parse` does, and ValueError when the call is of another tool.
         """
         return tool.call(self)
-
-    @property
-    def address(self) -> dict[str, str]:
-        """The members that make a tool's message the answer to this call."""
-        # Servers without ids go by the name.
-        return {"name": self.function.name} if self.id is None else {"tool_call_id": self.id}
 
 
 class FunctionDelta(msgspec.Struct, gc=False):

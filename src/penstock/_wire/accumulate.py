@@ -24,6 +24,7 @@ from penstock.types import (
     ChoiceLogprobs,
     ChunkChoice,
     TokenLogprob,
+    ToolCall,
     ToolCallDelta,
     Usage,
 )
@@ -120,6 +121,17 @@ class Accumulator:
             usage=self._usage,
             choices=[parts.choice(index) for index, parts in sorted(self._choices.items())],
         )
+
+    def take_complete_call(self, *, ended: bool) -> ToolCall | None:
+        """A tool call of choice 0 that is complete, each one once; None if there is none by now.
+
+        `ended`: no further chunk comes.
+        """
+        parts = self._choices.get(0)
+        if parts is None:
+            return None
+        finished = parts.finish_reason is not None
+        return parts.tool_calls.take_complete(finished=finished, ended=ended)
 
     def _add_head(self, chunk: ChatCompletionChunk) -> None:
         self._id = self._id or chunk.id

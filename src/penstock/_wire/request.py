@@ -135,7 +135,10 @@ def completion_body(
 
 
 def encode_json(value: object) -> bytes:
-    """JSON text; mappings, dataclasses, msgspec Structs and Pydantic models are objects."""
+    """JSON text; mappings, dataclasses, msgspec Structs and Pydantic models are objects.
+
+    So is what has a method `for_json`, as simplejson calls it: a `penstock.Tool`.
+    """
     try:
         return _encoder.encode(value)
     except TypeError as error:
@@ -154,6 +157,8 @@ def _further(value: Any) -> Any:
         return value.model_dump(mode="json", exclude_none=True)
     if _is_mapping(value):
         return dict(value)
+    if hasattr(value, "for_json"):
+        return value.for_json()
     raise TypeError(f"objects of type {type(value).__name__} are not supported")
 
 

@@ -12,6 +12,8 @@ every piece, or send no ids at all. So a piece goes
 A name at a call whose arguments are already a whole object opens another call too: gateways
 to Gemini sent parallel calls each whole, all at index 0 (su-kaka/gcli2api#406), and Gemini
 itself has no ids for them.
+
+`take_complete` says which calls are complete while others still come.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ __all__ = ["ToolCalls"]
 
 
 class _Call:
-    __slots__ = ("arguments", "id", "index", "name", "type")
+    __slots__ = ("arguments", "given", "id", "index", "name", "type")
 
     def __init__(self, index: int | None) -> None:
         self.index = index
+        self.given = False  # by take_complete
         self.id = ""
         self.type = ""
         self.name = ""
@@ -45,6 +48,13 @@ class _Call:
             return isinstance(msgspec.json.decode(self.joined_arguments()), dict)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
+
+    def whole(self) -> ToolCall:
+        return ToolCall(
+            id=self.id or None,
+            type=self.type or "function",
+            function=Function(name=self.name, arguments=self.joined_arguments()),
+        )
 
 
 class ToolCalls:
@@ -76,14 +86,23 @@ class ToolCalls:
         calls = self._calls
         if all(call.index is not None for call in calls):
             calls = sorted(calls, key=lambda call: call.index or 0)
-        return [
-            ToolCall(
-                id=call.id or None,
-                type=call.type or "function",
-                function=Function(name=call.name, arguments=call.joined_arguments()),
-            )
-            for call in calls
-        ]
+        return [call.whole() for call in calls]
+
+    def take_complete(self, *, finished: bool, ended: bool) -> ToolCall | None:
+        """A call that nothing can be added to, each one once; None if there is none by now.
+
+        `finished`: the choice had its finish_reason. `ended`: nothing comes any more. A call is
+        complete when its arguments are a whole object and either holds, or another call was
+        opened after it: servers may send pieces of two calls in turns, and a finish_reason
+        before the last pieces. At the end every call is complete, whatever its arguments are.
+        """
+        for call in self._calls:
+            if not call.given and (
+                ended or ((finished or call is not self._calls[-1]) and call.has_whole_arguments())
+            ):
+                call.given = True
+                return call.whole()
+        return None
 
     def _find(self, piece: ToolCallDelta, name: str, arguments: str) -> _Call:
         if piece.id and (known := self._by_id.get(piece.id)):
