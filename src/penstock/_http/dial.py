@@ -1,0 +1,235 @@
+"""Making a connection to an origin: name look-up, TCP or Unix socket, proxy, TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from itertools import chain, zip_longest
+from typing import Protocol
+
+import anyio
+import msgspec
+
+from ..errors import ConnectTimeout
+from .core import httpcore
+from .foreign_stream import ForeignStream
+from .network import ConnectionFailed, Limits, NetworkStream, in_trio
+from .proxy import Proxy, tunnel
+
+__all__ = ["Dialer", "Origin"]
+
+# Seconds after which the next address is tried beside the one before (RFC 8305, 5).
+ATTEMPT_DELAY = 0.25
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a server is: scheme (http or https), host (no brackets) and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def bracketed_host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in a Host header: the port only where it is not the scheme's own."""
+        default = 443 if self.scheme == "https" else 80
+        return self.bracketed_host if self.port == default else f"{self.bracketed_host}:{self.port}"
+
+
+class Dialer:
+    """How connections to one origin are made."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        uds: str | None = None,
+        network: httpcore.AsyncNetworkBackend | None = None,
+    ) -> None:
+        self.origin = origin
+        self.proxy = proxy
+        self._ssl_context = ssl_context
+        self._uds = uds
+        self._network = network
+
+    @property
+    def forwards(self) -> bool:
+        """Whether requests go to the proxy itself, which passes them on (http:// origins)."""
+        return self.proxy is not None and not self.proxy.is_socks and self.origin.scheme == "http"
+
+    async def dial(self, limits: Limits) -> NetworkStream:
+        """A connected stream, over TLS where the origin asks for it.
+
+        Raises ConnectionFailed or the error of `limits`. Whatever goes wrong,
+        cancellation included, nothing stays open.
+        """
+        opened: list[NetworkStream] = []
+        try:
+            with anyio.CancelScope(deadline=limits.begin(anyio.current_time())):
+                return await self._connect(opened, limits)
+        except BaseException:
+            await _close_all(opened)
+            raise
+        await _close_all(opened)
+        raise limits.error()
+
+    async def _connect(self, opened: list[NetworkStream], limits: Limits) -> NetworkStream:
+        proxy, origin = self.proxy, self.origin
+        first_hop = Origin(proxy.scheme, proxy.host, proxy.port) if proxy else origin
+        stream = await self._reach(first_hop)
+        opened.append(stream)
+        if proxy is not None:
+            if proxy.scheme == "https":
+                stream = await self._start_tls(stream, proxy.host, limits)
+            if not self.forwards:
+                stream = await tunnel(stream, proxy, origin, limits)
+        if origin.scheme == "https":
+            stream = await self._start_tls(stream, origin.host, limits)
+        return stream
+
+    async def _reach(self, hop: Origin) -> NetworkStream:
+        if self._network is not None:
+            return await self._reach_by_backend(self._network, hop)
+        connectors = _connectors()
+        if self._uds is not None:
+            try:
+                return await connectors.connect_unix(self._uds)
+            except OSError as error:
+                raise ConnectionFailed(
+                    f"cannot connect to {self._uds}: {_reason(error)}"
+                ) from error
+        addresses = await _resolve(hop)
+        try:
+            return await _first_to_connect(addresses, hop.port, connectors.connect_tcp)
+        except OSError as error:
+            raise ConnectionFailed(
+                f"cannot connect to {hop.bracketed_host}:{hop.port}: {_reason(error)}"
+            ) from error
+
+    async def _reach_by_backend(
+        self, network: httpcore.AsyncNetworkBackend, hop: Origin
+    ) -> NetworkStream:
+        try:
+            if self._uds is not None:
+                return ForeignStream(await network.connect_unix_socket(self._uds))
+            return ForeignStream(await network.connect_tcp(hop.host, hop.port))
+        except httpcore.TimeoutException as error:
+            raise ConnectTimeout("the network backend reported a connect timeout") from error
+        except Exception as error:
+            text = str(error) or type(error).__name__
+            raise ConnectionFailed(
+                f"cannot connect to {hop.bracketed_host}:{hop.port}: {text}"
+            ) from error
+
+    async def _start_tls(
+        self, stream: NetworkStream, hostname: str, limits: Limits
+    ) -> NetworkStream:
+        # ssl is loaded, and a context made, only for https; the context once per client,
+        # since loading the authorities takes 15 to 27 ms.
+        from .tls import default_context, start_tls
+
+        if self._ssl_context is None:
+            self._ssl_context = default_context()
+        if isinstance(stream, ForeignStream):
+            await stream.start_tls(self._ssl_context, hostname, limits)
+            return stream
+        return await start_tls(stream, self._ssl_context, hostname, limits)
+
+
+def _reason(error: OSError) -> str:
+    # asyncio puts the address in place of the system's words for the error.
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+async def _close_all(streams: list[NetworkStream]) -> None:
+    for stream in streams:
+        stream.close()
+    with anyio.CancelScope(shield=True):
+        for stream in streams:
+            await stream.aclose(1.0)
+
+
+class _Connectors(Protocol):
+    """What the module for an event loop offers."""
+
+    async def connect_tcp(self, host: str, port: int, family: int) -> NetworkStream: ...
+    async def connect_unix(self, path: str) -> NetworkStream: ...
+
+
+def _connectors() -> _Connectors:
+    if in_trio():
+        from . import trio_stream
+
+        return trio_stream
+    from . import asyncio_stream
+
+    return asyncio_stream
+
+
+async def _resolve(hop: Origin) -> list[tuple[str, int]]:
+    """(address, family) pairs, the families taking turns (RFC 8305, 4)."""
+    try:
+        literal = ipaddress.ip_address(hop.host.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
+    try:
+        found = await anyio.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConnectionFailed(f"cannot resolve {hop.host}: {error}") from error
+    by_family: dict[int, list[tuple[str, int]]] = {}
+    for family, _, _, _, address in found:
+        by_family.setdefault(family, []).append((address[0], family))
+    turns = chain.from_iterable(zip_longest(*by_family.values()))
+    return list(dict.fromkeys(pair for pair in turns if pair is not None))
+
+
+async def _first_to_connect(
+    addresses: list[tuple[str, int]],
+    port: int,
+    connect: Callable[[str, int, int], Awaitable[NetworkStream]],
+) -> NetworkStream:
+    """Happy Eyeballs: each address a moment after the one before, or when that one failed."""
+    if len(addresses) == 1:
+        ((host, family),) = addresses
+        return await connect(host, port, family)
+    won: list[NetworkStream] = []
+    failures: list[Exception] = []
+
+    async def attempt(host: str, family: int, failed: anyio.Event) -> None:
+        try:
+            stream = await connect(host, port, family)
+        except Exception as error:  # noqa: BLE001 - raised below, in no exception group
+            failures.append(error)
+            failed.set()
+        else:
+            if won:
+                stream.close()
+                return
+            won.append(stream)
+            group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for host, family in addresses:
+                failed = anyio.Event()
+                group.start_soon(attempt, host, family, failed)
+                with anyio.move_on_after(ATTEMPT_DELAY):
+                    await failed.wait()
+    except BaseException:
+        for stream in won:
+            stream.close()
+        raise
+    if won:
+        return won[0]
+    raise failures[-1] if failures else OSError("no address to connect to")

@@ -1,0 +1,287 @@
+"""One exchange on one connection: request out, head in, body bytes.
+
+httpcore sends the request and parses the head; the body is read from our own stream and
+de-framed by `_wire.framing`. Nothing is lost when a read is cancelled.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from .._wire.encoding import EncodingError, content_decoder
+from .._wire.framing import FramingError, body_framing, keeps_alive
+from ..headers import Headers
+from .connections import Connections
+from .core import httpcore
+from .head_gate import HeadGate
+from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
+from .outgoing import Outgoing, as_httpcore
+
+__all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
+
+# After [DONE] the end of the body is usually a segment behind: worth a moment, since the
+# connection can then be used again.
+DRAIN_SECONDS = 0.05
+DRAIN_BYTES = 65536
+
+
+class MalformedResponse(Exception):
+    """The peer's head is no HTTP/1.1 response."""
+
+
+class Exchange:
+    """A request and its response. Ends by `aclose` (or `abort`), which settles the connection."""
+
+    __slots__ = (
+        "_connections",
+        "_decoder",
+        "_ended",
+        "_fault",
+        "_framing",
+        "_gate",
+        "_keep",
+        "_rest",
+        "_stream",
+        "body_bytes",
+        "headers",
+        "limits",
+        "reused",
+        "settled",
+        "status",
+        "touched",
+    )
+
+    def __init__(
+        self, connections: Connections, stream: NetworkStream, limits: Limits, *, reused: bool
+    ) -> None:
+        self._connections = connections
+        self._stream = stream
+        self._gate: HeadGate | None = None
+        self._rest = b""
+        self._keep = False
+        self._ended = False
+        self._fault: Exception | None = None
+        self.limits = limits
+        self.reused = reused
+        self.settled = False
+        self.touched = False
+        """Whether any byte of a response has arrived."""
+        self.status = 0
+        self.headers = Headers()
+        self.body_bytes = 0
+        """Bytes of the body that have arrived, as framed on the wire."""
+
+    async def send(self, outgoing: Outgoing) -> None:
+        """Send the request and read the response's head.
+
+        Raises ConnectionFailed, ClosedLocally, MalformedResponse or the error of the
+        limits; the caller then closes the exchange. A call that was cancelled when the
+        request was out (`awaits_head`) may be repeated: it goes on waiting.
+        """
+        request = as_httpcore(outgoing, self._connections.dialer)
+        if self._gate is None:
+            self._gate = HeadGate(self._stream, self.limits, reused=self.reused)
+        else:
+            self._gate.rewind()
+        gate = self._gate
+        # A fresh one for each exchange: it holds no state between two of them, and the
+        # stream it stands on is ours.
+        connection = httpcore.AsyncHTTP11Connection(request.url.origin, gate)
+        try:
+            response = await connection.handle_async_request(request)
+        except httpcore.RemoteProtocolError as error:
+            if gate.ended:
+                raise ConnectionFailed(
+                    "the server closed the connection without answering"
+                ) from error
+            raise MalformedResponse(f"the response is not HTTP/1.1: {error}") from error
+        finally:
+            self.touched = gate.touched
+        self.status = response.status
+        self.headers = Headers(response.headers)
+        extensions = cast("Any", response).extensions
+        version: bytes = extensions["http_version"]
+        self._rest = gate.rest
+        self._gate = None
+        try:
+            self._framing = body_framing(
+                method=outgoing.method,
+                status=response.status,
+                headers=self.headers,
+            )
+            self._decoder = content_decoder(self.headers)
+        except ValueError as error:
+            # Raised by `read`: a status says something even when its body cannot be read.
+            self._fault = error
+        else:
+            # Nobody asked to switch protocols (101): what follows is no HTTP any more.
+            self._keep = self.status >= 200 and keeps_alive(version, self.headers, self._framing)
+
+    @property
+    def awaits_head(self) -> bool:
+        """Whether the request is out and the response's head is not in."""
+        return self._gate is not None and self._gate.sent and not self.settled
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, de-framed and decoded; b"" at its proper end.
+
+        Raises ConnectionFailed when it ends otherwise, FramingError and EncodingError on
+        junk, and then again each time: never is there a clean end after a failure. A
+        cancelled call loses nothing.
+        """
+        while self._fault is None:
+            raw = self._rest
+            if raw:
+                self._rest = b""
+            elif self._framing.finished or self._ended:
+                return b""
+            else:
+                try:
+                    raw = await self._stream.receive(self.limits)
+                except ConnectionFailed as error:
+                    self._fault = error
+                    raise
+                if not raw:
+                    self._ended = True
+                    if self._framing.eof():
+                        self._check_encoding()
+                    else:
+                        self._fault = ConnectionFailed(
+                            "the connection ended in the middle of the body"
+                        )
+                    continue
+                self.limits.byte_arrived()
+            self.body_bytes += len(raw)
+            # What came whole before a fault counts, wherever the reads were split; the
+            # fault is raised by the next call, and by each one after it.
+            try:
+                data = self._framing.feed(raw)
+            except FramingError as error:
+                self._fault = error
+                data = error.payload
+            if self._decoder is not None:
+                try:
+                    data = self._decoder.feed(data)
+                except EncodingError as error:
+                    self._fault = error
+                    data = error.payload
+                if self._framing.finished:
+                    self._check_encoding()
+            if data:
+                return data
+        raise self._fault
+
+    def _check_encoding(self) -> None:
+        decoder = self._decoder
+        if decoder is not None and self._fault is None and self.body_bytes and not decoder.eof():
+            self._fault = ConnectionFailed("the compressed body ended too early")
+
+    async def read_all(self, limit: int) -> bytes:
+        """The rest of the body. Raises as `read`, and BodyTooLarge above `limit` bytes."""
+        pieces: list[bytes] = []
+        size = 0
+        while data := await self.read():
+            size += len(data)
+            if size > limit:
+                raise BodyTooLarge(limit)
+            pieces.append(data)
+        return b"".join(pieces)
+
+    async def aclose(self, *, drain: bool = False) -> None:
+        """Settle the connection: back to the idle ones when the message is over, else closed.
+
+        With `drain`, an end of the body that is on its way is waited for, a moment at
+        most. Idempotent; cancelled, the connection is closed all the same.
+        """
+        if self.settled:
+            return
+        self.settled = True
+        try:
+            if drain and self._keep:
+                await self._drain()
+        finally:
+            if self._is_reusable():
+                self._connections.release(self._stream)
+            else:
+                await self._connections.discard(self._stream)
+
+    def abort(self) -> None:
+        """Cut the connection now, without waiting; a blocked reader gets ClosedLocally."""
+        if not self.settled:
+            self.settled = True
+            self._stream.close()
+
+    def settle_nowait(self) -> None:
+        """Give the connection back if the message is over already; never waits."""
+        if self._keep and not self.settled:
+            self._swallow(self._rest or self._stream.receive_nowait())
+            if self._is_reusable():
+                self.settled = True
+                self._connections.release(self._stream)
+
+    def _is_reusable(self) -> bool:
+        return (
+            self._keep
+            and self._framing.finished
+            # What nobody asked for would be taken for the next answer.
+            and not self._framing.excess
+            and not self._rest
+            and not self._connections.closed
+            and self._stream.is_clean()
+        )
+
+    async def _drain(self) -> None:
+        limits = _DrainLimits()
+        left = DRAIN_BYTES
+        raw = self._rest or self._stream.receive_nowait()
+        while self._swallow(raw) and not self._framing.finished:
+            left -= len(raw)
+            if left < 0:
+                return
+            try:
+                raw = await self._stream.receive(limits)
+            except (ConnectionFailed, ClosedLocally, TimeoutError):
+                return
+            if not raw:
+                return
+
+    def _swallow(self, raw: bytes) -> bool:
+        """Take these bytes as the rest of the body; False when they cannot be that."""
+        self._rest = b""
+        try:
+            self._framing.feed(raw)
+        except ValueError:
+            self._keep = False
+        return self._keep
+
+
+class BodyTooLarge(Exception):
+    """A body above the bound."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes")
+
+
+class _DrainLimits:
+    """A moment in all, counted from the first wait."""
+
+    def __init__(self) -> None:
+        self._until = math.inf
+
+    def begin(self, now: float) -> float:
+        self._until = min(self._until, now + DRAIN_SECONDS)
+        return self._until
+
+    def end(self, now: float) -> None:
+        pass
+
+    def check(self, now: float) -> None:
+        if now >= self._until:
+            raise self.error()
+
+    def byte_arrived(self) -> None:
+        pass
+
+    def error(self) -> Exception:
+        return TimeoutError()

@@ -1,0 +1,57 @@
+"""A request on its way out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .core import httpcore
+from .dial import Dialer
+
+__all__ = ["Outgoing", "as_httpcore"]
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A request, ready to be sent (any number of times)."""
+
+    method: str
+    target: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> httpcore.Request:
+    """The request as httpcore takes it, for whoever the dialer's connections lead to."""
+    origin, proxy = dialer.origin, dialer.proxy
+    target, headers = outgoing.target, outgoing.headers
+    if dialer.forwards and proxy is not None:
+        # A proxy is given the whole URL (RFC 9112, 3.2.2).
+        target = f"{origin.scheme}://{origin.authority}{target}"
+        headers = [*headers, *proxy.authorization]
+    return httpcore.Request(
+        outgoing.method.encode("ascii"),
+        httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
+        headers=headers,
+        content=_Body(outgoing.body),
+    )
+
+
+class _Body:
+    """A request's body in one piece.
+
+    httpcore would make an async generator of plain bytes, and a cancelled request would
+    leave that to the garbage collector.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, body: bytes) -> None:
+        self._left = body
+
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        piece, self._left = self._left, b""
+        return piece

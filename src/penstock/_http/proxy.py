@@ -1,0 +1,137 @@
+"""Proxies: which one applies, and how a connection is made through it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import urllib.parse
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from .core import httpcore
+from .head_gate import HeadGate
+from .network import ConnectionFailed, Limits, NetworkStream
+from .socks import connect_socks5
+
+if TYPE_CHECKING:
+    from .dial import Origin
+
+__all__ = ["Proxy", "proxy_from_environment", "tunnel"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """A proxy server. `socks5` and `socks5h` are the same here: the proxy resolves names."""
+
+    scheme: str
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """From `scheme://[user:password@]host[:port]`; ValueError says what is wrong with it."""
+        # No message quotes any part of the URL, nor does urlsplit's own come through:
+        # where the URL is malformed, any part of it may be the password.
+        try:
+            parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+        except ValueError:
+            raise ValueError("the proxy's URL cannot be understood") from None
+        if parts.scheme not in _DEFAULT_PORTS:
+            raise ValueError("the proxy's scheme is none of http, https, socks5 and socks5h")
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError(
+                "the proxy's URL has an @ behind the host: special characters in a user name"
+                " or password have to be percent-encoded"
+            )
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError("the proxy's port is no number from 1 to 65535") from None
+        if not parts.hostname:
+            raise ValueError("the proxy's URL has no host")
+        has_user = bool(parts.username or parts.password)
+        return cls(
+            scheme=parts.scheme,
+            host=parts.hostname,
+            port=port or _DEFAULT_PORTS[parts.scheme],
+            username=urllib.parse.unquote(parts.username or "") if has_user else None,
+            password=urllib.parse.unquote(parts.password or "") if has_user else None,
+        )
+
+    @property
+    def is_socks(self) -> bool:
+        return self.scheme.startswith("socks")
+
+    @property
+    def authorization(self) -> list[tuple[bytes, bytes]]:
+        """The header that names the user (RFC 7617), if there is one."""
+        if self.username is None:
+            return []
+        pair = f"{self.username}:{self.password or ''}".encode()
+        return [(b"Proxy-Authorization", b"Basic " + base64.b64encode(pair))]
+
+    def __repr__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"Proxy({self.scheme}://{host}:{self.port})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own, which the rich package prints, has all fields.
+        return [("server", f"{self.scheme}://{self.host}:{self.port}")]
+
+
+def proxy_from_environment(origin: Origin) -> Proxy | None:
+    """What HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say for this origin.
+
+    By the standard library's reading of them: lower case wins, NO_PROXY lists host
+    suffixes, HTTP_PROXY is ignored under CGI.
+    """
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    # Costs 20 ms to import, so only where somebody uses it.
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    proxies = getproxies_environment()
+    url = proxies.get(origin.scheme) or proxies.get("all")
+    if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
+        return None
+    return Proxy.parse(url)
+
+
+async def tunnel(
+    stream: NetworkStream, proxy: Proxy, origin: Origin, limits: Limits
+) -> NetworkStream:
+    """Have the proxy at the other end connect `stream` to the origin; gives what leads there."""
+    if proxy.is_socks:
+        await connect_socks5(stream, proxy, origin, limits)
+        return stream
+    gate = HeadGate(stream, limits)
+    target = f"{origin.bracketed_host}:{origin.port}".encode()
+    request = httpcore.Request(
+        b"CONNECT",
+        httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=target),
+        headers=[(b"Host", target), *proxy.authorization],
+    )
+    proxy_origin = request.url.origin
+    try:
+        response = await httpcore.AsyncHTTP11Connection(proxy_origin, gate).handle_async_request(
+            request
+        )
+    except httpcore.ProtocolError as error:
+        if gate.ended:
+            raise ConnectionFailed("the proxy closed the connection") from error
+        raise ConnectionFailed(f"the proxy's answer is not understood: {error}") from error
+    if not 200 <= response.status < 300:
+        extensions = cast("Any", response).extensions
+        reason = extensions.get("reason_phrase", b"").decode("latin-1")
+        # 4xx is the proxy's last word: wrong credentials, or a target it refuses.
+        raise ConnectionFailed(
+            f"the proxy refused to connect: {response.status} {reason}".rstrip(),
+            permanent=response.status < 500,
+        )
+    if gate.rest:
+        raise ConnectionFailed("the proxy sent bytes before the tunnel was in use")
+    return stream

@@ -1,0 +1,107 @@
+"""SOCKS5 (RFC 1928), with the user name and password of RFC 1929 where there are any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .network import ConnectionFailed, Limits, NetworkStream
+
+if TYPE_CHECKING:
+    from .dial import Origin
+    from .proxy import Proxy
+
+__all__ = ["connect_socks5"]
+
+# By the type of the address in a reply: how long that is. A name (3) begins with its length.
+_ADDRESS_SIZES = {1: 4, 4: 16}
+_NAME = 3
+
+
+async def connect_socks5(
+    stream: NetworkStream, proxy: Proxy, origin: Origin, limits: Limits
+) -> None:
+    """Have the SOCKS proxy at the other end of `stream` connect it to the origin."""
+    try:
+        from socksio import ProtocolError, socks5
+    except ImportError:
+        raise ConnectionFailed(
+            "a SOCKS proxy needs the socks extra: pip install 'penstock[socks]'",
+            permanent=True,
+        ) from None
+
+    connection: Any = socks5.SOCKS5Connection()
+    answers = _Answers(stream, limits)
+    user, password = (proxy.username or "").encode(), (proxy.password or "").encode()
+    if max(len(user), len(password)) > 255:
+        raise ConnectionFailed(
+            "SOCKS has room for a user name and a password of 255 bytes each", permanent=True
+        )
+    methods = [socks5.SOCKS5AuthMethod.NO_AUTH_REQUIRED]
+    if proxy.username is not None:
+        methods.append(socks5.SOCKS5AuthMethod.USERNAME_PASSWORD)
+
+    async def send(request: Any) -> None:
+        connection.send(request)
+        await stream.send(connection.data_to_send(), limits)
+
+    def understood(answer: bytes) -> Any:
+        try:
+            return connection.receive_data(answer)
+        except ProtocolError as error:
+            raise _misunderstood(str(error)) from error
+
+    await send(socks5.SOCKS5AuthMethodsRequest(methods))
+    chosen = understood(await answers.versioned(2))
+    if chosen.method not in methods:
+        raise ConnectionFailed("the SOCKS proxy wants another authentication", permanent=True)
+    if chosen.method == socks5.SOCKS5AuthMethod.USERNAME_PASSWORD:
+        await send(socks5.SOCKS5UsernamePasswordRequest(user, password))
+        if not understood(await answers.exactly(2)).success:
+            raise ConnectionFailed("the SOCKS proxy refused the password", permanent=True)
+    address = (origin.host, origin.port)
+    await send(socks5.SOCKS5CommandRequest.from_address(socks5.SOCKS5Command.CONNECT, address))
+    reply = understood(await answers.reply())
+    if reply.reply_code != socks5.SOCKS5ReplyCode.SUCCEEDED:
+        raise ConnectionFailed(f"the SOCKS proxy could not connect: {reply.reply_code.name}")
+    if answers.rest:
+        raise ConnectionFailed("the SOCKS proxy sent bytes before the tunnel was in use")
+
+
+class _Answers:
+    """Whole answers, which socksio asks for, from a connection that may bring them in pieces."""
+
+    def __init__(self, stream: NetworkStream, limits: Limits) -> None:
+        self._stream = stream
+        self._limits = limits
+        self.rest = b""
+
+    async def exactly(self, size: int) -> bytes:
+        while len(self.rest) < size:
+            data = await self._stream.receive(self._limits)
+            if not data:
+                raise ConnectionFailed("the SOCKS proxy closed the connection")
+            self.rest += data
+        answer, self.rest = self.rest[:size], self.rest[size:]
+        return answer
+
+    async def versioned(self, size: int) -> bytes:
+        answer = await self.exactly(size)
+        if answer[0] != 5:
+            raise _misunderstood("it speaks no SOCKS5")
+        return answer
+
+    async def reply(self) -> bytes:
+        answer = await self.versioned(4)
+        kind = answer[3]
+        if kind == _NAME:
+            answer += await self.exactly(1)
+            size = answer[4]
+        elif kind in _ADDRESS_SIZES:
+            size = _ADDRESS_SIZES[kind]
+        else:
+            raise _misunderstood("an unknown type of address")
+        return answer + await self.exactly(size + 2)
+
+
+def _misunderstood(reason: str) -> ConnectionFailed:
+    return ConnectionFailed(f"the SOCKS proxy's answer is not understood: {reason}")

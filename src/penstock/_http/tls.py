@@ -1,0 +1,216 @@
+"""TLS over any network stream of ours, by the ssl module's memory buffers.
+
+One implementation for asyncio, uvloop and trio, also inside a proxy's TLS. Unlike
+asyncio's own it tells a proper end (close_notify) from a cut connection, so a truncated
+body never looks finished (RFC 8446, 6.1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import ssl
+
+import anyio
+
+from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
+
+__all__ = ["TLSStream", "default_context", "start_tls"]
+
+# One TLS record holds at most 16 KiB of text (RFC 8446, 5.1).
+RECORD_SIZE = 16384
+
+
+def default_context() -> ssl.SSLContext:
+    """A context that verifies; authorities from certifi unless the environment names others."""
+    if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
+        return ssl.create_default_context()
+    import certifi
+
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+class TLSStream(NetworkStream):
+    """The client's side of a TLS connection over `inner`, which it owns."""
+
+    __slots__ = (
+        "_closed",
+        "_failure",
+        "_incoming",
+        "_inner",
+        "_object",
+        "_outgoing",
+        "_over",
+        "_unread",
+    )
+
+    def __init__(self, inner: NetworkStream, context: ssl.SSLContext, hostname: str) -> None:
+        self._inner = inner
+        self._closed = False
+        # Nothing more can be read: the peer has ended, or else there is a failure.
+        self._over = False
+        self._failure: ssl.SSLError | None = None
+        self._unread = b""
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        # HTTP/1.1 only; a server that finds no protocol offered may assume another.
+        context.set_alpn_protocols(["http/1.1"])
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=False, server_hostname=hostname
+        )
+
+    async def handshake(self, limits: Limits) -> None:
+        """Agree on keys and verify the server. Raises ConnectionFailed with the reason."""
+        while True:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush(limits)
+                await self._fill(limits)
+            except ssl.SSLCertVerificationError as error:
+                # The alert tells the server; what it has against it matters more here.
+                with contextlib.suppress(ConnectionFailed):
+                    await self._flush(limits)
+                raise ConnectionFailed(
+                    f"the server's certificate was refused: {error.verify_message}",
+                    permanent=True,
+                ) from error
+            except ssl.SSLError as error:
+                raise ConnectionFailed(f"the TLS handshake failed: {_text(error)}") from error
+            else:
+                await self._flush(limits)
+                return
+
+    async def receive(self, limits: Limits) -> bytes:
+        while True:
+            data = self._decrypt()
+            if data:
+                return data
+            if self._over:
+                return self._end()
+            # Reading may have to answer, as to a key update.
+            await self._flush(limits)
+            await self._fill(limits)
+
+    def _end(self) -> bytes:
+        if self._failure is None:
+            return b""
+        if isinstance(self._failure, ssl.SSLEOFError):
+            raise ConnectionFailed(
+                "the connection was cut: the server ended it without TLS close_notify"
+            ) from self._failure
+        raise ConnectionFailed(
+            f"the TLS connection failed: {_text(self._failure)}"
+        ) from self._failure
+
+    def receive_nowait(self) -> bytes:
+        self._incoming.write(self._inner.receive_nowait())
+        return self._decrypt()
+
+    def _decrypt(self) -> bytes:
+        # Every record that is whole, so that a burst of events costs one turn.
+        pieces: list[bytes] = []
+        if self._unread:
+            pieces.append(self._unread)
+            self._unread = b""
+        incoming, tls = self._incoming, self._object
+        try:
+            while not self._over and (incoming.pending or tls.pending() or incoming.eof):
+                piece = tls.read(RECORD_SIZE)
+                if piece:
+                    pieces.append(piece)
+                else:
+                    self._over = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._over = True
+        except ssl.SSLError as error:
+            self._over = True
+            self._failure = error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _fill(self, limits: Limits) -> None:
+        data = await self._inner.receive(limits)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self, limits: Limits) -> None:
+        if self._outgoing.pending:
+            try:
+                await self._inner.send(self._outgoing.read(), limits)
+            except BaseException:
+                # Part of a record may be out: nothing can follow it.
+                self.close()
+                raise
+
+    async def send(self, data: bytes, limits: Limits) -> None:
+        try:
+            self._object.write(data)
+        except ssl.SSLError as error:
+            raise ConnectionFailed(f"the TLS connection failed: {_text(error)}") from error
+        await self._flush(limits)
+
+    def is_clean(self) -> bool:
+        # Session tickets and key updates may have come while idle; they are no answer,
+        # but text or an end are.
+        self._unread = self.receive_nowait()
+        return not self._unread and not self._over and self._inner.is_clean()
+
+    def close(self) -> None:
+        self._closed = True
+        self._inner.close()
+
+    async def aclose(self, grace: float | None) -> None:
+        if not self._closed:
+            # Announce the end; the peer's own close_notify is not waited for.
+            with contextlib.suppress(ssl.SSLError):
+                self._object.unwrap()
+            with (
+                contextlib.suppress(ConnectionFailed, ClosedLocally),
+                anyio.move_on_after(grace, shield=True),
+            ):
+                await self._flush(_Unlimited())
+            self._closed = True
+        await self._inner.aclose(grace)
+
+
+class _Unlimited:
+    """No limit of its own: the scope around the call is the limit."""
+
+    def begin(self, now: float) -> float:
+        return math.inf
+
+    def end(self, now: float) -> None:
+        pass
+
+    def check(self, now: float) -> None:
+        pass
+
+    def byte_arrived(self) -> None:
+        pass
+
+    def error(self) -> Exception:
+        return ConnectionFailed("the connection could not be closed in time")
+
+
+def _text(error: ssl.SSLError) -> str:
+    return error.reason or str(error)
+
+
+async def start_tls(
+    inner: NetworkStream, context: ssl.SSLContext, hostname: str, limits: Limits
+) -> TLSStream:
+    """Put TLS over `inner`; whatever goes wrong, cancellation included, `inner` is closed."""
+    try:
+        stream = TLSStream(inner, context, hostname)
+        await stream.handshake(limits)
+    except ClosedLocally:
+        raise ConnectionFailed("the connection was closed during the TLS handshake") from None
+    except BaseException:
+        inner.close()
+        raise
+    return stream

@@ -1,0 +1,145 @@
+"""Which deadline applies to a wait for the network, and which error it is.
+
+Time is passed in. `read`, `first_token` and `idle` are budgets of waiting: a wait that is
+broken off (the caller's own timeout, a cancellation) has used up its share, and time
+between two waits, in the caller's loop body, costs nothing. `total` is a point in time.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..errors import (
+    APITimeoutError,
+    ConnectTimeout,
+    FirstTokenTimeout,
+    IdleTimeout,
+    ReadTimeout,
+    TotalTimeout,
+)
+from ..timeouts import Timeouts
+
+__all__ = ["ConnectDeadline", "Deadlines"]
+
+
+class Deadlines:
+    """The limits on one exchange, from sending its request on."""
+
+    __slots__ = (
+        "_kind",
+        "_read",
+        "_silent",
+        "_since",
+        "_timeouts",
+        "_token_error",
+        "_token_limit",
+        "_tokenless",
+        "_total_at",
+    )
+
+    def __init__(self, timeouts: Timeouts, *, total_at: float, streaming: bool) -> None:
+        self._timeouts = timeouts
+        self._total_at = total_at
+        self._read = _limit(timeouts.read)
+        self._silent = 0.0
+        self._token_error: type[APITimeoutError] = FirstTokenTimeout
+        self._token_limit = _limit(timeouts.first_token) if streaming else math.inf
+        self._tokenless = 0.0
+        self._since = math.inf
+        self._kind: type[APITimeoutError] = ReadTimeout
+
+    def begin(self, now: float) -> float:
+        """A wait for the network begins; gives the time at which it has to end."""
+        self._since = now
+        self._kind = ReadTimeout
+        deadline = now + self._read - self._silent
+        by_token = now + self._token_limit - self._tokenless
+        # At a tie the error that says more about the answer is the one to raise.
+        if by_token <= deadline:
+            self._kind = self._token_error
+            deadline = by_token
+        if self._total_at < deadline:
+            self._kind = TotalTimeout
+            deadline = self._total_at
+        return deadline
+
+    def end(self, now: float) -> None:
+        """The wait that began last is over, however it went."""
+        waited = now - self._since
+        self._silent += waited
+        self._tokenless += waited
+
+    def check(self, now: float) -> None:
+        """Raise when `total` has run out although the network never made anyone wait."""
+        if now >= self._total_at:
+            self._kind = TotalTimeout
+            raise self.error()
+
+    def byte_arrived(self) -> None:
+        """The wire was not silent."""
+        self._silent = 0.0
+
+    def token_arrived(self) -> None:
+        """A token came: from here on `idle` counts."""
+        self._tokenless = 0.0
+        self._token_error = IdleTimeout
+        self._token_limit = _limit(self._timeouts.idle)
+
+    def error(self) -> APITimeoutError:
+        """The error of the deadline that the last wait was given."""
+        if self._kind is ReadTimeout:
+            return ReadTimeout(
+                f"the server was silent for {self._read:g} s (Timeouts.read);"
+                " no byte arrived, not even a ping"
+            )
+        if self._kind is TotalTimeout:
+            return TotalTimeout(
+                f"not finished within {self._timeouts.total:g} s in all (Timeouts.total)"
+            )
+        if self._kind is FirstTokenTimeout:
+            return FirstTokenTimeout(
+                f"no token within {self._token_limit:g} s of sending the request"
+                " (Timeouts.first_token)"
+            )
+        return IdleTimeout(f"no further token for {self._token_limit:g} s (Timeouts.idle)")
+
+
+class ConnectDeadline:
+    """The limit on making a connection: one point in time for all its steps."""
+
+    __slots__ = ("_at", "_kind", "_timeouts")
+
+    def __init__(self, timeouts: Timeouts, *, now: float, total_at: float) -> None:
+        self._timeouts = timeouts
+        connect_at = now + _limit(timeouts.connect)
+        self._at = min(connect_at, total_at)
+        self._kind = ConnectTimeout if connect_at <= total_at else TotalTimeout
+
+    def begin(self, now: float) -> float:
+        """A wait begins; gives the time at which the connection has to stand."""
+        return self._at
+
+    def end(self, now: float) -> None:
+        """The wait is over; the deadline stays where it is."""
+
+    def check(self, now: float) -> None:
+        """Raise when the time is up although the network never made anyone wait."""
+        if now >= self._at:
+            raise self.error()
+
+    def byte_arrived(self) -> None:
+        """Bytes do not move this deadline."""
+
+    def error(self) -> APITimeoutError:
+        """The error of this deadline."""
+        if self._kind is TotalTimeout:
+            return TotalTimeout(
+                f"not connected within {self._timeouts.total:g} s in all (Timeouts.total)"
+            )
+        return ConnectTimeout(
+            f"no connection within {self._timeouts.connect:g} s (Timeouts.connect)"
+        )
+
+
+def _limit(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

@@ -1,0 +1,537 @@
+"""What every stream on a socket keeps, whatever event loop is below it.
+
+`test_asyncio_stream` and `test_trio_stream` each run all of it on their own backends.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from penstock._http import asyncio_stream, trio_stream
+from penstock._http.network import (
+    KEEPALIVE_IDLE,
+    ClosedLocally,
+    ConnectionFailed,
+    NetworkStream,
+    in_trio,
+)
+from tests.support.server import closed_port
+from tests.support.sweep import BackendName, cancel_sweep, open_fds
+
+from .limits import NoLimits, OutOfTime, Within
+from .sockets import (
+    at_the_door,
+    connect_tcp,
+    connected,
+    listening,
+    raw_socket,
+    reset,
+    saw_the_end,
+    turns,
+    until,
+)
+
+# What the kernel is told to hold for one socket; it takes that twice.
+SMALL = 32768
+
+
+async def receive_all(stream: NetworkStream) -> bytes:
+    pieces = []
+    while data := await stream.receive(NoLimits()):
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def send_without_blocking(peer: socket.socket, data: bytes) -> int:
+    peer.setblocking(False)
+    try:
+        return peer.send(data)
+    except BlockingIOError:
+        return 0
+    finally:
+        peer.settimeout(5)
+
+
+class StreamContract:
+    # --- reading ---
+
+    async def test_what_the_peer_sent(self) -> None:
+        async with connected() as (stream, peer):
+            for data in (b"a", b"bc", bytes(5000), b"\r\n"):
+                peer.sendall(data)
+                got = b""
+                while len(got) < len(data):
+                    got += await stream.receive(NoLimits())
+                assert got == data
+
+    async def test_a_reader_that_came_first(self) -> None:
+        async with connected() as (stream, peer), anyio.create_task_group() as group:
+            limits = NoLimits()
+
+            async def read() -> None:
+                assert await stream.receive(limits) == b"hello"
+
+            group.start_soon(read)
+            await until(lambda: limits.waiting)
+            peer.sendall(b"hello")
+        assert len(limits.waits) == 1
+        assert not limits.waiting
+
+    async def test_a_polite_end_stays_one(self) -> None:
+        async with connected() as (stream, peer):
+            peer.sendall(b"last")
+            peer.shutdown(socket.SHUT_WR)
+            assert await stream.receive(NoLimits()) == b"last"
+            for _ in range(3):
+                assert await stream.receive(NoLimits()) == b""
+
+    @pytest.mark.parametrize("how", ["waiting", "before", "peeked"])
+    async def test_a_reset_is_a_failure_and_never_an_end(self, how: str) -> None:
+        async with connected() as (stream, peer):
+            if how == "waiting":
+                async with anyio.create_task_group() as group:
+
+                    async def read() -> None:
+                        with pytest.raises(ConnectionFailed, match="reset by peer"):
+                            await stream.receive(NoLimits())
+
+                    group.start_soon(read)
+                    await turns(3)
+                    reset(peer)
+            else:
+                reset(peer)
+                await at_the_door(stream)
+                if how == "peeked":
+                    assert stream.receive_nowait() == b""
+            for _ in range(3):
+                with pytest.raises(ConnectionFailed):
+                    await stream.receive(NoLimits())
+
+    async def test_bytes_before_a_reset_come_first(self) -> None:
+        async with connected() as (stream, peer):
+            peer.sendall(b"text")
+            await at_the_door(stream)
+            await turns(5)
+            reset(peer)
+            assert await stream.receive(NoLimits()) == b"text"
+            with pytest.raises(ConnectionFailed):
+                await stream.receive(NoLimits())
+
+    async def test_a_busy_stream_lets_its_siblings_run(self) -> None:
+        async with connected() as (stream, peer), anyio.create_task_group() as group:
+            count = 0
+
+            async def sibling() -> None:
+                nonlocal count
+                while True:
+                    await anyio.lowlevel.checkpoint()
+                    count += 1
+
+            group.start_soon(sibling)
+            for _ in range(20):
+                peer.sendall(b"x")
+                await at_the_door(stream)
+                await stream.receive(NoLimits())
+            assert count >= 10
+            group.cancel_scope.cancel()
+
+    # --- reading without waiting ---
+
+    async def test_receive_nowait(self) -> None:
+        async with connected() as (stream, peer):
+            assert stream.receive_nowait() == b""
+            peer.sendall(b"hello")
+            await at_the_door(stream)
+            await turns(5)
+            assert stream.receive_nowait() == b"hello"
+            assert stream.receive_nowait() == b""
+            peer.sendall(b"again")
+            assert await stream.receive(NoLimits()) == b"again"
+            peer.shutdown(socket.SHUT_WR)
+            await at_the_door(stream)
+            await turns(5)
+            assert stream.receive_nowait() == b""
+            assert await stream.receive(NoLimits()) == b""
+            stream.close()
+            assert stream.receive_nowait() == b""
+
+    # --- cancellation ---
+
+    @pytest.mark.parametrize("cancelled_after", range(6))
+    @pytest.mark.parametrize("sent_after", range(6))
+    async def test_a_cancelled_receive_loses_nothing(
+        self, cancelled_after: int, sent_after: int
+    ) -> None:
+        async with connected() as (stream, peer):
+            got = b""
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+
+                    async def cancel() -> None:
+                        await turns(cancelled_after)
+                        scope.cancel()
+
+                    async def send() -> None:
+                        with anyio.CancelScope(shield=True):
+                            await turns(sent_after)
+                            peer.sendall(b"12345")
+
+                    group.start_soon(cancel)
+                    group.start_soon(send)
+                    while len(got) < 5:
+                        got += await stream.receive(NoLimits())
+            while len(got) < 5:
+                got += await stream.receive(NoLimits())
+            assert got == b"12345"
+            assert stream.is_clean()
+
+    async def test_many_cancelled_receives_lose_nothing(self) -> None:
+        data = bytes(range(256)) * 40
+        async with connected() as (stream, peer):
+            got = b""
+            for number in range(0, len(data), 256):
+                with anyio.CancelScope() as scope:
+                    if number % 512:
+                        scope.cancel()
+                    else:
+                        scope.deadline = anyio.current_time() + 0.001
+                    got += await stream.receive(NoLimits())
+                peer.sendall(data[number : number + 256])
+            while len(got) < len(data):
+                got += await stream.receive(NoLimits())
+            assert got == data
+
+    # --- deadlines ---
+
+    async def test_a_deadline_raises_the_error_of_the_limits(self) -> None:
+        async with connected() as (stream, peer):
+            for seconds in (0.0, 0.01):
+                limits = Within(seconds)
+                before = anyio.current_time()
+                with pytest.raises(OutOfTime):
+                    await stream.receive(limits)
+                assert anyio.current_time() - before >= seconds - 0.002
+                assert len(limits.waits) == 1
+            peer.sendall(b"late")
+            assert await stream.receive(NoLimits()) == b"late"
+
+    async def test_bytes_that_wait_are_checked_against_the_clock(self) -> None:
+        # A peer that sends for ever must not hold up the total limit.
+        async with connected(SMALL) as (stream, peer):
+            limits = Within(0.03)
+
+            async def read_for_ever() -> None:
+                while True:
+                    send_without_blocking(peer, bytes(10_000))
+                    await stream.receive(limits)
+
+            with pytest.raises(OutOfTime), anyio.fail_after(5):
+                await read_for_ever()
+
+    async def test_a_cancellation_is_none_of_the_limits(self) -> None:
+        async with connected() as (stream, _):
+            limits = Within(1000)
+            with anyio.move_on_after(0.01) as scope:
+                await stream.receive(limits)
+            assert scope.cancelled_caught
+            assert not limits.waiting
+
+    # --- writing ---
+
+    async def test_sending(self) -> None:
+        async with connected() as (stream, peer):
+            await stream.send(b"hello ", NoLimits())
+            await stream.send(b"world", NoLimits())
+            got = b""
+            while len(got) < 11:
+                await turns(1)
+                got += peer.recv(100)
+            assert got == b"hello world"
+
+    async def test_a_large_write_goes_out_as_the_peer_reads(self) -> None:
+        data = bytes(range(256)) * 8192  # 2 MiB
+        async with connected(SMALL) as (stream, peer), anyio.create_task_group() as group:
+            got = bytearray()
+
+            async def read() -> None:
+                peer.setblocking(False)
+                while len(got) < len(data):
+                    try:
+                        got.extend(peer.recv(100_000))
+                    except BlockingIOError:
+                        await anyio.sleep(0.001)
+
+            group.start_soon(read)
+            await stream.send(data, NoLimits())
+        assert got == data
+
+    @pytest.mark.parametrize("answered", [False, True])
+    async def test_a_blocked_write_ends_at_the_deadline(self, answered: bool) -> None:
+        async with connected(SMALL) as (stream, peer):
+            if answered:  # a peer that talks, but does not listen
+                peer.sendall(b"early")
+            with pytest.raises(OutOfTime), anyio.fail_after(5):
+                await stream.send(bytes(8_000_000), Within(0.02))
+
+    async def test_a_cancelled_write_can_be_left(self) -> None:
+        async with connected(SMALL) as (stream, _):
+            limits = Within(1000)
+            with anyio.move_on_after(0.01) as scope:
+                await stream.send(bytes(8_000_000), limits)
+            assert scope.cancelled_caught
+            assert not limits.waiting
+
+    async def test_a_write_to_a_peer_that_has_gone_fails(self) -> None:
+        async with connected() as (stream, peer):
+            reset(peer)
+            await at_the_door(stream)
+
+            async def write_for_ever() -> None:
+                while True:
+                    await stream.send(b"hello", NoLimits())
+                    await turns(2)
+
+            with pytest.raises(ConnectionFailed), anyio.fail_after(5):
+                await write_for_ever()
+
+    async def test_a_peer_that_goes_while_a_write_waits(self) -> None:
+        async with connected(SMALL) as (stream, peer), anyio.create_task_group() as group:
+
+            async def write_and_read() -> None:
+                await stream.send(bytes(8_000_000), NoLimits())
+                await stream.receive(NoLimits())
+
+            async def fail() -> None:
+                # Whether the write says so or the next read: somebody does, at once.
+                with pytest.raises(ConnectionFailed), anyio.fail_after(5):
+                    await write_and_read()
+
+            group.start_soon(fail)
+            await turns(5)
+            reset(peer)
+
+    # --- backpressure ---
+
+    async def test_a_peer_that_sends_for_ever_is_stopped(self) -> None:
+        async with connected(SMALL) as (stream, peer):
+            data = bytes(range(251)) * 400
+            sent = idle = 0
+            while idle < 20:
+                done = send_without_blocking(peer, data[sent % 251 :])
+                sent += done
+                idle = 0 if done else idle + 1
+                assert sent < 1024 * 1024, "nobody stops the peer"
+                await anyio.sleep(0 if done else 0.001)
+            # Of that, this much was ours to hold: 64 KiB and one read of the event loop.
+            held = len(stream.receive_nowait())
+            assert held <= 65536 + 262144
+            # And it goes on when there is room.
+            peer.shutdown(socket.SHUT_WR)
+            assert held + len(await receive_all(stream)) == sent
+
+    # --- is_clean ---
+
+    async def test_an_idle_stream_is_clean(self) -> None:
+        async with connected() as (stream, peer):
+            assert stream.is_clean()
+            peer.sendall(b"x")
+            assert await stream.receive(NoLimits()) == b"x"
+            assert stream.is_clean()
+
+    @pytest.mark.parametrize("seen", [False, True])
+    @pytest.mark.parametrize("what", ["bytes", "end", "reset"])
+    async def test_whatever_has_come_makes_it_unclean(self, what: str, seen: bool) -> None:
+        async with connected() as (stream, peer):
+            if what == "bytes":
+                peer.sendall(b"x")
+            elif what == "end":
+                peer.shutdown(socket.SHUT_WR)
+            else:
+                reset(peer)
+            await at_the_door(stream)
+            if seen:
+                await turns(5)
+            assert not stream.is_clean()
+
+    async def test_a_closed_stream_is_not_clean(self) -> None:
+        async with connected() as (stream, _):
+            stream.close()
+            assert not stream.is_clean()
+
+    # --- closing ---
+
+    async def test_close_wakes_a_blocked_reader(self) -> None:
+        async with connected() as (stream, peer), anyio.create_task_group() as group:
+            limits = NoLimits()
+
+            async def read() -> None:
+                with pytest.raises(ClosedLocally):
+                    await stream.receive(limits)
+
+            group.start_soon(read)
+            await until(lambda: limits.waiting)
+            stream.close()
+            stream.close()
+            await until(lambda: not limits.waiting)
+            assert saw_the_end(peer)
+
+    async def test_close_wakes_a_blocked_writer(self) -> None:
+        async with connected(SMALL) as (stream, _), anyio.create_task_group() as group:
+            limits = NoLimits()
+
+            async def write() -> None:
+                with pytest.raises(ClosedLocally):
+                    await stream.send(bytes(8_000_000), limits)
+
+            group.start_soon(write)
+            await until(lambda: limits.waiting)
+            stream.close()
+            await until(lambda: not limits.waiting)
+
+    async def test_a_closed_stream_says_so(self) -> None:
+        async with connected() as (stream, peer):
+            peer.sendall(b"never read")
+            await at_the_door(stream)
+            await turns(5)
+            stream.close()
+            for _ in range(2):
+                with pytest.raises(ClosedLocally):
+                    await stream.receive(NoLimits())
+                with pytest.raises(ClosedLocally):
+                    await stream.send(b"x", NoLimits())
+
+    async def test_aclose_returns_when_the_descriptor_is_closed(self) -> None:
+        async with connected() as (stream, peer):
+            fd = raw_socket(stream).fileno()
+            before = open_fds()
+            await stream.aclose(1.0)
+            assert open_fds() == before - 1
+            await stream.aclose(1.0)
+            assert saw_the_end(peer)
+        assert fd >= 0
+
+    @pytest.mark.parametrize("end", ["close", "eof", "reset"])
+    async def test_aclose_after_another_end(self, end: str) -> None:
+        async with connected() as (stream, peer):
+            before = open_fds()
+            if end == "close":
+                stream.close()
+            elif end == "eof":
+                peer.shutdown(socket.SHUT_WR)
+                assert await stream.receive(NoLimits()) == b""
+            else:
+                reset(peer)
+                before -= 1
+                with pytest.raises(ConnectionFailed):
+                    await stream.receive(NoLimits())
+            await stream.aclose(1.0)
+            assert open_fds() == before - 1
+
+    async def test_close_from_another_thread(self) -> None:
+        async with connected() as (stream, peer), anyio.create_task_group() as group:
+            limits = NoLimits()
+
+            async def read() -> None:
+                with pytest.raises(ClosedLocally):
+                    await stream.receive(limits)
+
+            group.start_soon(read)
+            await until(lambda: limits.waiting)
+            thread = threading.Thread(target=stream.close)
+            thread.start()
+            thread.join()
+            # The event loop has not run yet, and the peer knows.
+            assert saw_the_end(peer)
+            await until(lambda: not limits.waiting)
+            await stream.aclose(1.0)
+            assert not stream.is_clean()
+
+    async def test_close_from_another_thread_closes_the_descriptor(self) -> None:
+        async with connected() as (stream, _):
+            before = open_fds()
+            thread = threading.Thread(target=stream.close)
+            thread.start()
+            thread.join()
+            await until(lambda: open_fds() == before - 1)
+
+    # --- connecting ---
+
+    async def test_options_of_the_socket(self) -> None:
+        async with connected() as (stream, _):
+            sock = raw_socket(stream)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            if hasattr(socket, "TCP_KEEPIDLE"):
+                idle = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                assert idle == KEEPALIVE_IDLE
+
+    async def test_ipv6(self) -> None:
+        async with connected(host="::1") as (stream, peer):
+            await stream.send(b"six", NoLimits())
+            await turns(2)
+            assert peer.recv(10) == b"six"
+
+    async def test_a_unix_socket(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            module = trio_stream if in_trio() else asyncio_stream
+            stream = await module.connect_unix(path)
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b"local")
+                assert await stream.receive(NoLimits()) == b"local"
+                assert stream.is_clean()
+                await stream.aclose(1.0)
+                assert peer.recv(10) == b""
+
+    @pytest.mark.parametrize("kind", ["tcp", "unix"])
+    async def test_nobody_there(self, kind: str, tmp_path: Path) -> None:
+        before = open_fds()
+        module = trio_stream if in_trio() else asyncio_stream
+        if kind == "tcp":
+            connecting: Any = connect_tcp("127.0.0.1", closed_port())
+        else:
+            connecting = module.connect_unix(str(tmp_path / "none"))
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - which one, is asserted
+            await connecting
+        expected = errno.ECONNREFUSED if kind == "tcp" else errno.ENOENT
+        assert caught.value.errno == expected
+        await turns(2)
+        assert open_fds() == before
+
+
+def sweep_a_connection(backend: BackendName) -> None:
+    """Connect, read, write and close, cancelled at each suspension: no socket is left open."""
+    before = open_fds()
+
+    async def body() -> None:
+        with listening() as listener:
+            stream = await connect_tcp("127.0.0.1", listener.getsockname()[1])
+            try:
+                with listener.accept()[0] as peer:
+                    await stream.send(b"hello", NoLimits())
+                    for data in (b"w", b"or", b"ld!"):
+                        peer.sendall(data)
+                        assert await stream.receive(NoLimits()) == data
+                    with pytest.raises(OutOfTime):
+                        await stream.receive(Within(0.005))
+            finally:
+                stream.close()
+                with anyio.CancelScope(shield=True):
+                    await stream.aclose(1.0)
+
+    def check(point: int, mode: str) -> None:
+        assert open_fds() == before
+
+    points = cancel_sweep(backend, body, check=check, real=True)
+    assert min(points.values()) >= 3

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock._http.connections import KEEPALIVE_EXPIRY, Connections
+from penstock._http.dial import Dialer
+from penstock._http.network import ConnectionFailed, Limits, NetworkStream
+from tests.support.clock import virtual_backend as anyio_backend
+from tests.support.sweep import BackendName, cancel_sweep
+
+from .limits import NoLimits
+from .pipe import ORIGIN, Pipe, PipeDialer
+from .sockets import run_virtual
+
+__all__ = ["anyio_backend"]
+
+pytestmark = pytest.mark.anyio
+
+
+def pool(*pipes: Pipe) -> tuple[Connections, PipeDialer]:
+    dialer = PipeDialer(*pipes)
+    return Connections(dialer), dialer
+
+
+async def test_without_an_idle_one_it_dials() -> None:
+    one, two = Pipe(), Pipe()
+    connections, dialer = pool(one, two)
+    assert await connections.acquire(NoLimits()) == (one, False)
+    assert await connections.acquire(NoLimits()) == (two, False)
+    assert dialer.dials == 2
+
+
+async def test_last_in_first_out() -> None:
+    pipes = [Pipe() for _ in range(3)]
+    connections, dialer = pool()
+    for pipe in pipes:
+        connections.release(pipe)
+    for pipe in reversed(pipes):
+        assert await connections.acquire(NoLimits()) == (pipe, True)
+    assert dialer.dials == 0
+
+
+@pytest.mark.parametrize("fault", ["bytes", "end", "closed", "other loop"])
+async def test_an_unclean_one_is_dropped(fault: str) -> None:
+    good, bad = Pipe(), Pipe()
+    connections, dialer = pool()
+    connections.release(good)
+    connections.release(bad)
+    if fault == "bytes":
+        bad.feed(b"unasked")
+    elif fault == "end":
+        bad.feed(b"")
+    elif fault == "closed":
+        bad.close()
+    else:
+        bad.foreign = True
+    assert await connections.acquire(NoLimits()) == (good, True)
+    assert bad.closed
+    assert bad.acloses == [0]
+    assert dialer.dials == 0
+
+
+async def test_an_expired_one_is_dropped() -> None:
+    old, fresh = Pipe(), Pipe()
+    connections, dialer = pool(fresh)
+    connections.release(old)
+    await anyio.sleep(KEEPALIVE_EXPIRY)
+    assert await connections.acquire(NoLimits()) == (fresh, False)
+    assert old.closed
+    assert old.acloses == [0]
+    assert dialer.dials == 1
+
+
+async def test_just_before_its_expiry_it_is_used() -> None:
+    old = Pipe()
+    connections, _ = pool()
+    connections.release(old)
+    await anyio.sleep(KEEPALIVE_EXPIRY - 0.001)
+    assert await connections.acquire(NoLimits()) == (old, True)
+
+
+async def test_expired_ones_below_are_dropped_one_at_a_time() -> None:
+    old = [Pipe() for _ in range(3)]
+    connections, _ = pool()
+    for pipe in old:
+        connections.release(pipe)
+    await anyio.sleep(KEEPALIVE_EXPIRY)
+    fresh = Pipe()
+    connections.release(fresh)
+    for count in (1, 2, 3):
+        assert await connections.acquire(NoLimits()) == (fresh, True)
+        assert sum(pipe.closed for pipe in old) == count
+        connections.release(fresh)
+
+
+async def test_a_failed_dial_takes_nothing() -> None:
+    class Failing(Dialer):
+        async def dial(self, limits: Limits) -> NetworkStream:
+            raise ConnectionFailed("no")
+
+    connections = Connections(Failing(ORIGIN))
+    with pytest.raises(ConnectionFailed):
+        await connections.acquire(NoLimits())
+
+
+async def test_discard_cuts_and_waits_for_the_end() -> None:
+    connections, _ = pool()
+    pipe = Pipe()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await connections.discard(pipe)
+    assert pipe.closed
+    assert pipe.acloses == [0]
+
+
+# --- closing ---
+
+
+async def test_closing_closes_the_idle_ones_gracefully() -> None:
+    pipes = [Pipe() for _ in range(3)]
+    connections, _ = pool()
+    for pipe in pipes:
+        connections.release(pipe)
+    await connections.aclose(2.0)
+    assert [pipe.acloses for pipe in pipes] == [[2.0]] * 3
+    await connections.aclose(2.0)
+    assert [pipe.acloses for pipe in pipes] == [[2.0]] * 3
+
+
+async def test_after_closing_none_is_kept() -> None:
+    connections, _ = pool()
+    await connections.aclose(1.0)
+    pipe = Pipe()
+    connections.release(pipe)
+    assert pipe.closed
+    assert connections.closed
+
+
+class Slow(Pipe):
+    """One that does not come to an end by itself."""
+
+    async def aclose(self, grace: float | None) -> None:
+        self.acloses.append(grace)
+        await anyio.sleep_forever()
+
+
+async def test_closing_ends_at_the_bound() -> None:
+    pipes = [Slow(), Slow(), Pipe()]
+    connections, _ = pool()
+    for pipe in pipes:
+        connections.release(pipe)
+    before = anyio.current_time()
+    await connections.aclose(2.0)
+    assert anyio.current_time() == before + 2.0
+    assert all(pipe.closed for pipe in pipes)
+
+
+async def test_a_cancelled_close_has_closed_them_all() -> None:
+    pipes = [Slow(), Slow()]
+    connections, _ = pool()
+    for pipe in pipes:
+        connections.release(pipe)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await connections.aclose(1.0)
+    assert all(pipe.closed for pipe in pipes)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_sweep_of_cancellations_leaves_none_open(backend: BackendName) -> None:
+    made: list[Pipe] = []
+    dialers: list[PipeDialer] = []
+
+    async def body() -> None:
+        idle = [Pipe() for _ in range(4)]
+        fresh = [Pipe(), Pipe()]
+        made[:] = [*idle, *fresh]
+        connections, dialer = pool(*fresh)
+        dialers[:] = [dialer]
+        for pipe in idle:
+            connections.release(pipe)
+        idle[3].feed(b"unclean")
+        taken: list[NetworkStream] = []
+        try:
+            for _ in range(4):
+                stream, _ = await connections.acquire(NoLimits())
+                taken.append(stream)
+            for stream in taken[:2]:
+                await connections.discard(stream)
+        finally:
+            for stream in taken:
+                stream.close()
+            await connections.aclose(1.0)
+
+    def check(point: int, mode: str) -> None:
+        assert all(pipe.closed or pipe in dialers[0].pipes for pipe in made)
+
+    points = cancel_sweep(backend, body, check=check)
+    assert min(points.values()) >= 4
+
+
+async def test_close_nowait() -> None:
+    pipes = [Pipe(), Pipe()]
+    connections, _ = pool()
+    for pipe in pipes:
+        connections.release(pipe)
+    assert connections.close_nowait() == 2
+    assert connections.close_nowait() == 0
+    assert all(pipe.closed for pipe in pipes)
+
+
+# --- all together ---
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["acquire", "release", "discard", "spoil"]),
+        st.integers(0, 9),
+        st.integers(0, 20),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+def test_any_history_hands_out_the_newest_that_is_fit(steps: list[tuple[str, int, int]]) -> None:
+    async def main() -> None:
+        dialer = PipeDialer()
+        connections = Connections(dialer)
+        idle: list[tuple[float, Pipe]] = []
+        taken: list[Pipe] = []
+        for action, which, pause in steps:
+            await anyio.sleep(pause)
+            now = anyio.current_time()
+            if action == "acquire":
+                fit = [p for at, p in idle if at > now - KEEPALIVE_EXPIRY and p.is_clean()]
+                fresh = Pipe()
+                dialer.pipes.append(fresh)
+                stream, reused = await connections.acquire(NoLimits())
+                assert isinstance(stream, Pipe)
+                assert stream is (fit[-1] if fit else fresh)
+                assert reused == bool(fit)
+                assert not stream.closed
+                dialer.pipes.clear()
+                idle = [(at, p) for at, p in idle if p is not stream and not p.closed]
+                taken.append(stream)
+            elif action == "spoil" and idle:
+                idle[which % len(idle)][1].feed(b"x")
+            elif action in ("release", "discard") and taken:
+                stream = taken.pop(which % len(taken))
+                if action == "release":
+                    connections.release(stream)
+                    idle.append((now, stream))
+                else:
+                    await connections.discard(stream)
+                    assert stream.closed
+        assert not any(stream.closed for stream in taken)
+        await connections.aclose(1.0)
+        assert all(stream.closed for _, stream in idle)
+
+    run_virtual("asyncio", main)

@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from penstock._http.foreign_stream import ForeignStream
+from penstock._http.network import ClosedLocally, ConnectionFailed
+from penstock.errors import ReadTimeout
+from tests.support.clock import virtual_backend as anyio_backend
+from tests.support.httpcore_compat import httpcore
+from tests.support.memory import MemoryNetwork, MemoryStream
+from tests.support.script import End, Pause, Reply, Reset, Send, Stall, reply
+from tests.support.sweep import BackendName, cancel_sweep
+
+from .limits import NoLimits, OutOfTime, Within
+from .sockets import run, run_virtual
+
+__all__ = ["anyio_backend"]
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def connected(script: Reply, **options: Any) -> tuple[ForeignStream, MemoryStream]:
+    network = MemoryNetwork(script, **options)
+    inner = await network.connect_tcp("a", 80)
+    stream = ForeignStream(inner)
+    await stream.send(REQUEST, NoLimits())
+    return stream, inner
+
+
+class Scripted(httpcore.AsyncNetworkStream):
+    """A backend of somebody else's: what its methods do is given."""
+
+    def __init__(self, does: Callable[[], Any], info: dict[str, Any] | None = None) -> None:
+        self._does = does
+        self._info = info or {}
+        self.calls: list[str] = []
+
+    async def _do(self, call: str) -> Any:
+        self.calls.append(call)
+        done = self._does()
+        return await done if hasattr(done, "__await__") else done
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data: bytes = await self._do("read")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._do("write")
+
+    async def aclose(self) -> None:
+        await self._do("aclose")
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        await self._do("start_tls")
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._info.get(info)
+
+
+def failing(error: Exception) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise error
+
+    return fail
+
+
+# --- reading and writing ---
+
+
+async def test_what_comes() -> None:
+    stream, inner = await connected(reply(b"one", Pause(3), b"two", End()))
+    assert stream.receive_nowait() == b""
+    assert await stream.receive(NoLimits()) == b"one"
+    assert await stream.receive(NoLimits()) == b"two"
+    for _ in range(2):
+        assert await stream.receive(NoLimits()) == b""
+    assert inner.connection.bytes_written == len(REQUEST)
+    await stream.aclose(1.0)
+
+
+async def test_deadlines_are_exact_and_lose_nothing() -> None:
+    stream, _ = await connected(reply(Pause(10), b"late"))
+    for seconds in (3.0, 0.5, 0.0):
+        limits = Within(seconds)
+        before = anyio.current_time()
+        with pytest.raises(OutOfTime):
+            await stream.receive(limits)
+        assert anyio.current_time() == before + seconds
+        assert not limits.waiting
+    assert await stream.receive(NoLimits()) == b"late"
+    assert anyio.current_time() == 10
+    await stream.aclose(1.0)
+
+
+async def test_a_cancellation_is_none_of_the_limits_and_loses_nothing() -> None:
+    stream, _ = await connected(reply(Pause(10), b"late"))
+    limits = Within(100)
+    with anyio.move_on_after(4) as scope:
+        await stream.receive(limits)
+    assert scope.cancelled_caught
+    assert not limits.waiting
+    assert await stream.receive(NoLimits()) == b"late"
+    await stream.aclose(1.0)
+
+
+@pytest.mark.parametrize("outer", [3, 5])
+async def test_the_outer_scope_is_never_swallowed(outer: float) -> None:
+    stream, _ = await connected(reply(Stall()))
+    with anyio.move_on_after(outer) as scope:
+        await stream.receive(Within(5))
+    assert scope.cancelled_caught
+    await stream.aclose(1.0)
+
+
+async def test_bytes_that_wait_are_checked_against_the_clock_and_kept() -> None:
+    steps = [Send(b"x")] * 10
+    stream, _ = await connected(reply(*steps))
+    limits = Within(5)
+    assert await stream.receive(limits) == b"x"
+    await anyio.sleep(5)
+    with pytest.raises(OutOfTime):
+        await stream.receive(limits)
+    got = b""
+    while len(got) < 9:
+        got += await stream.receive(NoLimits())
+    assert got == b"x" * 9
+    await stream.aclose(1.0)
+
+
+async def test_a_backend_that_never_waits_is_asked_nothing_after_the_deadline() -> None:
+    inner = Scripted(lambda: b"x")
+    stream = ForeignStream(inner)
+    limits = Within(5)
+    assert await stream.receive(limits) == b"x"
+    await anyio.sleep(5)
+    with pytest.raises(OutOfTime):
+        await stream.receive(limits)
+    assert inner.calls == ["read"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_sweep_of_cancellations(backend: BackendName) -> None:
+    networks: list[MemoryNetwork] = []
+
+    async def body() -> None:
+        network = MemoryNetwork(reply(b"one", Pause(1), b"two"))
+        networks.append(network)
+        inner = await network.connect_tcp("a", 80)
+        stream = ForeignStream(inner)
+        try:
+            await stream.send(REQUEST, NoLimits())
+            assert await stream.receive(NoLimits()) == b"one"
+            assert await stream.receive(NoLimits()) == b"two"
+        finally:
+            await stream.aclose(1.0)
+
+    def check(point: int, mode: str) -> None:
+        # A connect that was cancelled after it was through is the connect's own affair.
+        network = networks[-1]
+        assert not network.open_connections or not network.requests
+
+    points = cancel_sweep(backend, body, check=check)
+    assert min(points.values()) >= 4
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize("call", ["receive", "send", "start_tls"])
+@pytest.mark.parametrize(
+    ("error", "expected", "text", "permanent"),
+    [
+        (httpcore.ReadError("broken"), ConnectionFailed, "broken", False),
+        (httpcore.WriteError(), ConnectionFailed, "WriteError", False),
+        (OSError(104, "reset"), ConnectionFailed, "reset", False),
+        (anyio.BrokenResourceError(), ConnectionFailed, "BrokenResourceError", False),
+        (httpcore.ReadTimeout("slow"), ReadTimeout, "network backend", False),
+        (httpcore.WriteTimeout("slow"), ReadTimeout, "network backend", False),
+        (ReadTimeout("our own"), ReadTimeout, "our own", False),
+        (ssl.SSLCertVerificationError("expired"), ConnectionFailed, "expired", True),
+        (ssl.SSLError("handshake"), ConnectionFailed, "handshake", False),
+    ],
+)
+async def test_errors_are_translated(
+    call: str, error: Exception, expected: type[Exception], text: str, permanent: bool
+) -> None:
+    stream = ForeignStream(Scripted(failing(error)))
+    limits = NoLimits()
+    calling: Any = {
+        "receive": lambda: stream.receive(limits),
+        "send": lambda: stream.send(b"x", limits),
+        "start_tls": lambda: stream.start_tls(ssl.create_default_context(), "a", limits),
+    }[call]
+    with pytest.raises(expected, match=text) as caught:
+        await calling()
+    assert getattr(caught.value, "permanent", False) == permanent
+    assert not limits.waiting
+
+
+async def test_a_certificate_that_does_not_verify_is_known_by_its_cause() -> None:
+    """httpcore's own backends wrap the error of ssl in a ConnectError."""
+    error = httpcore.ConnectError("expired")
+    error.__cause__ = ssl.SSLCertVerificationError("expired")
+    stream = ForeignStream(Scripted(failing(error)))
+    with pytest.raises(ConnectionFailed) as caught:
+        await stream.start_tls(ssl.create_default_context(), "a", NoLimits())
+    assert caught.value.permanent
+
+
+async def test_a_reset_by_the_script() -> None:
+    stream, _ = await connected(reply(b"x", Reset()))
+    assert await stream.receive(NoLimits()) == b"x"
+    with pytest.raises(ConnectionFailed, match="reset"):
+        await stream.receive(NoLimits())
+    await stream.aclose(1.0)
+
+
+# --- TLS ---
+
+
+async def test_start_tls() -> None:
+    stream, inner = await connected(reply(b"x"))
+    await stream.start_tls(ssl.create_default_context(), "api.test", NoLimits())
+    assert inner.connection.tls == ["api.test"]
+    assert await stream.receive(NoLimits()) == b"x"
+    await stream.aclose(1.0)
+
+
+async def test_start_tls_goes_on_with_the_new_stream() -> None:
+    inner, outer = Scripted(lambda: b"plain"), Scripted(lambda: b"secret")
+
+    async def start_tls(*args: Any, **more: Any) -> httpcore.AsyncNetworkStream:
+        return outer
+
+    inner.start_tls = start_tls  # type: ignore[method-assign]
+    stream = ForeignStream(inner)
+    await stream.start_tls(ssl.create_default_context(), "a", NoLimits())
+    assert await stream.receive(NoLimits()) == b"secret"
+    await stream.aclose(1.0)
+    assert outer.calls == ["read", "aclose"]
+
+
+async def test_the_deadline_of_a_handshake() -> None:
+    stream = ForeignStream(Scripted(anyio.sleep_forever))
+    with pytest.raises(OutOfTime):
+        await stream.start_tls(ssl.create_default_context(), "a", Within(6))
+    assert anyio.current_time() == 6
+
+
+# --- closing ---
+
+
+@pytest.mark.parametrize("call", ["receive", "send"])
+async def test_close_wakes_whoever_waits(call: str) -> None:
+    inner = Scripted(anyio.sleep_forever)
+    stream = ForeignStream(inner)
+    limits = Within(100)
+    async with anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            with pytest.raises(ClosedLocally):
+                await (stream.receive(limits) if call == "receive" else stream.send(b"x", limits))
+
+        group.start_soon(wait)
+        await anyio.sleep(1)
+        stream.close()
+        stream.close()
+    assert anyio.current_time() == 1
+    assert not limits.waiting
+
+
+async def test_a_closed_stream_asks_its_backend_nothing() -> None:
+    inner = Scripted(lambda: b"x")
+    stream = ForeignStream(inner)
+    stream.close()
+    for _ in range(2):
+        with pytest.raises(ClosedLocally):
+            await stream.receive(NoLimits())
+        with pytest.raises(ClosedLocally):
+            await stream.send(b"x", NoLimits())
+    assert inner.calls == []
+    assert not stream.is_clean()
+
+
+async def test_a_backend_that_fails_because_it_was_closed() -> None:
+    async def closed_under_it() -> bytes:
+        stream.close()
+        raise OSError("bad descriptor")
+
+    stream = ForeignStream(Scripted(closed_under_it))
+    with pytest.raises(ClosedLocally):
+        await stream.receive(NoLimits())
+
+
+async def test_close_shuts_the_socket_if_it_shows_one() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        stream = ForeignStream(Scripted(lambda: b"", {"socket": one}))
+        stream.close()
+        other.settimeout(5)
+        assert other.recv(1) == b""
+
+
+async def test_close_with_a_socket_that_is_none() -> None:
+    ForeignStream(Scripted(lambda: b"", {"socket": object()})).close()
+
+
+async def test_aclose() -> None:
+    stream, inner = await connected(reply(b"x"))
+    await stream.aclose(0)
+    await stream.aclose(1.0)
+    assert inner.connection.closed_at is not None
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_aclose_ends_at_its_bound(cancelled: bool) -> None:
+    inner = Scripted(anyio.sleep_forever)
+    stream = ForeignStream(inner)
+    with anyio.CancelScope() as scope:
+        if cancelled:
+            scope.cancel()
+        await stream.aclose(4.0)
+    assert anyio.current_time() == 4
+    assert inner.calls == ["aclose"]
+    await stream.aclose(4.0)
+    assert inner.calls == ["aclose"]
+
+
+async def test_aclose_of_a_backend_that_fails() -> None:
+    await ForeignStream(Scripted(failing(OSError("x")))).aclose(1.0)
+
+
+# --- is_clean ---
+
+
+@pytest.mark.parametrize(
+    ("steps", "clean"), [([], True), ([b"x"], False), ([End()], False), ([Reset()], False)]
+)
+async def test_clean_is_what_the_backend_says(steps: Iterable[Any], clean: bool) -> None:
+    stream, _ = await connected(reply(*steps, Stall()))
+    assert stream.is_clean() == clean
+    await stream.aclose(1.0)
+    assert not stream.is_clean()
+
+
+def test_a_stream_of_another_event_loop_is_not_clean() -> None:
+    async def make() -> ForeignStream:
+        return ForeignStream(Scripted(lambda: b""))
+
+    async def look() -> bool:
+        return stream.is_clean()
+
+    for name in ("asyncio", "trio"):
+        stream = run_virtual(name, make)
+        assert not run_virtual("asyncio", look)
+        assert not run(("trio", {}), look)
+
+
+def test_a_native_cancellation_loses_nothing() -> None:
+    async def main() -> None:
+        stream, _ = await connected(reply(Pause(10), b"late"))
+        task = asyncio.create_task(stream.receive(Within(100)))
+        await anyio.sleep(5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await stream.receive(NoLimits()) == b"late"
+        await stream.aclose(1.0)
+
+    run_virtual("asyncio", main)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+
+import anyio
+import pytest
+
+from penstock._http.network import (
+    ConnectionFailed,
+    enable_keepalive,
+    event_loop_clock,
+    fd_is_readable,
+    in_trio,
+    shutdown_fd,
+)
+
+from .sockets import reset
+
+
+@pytest.fixture(params=["poll", "select"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is for platforms that have no poll."""
+    if request.param == "select":
+        monkeypatch.delattr(select, "poll")
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    return one, other
+
+
+@pytest.mark.usefixtures("way")
+def test_readable_is_whatever_has_come() -> None:
+    one, other = tcp_pair()
+    with one, other:
+        assert not fd_is_readable(one.fileno())
+        other.sendall(b"x")
+        assert fd_is_readable(one.fileno())
+        assert one.recv(1) == b"x"
+        assert not fd_is_readable(one.fileno())
+        other.shutdown(socket.SHUT_WR)
+        assert fd_is_readable(one.fileno())
+
+
+@pytest.mark.usefixtures("way")
+def test_a_reset_is_readable() -> None:
+    one, other = tcp_pair()
+    with one:
+        reset(other)
+        assert fd_is_readable(one.fileno())
+
+
+@pytest.mark.usefixtures("way")
+def test_a_closed_descriptor_counts_as_readable() -> None:
+    assert fd_is_readable(-1)
+
+
+def test_shutdown_ends_the_connection_and_leaves_the_descriptor() -> None:
+    one, other = tcp_pair()
+    with one, other:
+        shutdown_fd(one.fileno())
+        other.settimeout(5)
+        assert other.recv(1) == b""
+        os.fstat(one.fileno())
+
+
+def test_shutdown_of_what_is_no_connection_is_nothing() -> None:
+    shutdown_fd(-1)
+    with socket.socket() as sock:
+        shutdown_fd(sock.fileno())
+    read, write = os.pipe()
+    shutdown_fd(read)
+    os.close(read)
+    os.close(write)
+
+
+def test_keepalive_with_the_timing_of_openai_s_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as sock:
+        enable_keepalive(sock)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
+            if hasattr(socket, name):
+                expected = 5 if name == "TCP_KEEPCNT" else 60
+                assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == expected
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
+        monkeypatch.delattr(socket, name, raising=False)
+    with socket.socket() as sock:
+        enable_keepalive(sock)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_keepalive_where_there_is_none() -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        enable_keepalive(sock)
+
+
+@pytest.mark.anyio
+async def test_which_event_loop_runs(anyio_backend_name: str) -> None:
+    assert in_trio() == (anyio_backend_name == "trio")
+    clock = event_loop_clock()
+    before = anyio.current_time()
+    now = clock()
+    assert before <= now <= anyio.current_time()
+
+
+def test_no_event_loop() -> None:
+    assert not in_trio()
+    with pytest.raises(RuntimeError):
+        event_loop_clock()
+
+
+def test_trio_is_not_imported_to_find_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "trio")
+    assert not in_trio()
+    assert "trio" not in sys.modules
+
+
+def test_a_failure_is_worth_another_try_unless_said_otherwise() -> None:
+    assert not ConnectionFailed("x").permanent
+    assert ConnectionFailed("x", permanent=True).permanent

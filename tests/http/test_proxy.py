@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import base64
+import copy
+import os
+import pickle
+import string
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock._http.dial import Origin
+from penstock._http.network import ConnectionFailed
+from penstock._http.proxy import Proxy, proxy_from_environment, tunnel
+from tests.support.clock import virtual_backend as anyio_backend
+from tests.support.socks import SocksServer
+
+from .limits import NoLimits, OutOfTime, Within
+from .pipe import Pipe, split
+from .sockets import run_virtual
+
+__all__ = ["anyio_backend"]
+
+HTTP = Origin("http", "api.test", 80)
+HTTPS = Origin("https", "api.test", 443)
+SIX = Origin("https", "::1", 8443)
+
+# --- the URL ---
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+schemes = st.sampled_from(list(DEFAULT_PORTS))
+hosts = st.sampled_from(["proxy.test", "10.0.0.1", "localhost", "[::1]"])
+ports = st.none() | st.integers(1, 65535)
+words = st.text(string.ascii_letters + string.digits + "äü@:/?#%[] &", min_size=1, max_size=12)
+
+
+def quoted(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+@given(schemes, hosts, ports, st.none() | st.tuples(words, st.none() | words), st.booleans())
+def test_every_part_of_the_url(
+    scheme: str, host: str, port: int | None, user: tuple[str, str | None] | None, upper: bool
+) -> None:
+    name, password = user or (None, None)
+    url = f"{scheme.upper() if upper else scheme}://"
+    if name is not None:
+        url += quoted(name) + ("" if password is None else f":{quoted(password)}") + "@"
+    url += host + ("" if port is None else f":{port}")
+    proxy = Proxy.parse(url)
+    assert proxy.scheme == scheme
+    assert proxy.host == host.strip("[]")
+    assert proxy.port == (port or DEFAULT_PORTS[scheme])
+    assert proxy.username == name
+    assert (proxy.password or None) == password
+    assert proxy.is_socks == scheme.startswith("socks")
+    if name is None:
+        assert proxy.authorization == []
+    else:
+        ((header, value),) = proxy.authorization
+        assert header == b"Proxy-Authorization"
+        pair = base64.b64decode(value.removeprefix(b"Basic ")).decode()
+        assert pair == f"{name}:{password or ''}"
+
+
+def test_without_a_scheme_it_is_http() -> None:
+    assert Proxy.parse("proxy.test:3128") == Proxy("http", "proxy.test", 3128)
+    assert Proxy.parse("me:secret@proxy.test") == Proxy("http", "proxy.test", 80, "me", "secret")
+
+
+def test_a_password_without_a_name() -> None:
+    proxy = Proxy.parse("http://:token@proxy.test")
+    assert (proxy.username, proxy.password) == ("", "token")
+    assert proxy.authorization == [(b"Proxy-Authorization", b"Basic OnRva2Vu")]
+    assert Proxy.parse("http://@proxy.test").username is None
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://proxy.test", "scheme"),
+        ("proxy://x", "scheme"),
+        ("http://me:pass/word@proxy.test", "percent-encoded"),
+        ("http://me:pass?word@proxy.test", "percent-encoded"),
+        ("http://me:pass#word@proxy.test", "percent-encoded"),
+        ("http://", "no host"),
+        ("http://:3128", "no host"),
+        ("", "no host"),
+        ("http://proxy.test:port", "port"),
+        ("http://proxy.test:70000", "port"),
+        ("http://proxy.test:-1", "port"),
+        ("http://[::1", "URL"),
+        ("http://proxy.test\u2100", "URL"),
+    ],
+)
+def test_what_is_wrong_with_a_url(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Proxy.parse(url)
+
+
+SECRET = "hunter2xyz"
+around = st.text(st.sampled_from("a1@:/?#%[]\\&= \u2100\u00e4._-"), max_size=6)
+
+
+def shown(proxy: Proxy) -> str:
+    rich = getattr(proxy, "__rich_repr__", lambda: ())
+    return f"{proxy!r} {proxy} {[proxy]} {list(rich())}"
+
+
+@given(
+    st.sampled_from(["http://", "https://", "socks5://", "ftp://", "http:/", "//", ""]),
+    st.sampled_from(["user:", ":", "us/er:", "user"]),
+    around,
+    around,
+    st.sampled_from(["@proxy.test", "@proxy.test:port", "@", "@[::1", "@:99999", "@proxy.test/@"]),
+)
+def test_the_password_is_never_shown(
+    scheme: str, user: str, before: str, after: str, rest: str
+) -> None:
+    """Also where it is not quoted as it should be, and in errors."""
+    try:
+        text = shown(Proxy.parse(f"{scheme}{user}{before}{SECRET}{after}{rest}"))
+    except ValueError as error:
+        text = f"{error} {error!r}"
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        text += f" {cause!r}"
+    assert SECRET not in text.lower()
+
+
+def test_it_is_a_value() -> None:
+    proxy = Proxy.parse("https://me:secret@proxy.test:1")
+    assert pickle.loads(pickle.dumps(proxy)) == proxy
+    assert copy.deepcopy(proxy) == proxy
+    assert "proxy.test:1" in repr(proxy)
+
+
+# --- the environment ---
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name == "REQUEST_METHOD":
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "origin", "expected"),
+    [
+        ({}, HTTPS, None),
+        ({"HTTPS_PROXY": "http://a:1"}, HTTPS, "a"),
+        ({"HTTPS_PROXY": "http://a:1"}, HTTP, None),
+        ({"HTTP_PROXY": "http://a:1"}, HTTP, "a"),
+        ({"HTTP_PROXY": "http://a:1"}, HTTPS, None),
+        ({"ALL_PROXY": "socks5://a"}, HTTP, "a"),
+        ({"ALL_PROXY": "socks5://a", "HTTPS_PROXY": "http://b"}, HTTPS, "b"),
+        ({"all_proxy": "a:3128"}, HTTPS, "a"),
+        ({"HTTPS_PROXY": "http://a", "https_proxy": "http://b"}, HTTPS, "b"),
+        ({"HTTPS_PROXY": ""}, HTTPS, None),
+        ({"HTTP_PROXY": "http://a", "REQUEST_METHOD": "GET"}, HTTP, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "*"}, HTTPS, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "api.test"}, HTTPS, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "test"}, HTTPS, None),
+        ({"HTTPS_PROXY": "http://a", "no_proxy": "x.org, .test"}, HTTPS, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "pi.test,x"}, HTTPS, "a"),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "api.test:443"}, HTTPS, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "api.test:444"}, HTTPS, "a"),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "::1"}, SIX, None),
+        ({"NO_PROXY": "api.test"}, HTTPS, None),
+        ({"FTP_PROXY": "http://a"}, HTTPS, None),
+    ],
+)
+def test_the_environment(
+    environment: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    origin: Origin,
+    expected: str | None,
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    proxy = proxy_from_environment(origin)
+    assert (proxy and proxy.host) == expected
+
+
+def test_a_bad_url_in_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", f"ftp://me:{SECRET}@proxy.test")
+    with pytest.raises(ValueError, match="scheme") as caught:
+        proxy_from_environment(HTTPS)
+    assert SECRET not in str(caught.value)
+
+
+# --- CONNECT ---
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+async def connect(
+    pipe: Pipe, url: str = "http://proxy.test:3128", origin: Origin = HTTPS, limits: Any = None
+) -> None:
+    await tunnel(pipe, Proxy.parse(url), origin, limits or NoLimits())
+
+
+def test_connect_in_any_splits() -> None:
+    async def main() -> None:
+        for place in range(1, len(ESTABLISHED)):
+            pipe = Pipe(*split(ESTABLISHED, [place]))
+            await connect(pipe)
+            assert bytes(pipe.sent) == (
+                b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n"
+            )
+            assert pipe.is_clean()
+            pipe.feed(b"through the tunnel")
+            assert await pipe.receive(NoLimits()) == b"through the tunnel"
+
+    run_virtual("asyncio", main)
+
+
+@pytest.mark.anyio
+async def test_connect_with_a_password_and_to_an_ipv6_address() -> None:
+    pipe = Pipe(ESTABLISHED)
+    await connect(pipe, "https://me:secret@proxy.test", SIX)
+    assert pipe.sent.startswith(b"CONNECT [::1]:8443 HTTP/1.1\r\nHost: [::1]:8443\r\n")
+    assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in pipe.sent
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("status", "permanent"),
+    [(302, True), (403, True), (407, True), (499, True), (500, False), (502, False), (504, False)],
+)
+async def test_connect_refused(status: int, permanent: bool) -> None:
+    for reason in (b" Because Of That", b" ", b""):
+        pipe = Pipe(b"HTTP/1.1 %d%b\r\nContent-Length: 2\r\n\r\nno" % (status, reason))
+        with pytest.raises(ConnectionFailed) as caught:
+            await connect(pipe, "http://me:secret@proxy.test")
+        expected = f"the proxy refused to connect: {status} {reason.decode().strip()}".rstrip()
+        assert str(caught.value) == expected
+        assert caught.value.permanent == permanent
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"])
+async def test_connect_answered_with_junk(answer: bytes) -> None:
+    with pytest.raises(ConnectionFailed, match="answer is not understood") as caught:
+        await connect(Pipe(answer))
+    assert not caught.value.permanent
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("items", [[b""], [ESTABLISHED[:9], b""]])
+async def test_connect_cut_off(items: list[bytes]) -> None:
+    with pytest.raises(ConnectionFailed, match="the proxy closed the connection"):
+        await connect(Pipe(*items))
+
+
+@pytest.mark.anyio
+async def test_connect_reset() -> None:
+    with pytest.raises(ConnectionFailed, match="gone"):
+        await connect(Pipe(ConnectionFailed("gone")))
+
+
+@pytest.mark.anyio
+async def test_bytes_before_the_tunnel_is_in_use() -> None:
+    # They would be taken for the server's.
+    with pytest.raises(ConnectionFailed, match="before the tunnel was in use"):
+        await connect(Pipe(ESTABLISHED + b"\x16\x03"))
+
+
+@pytest.mark.anyio
+async def test_a_proxy_that_does_not_answer() -> None:
+    before = anyio.current_time()
+    with pytest.raises(OutOfTime):
+        await connect(Pipe(), limits=Within(4))
+    assert anyio.current_time() == before + 4
+
+
+@pytest.mark.anyio
+async def test_a_socks_proxy() -> None:
+    server = SocksServer()
+    pipe = Pipe()
+    pipe.on_send = lambda data: pipe.feed(server.feed(data))
+    assert await tunnel(pipe, Proxy.parse("socks5://proxy.test"), HTTPS, NoLimits()) is pipe
+    assert server.target == ("api.test", 443)

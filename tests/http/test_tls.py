@@ -1,0 +1,620 @@
+from __future__ import annotations
+
+import datetime as dt
+import ssl
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock._http import tls
+from penstock._http.network import ClosedLocally, ConnectionFailed
+from penstock._http.tls import TLSStream, default_context, start_tls
+from tests.support.certificates import client_ssl_context, server_ssl_context
+from tests.support.clock import virtual_backend as anyio_backend
+from tests.support.sweep import BackendName, cancel_sweep
+
+from .limits import NoLimits, OutOfTime, Within
+from .pipe import Pipe, TLSPeer, split
+from .sockets import run_virtual
+
+__all__ = ["anyio_backend"]
+
+pytestmark = pytest.mark.anyio
+
+TEXT = b"data: hello\n\n"
+
+
+async def connected(
+    cut: list[int] | None = None,
+    *,
+    server: ssl.SSLContext | None = None,
+    client: ssl.SSLContext | None = None,
+    host: str = "localhost",
+) -> tuple[TLSStream, TLSPeer, Pipe]:
+    pipe = Pipe()
+    peer = TLSPeer(pipe, server, cut)
+    stream = await start_tls(pipe, client or client_ssl_context(), host, NoLimits())
+    return stream, peer, pipe
+
+
+async def receive(stream: TLSStream, size: int) -> bytes:
+    got = b""
+    while len(got) < size:
+        data = await stream.receive(NoLimits())
+        assert data
+        got += data
+    assert len(got) == size
+    return got
+
+
+def context(version: ssl.TLSVersion) -> ssl.SSLContext:
+    made = ssl.create_default_context()
+    made.load_verify_locations(cadata=ca_pem())
+    made.maximum_version = version
+    return made
+
+
+def ca_pem() -> str:
+    from tests.support.certificates import _authority
+
+    return _authority().cert_pem.bytes().decode()
+
+
+def server_with(authority: trustme.CA, *names: str, **more: Any) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names, **more).configure_cert(made)
+    return made
+
+
+# --- the handshake ---
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_there_and_back(version: ssl.TLSVersion) -> None:
+    stream, peer, _ = await connected(client=context(version))
+    await stream.send(b"hello", NoLimits())
+    assert peer.received == b"hello"
+    peer.feed(TEXT)
+    assert await stream.receive(NoLimits()) == TEXT
+    assert peer.object.version() == version.name.replace("_", ".")
+    await stream.aclose(1.0)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+async def test_a_handshake_in_pieces(size: int) -> None:
+    stream, peer, _ = await connected([size])
+    peer.feed(TEXT)
+    assert await receive(stream, len(TEXT)) == TEXT
+    await stream.aclose(1.0)
+
+
+async def test_http_1_1_alone_is_offered() -> None:
+    authority = trustme.CA()
+    server = server_with(authority, "localhost")
+    server.set_alpn_protocols(["h2", "http/1.1"])
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    stream, peer, _ = await connected(server=server, client=client)
+    assert peer.object.selected_alpn_protocol() == "http/1.1"
+    await stream.aclose(1.0)
+
+
+def refused_servers() -> dict[str, tuple[ssl.SSLContext, str, str]]:
+    """Server, host asked for, and what the message has to say."""
+    from tests.support.certificates import _authority
+
+    ours = _authority()
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    self_signed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    alone = trustme.CA()
+    with alone.cert_pem.tempfile() as cert, alone.private_key_pem.tempfile() as key:
+        self_signed.load_cert_chain(cert, key)
+    return {
+        "wrong host": (server_with(ours, "example.org"), "localhost", "localhost"),
+        "wrong address": (server_with(ours, "localhost"), "127.0.0.1", "127.0.0.1"),
+        "unknown authority": (server_with(trustme.CA(), "localhost"), "localhost", "issuer"),
+        "self-signed": (self_signed, "localhost", "self.signed"),
+        "expired": (server_with(ours, "localhost", not_after=past), "localhost", "expired"),
+    }
+
+
+@pytest.mark.parametrize(
+    "fault", ["wrong host", "wrong address", "unknown authority", "self-signed", "expired"]
+)
+async def test_a_certificate_that_does_not_hold(fault: str) -> None:
+    server, host, named = refused_servers()[fault]
+    pipe = Pipe()
+    peer = TLSPeer(pipe, server)
+    with pytest.raises(ConnectionFailed, match=f"certificate was refused: .*{named}") as caught:
+        await start_tls(pipe, client_ssl_context(), host, NoLimits())
+    assert caught.value.permanent
+    assert pipe.closed
+    # The server is told why.
+    assert peer.alert is not None
+
+
+async def test_the_reason_stands_although_the_alert_could_not_be_sent() -> None:
+    server, host, _ = refused_servers()["expired"]
+    pipe = Pipe()
+    TLSPeer(pipe, server)
+    hello = pipe.on_send
+    assert hello is not None
+
+    def once(data: bytes) -> None:
+        hello(data)
+        pipe.send_error = ConnectionFailed("broken pipe")
+
+    pipe.on_send = once
+    with pytest.raises(ConnectionFailed, match="expired") as caught:
+        await start_tls(pipe, client_ssl_context(), host, NoLimits())
+    assert caught.value.permanent
+    assert pipe.closed
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "handshake failed"),
+        ([b""], "handshake failed|closed"),
+        ([b"\x16\x03\x03", b""], "handshake failed|closed"),
+        ([ConnectionFailed("reset")], "reset"),
+    ],
+)
+async def test_a_server_that_speaks_no_tls(items: list[bytes | Exception], reason: str) -> None:
+    pipe = Pipe(*items)
+    with pytest.raises(ConnectionFailed, match=reason) as caught:
+        await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+    assert not caught.value.permanent
+    assert pipe.closed
+
+
+@pytest.mark.parametrize("where", ["reading", "writing"])
+async def test_a_handshake_that_stalls_ends_at_the_deadline(where: str) -> None:
+    pipe = Pipe()
+    pipe.stuck = where == "writing"
+    with pytest.raises(OutOfTime):
+        await start_tls(pipe, client_ssl_context(), "localhost", Within(9))
+    assert anyio.current_time() == 9
+    assert pipe.closed
+
+
+async def test_closed_from_elsewhere_during_the_handshake() -> None:
+    pipe = Pipe()
+    async with anyio.create_task_group() as group:
+
+        async def shake() -> None:
+            with pytest.raises(ConnectionFailed, match="closed during the TLS handshake"):
+                await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+
+        group.start_soon(shake)
+        await anyio.sleep(1)
+        pipe.close()
+
+
+async def test_a_name_that_no_certificate_can_have() -> None:
+    pipe = Pipe()
+    with pytest.raises(ValueError, match="server_hostname"):
+        await start_tls(pipe, client_ssl_context(), "", NoLimits())
+    assert pipe.closed
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_sweep_of_cancellations_closes_what_is_below(backend: BackendName) -> None:
+    pipes: list[Pipe] = []
+
+    async def body() -> None:
+        pipe = Pipe()
+        pipes.append(pipe)
+        peer = TLSPeer(pipe, cut=[700])
+        stream = await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+        try:
+            await stream.send(b"hello", NoLimits())
+            peer.feed(TEXT)
+            assert await stream.receive(NoLimits()) == TEXT
+        finally:
+            await stream.aclose(1.0)
+
+    def check(point: int, mode: str) -> None:
+        assert pipes[-1].closed
+
+    points = cancel_sweep(backend, body, check=check)
+    assert min(points.values()) >= 5
+
+
+# --- reading ---
+
+
+def test_records_split_at_every_byte() -> None:
+    async def main() -> None:
+        stream, peer, pipe = await connected()
+        await stream.send(b"x", NoLimits())
+        for place in range(1, len(TEXT) + 22):
+            pipe.feed(*split(peer.encrypt(TEXT), [place]))
+            assert await receive(stream, len(TEXT)) == TEXT
+        await stream.aclose(1.0)
+
+    run_virtual("asyncio", main)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.binary(max_size=40) | st.sampled_from([bytes(16384), bytes(16385)]), max_size=12),
+    st.lists(st.integers(1, 40), min_size=1, max_size=8) | st.just([65536]),
+    st.none() | st.integers(0, 5),
+)
+def test_any_texts_in_any_pieces_with_cancelled_reads(
+    texts: list[bytes], cut: list[int], patience: int | None
+) -> None:
+    async def main() -> None:
+        stream, peer, _ = await connected()
+        peer.cut.extend([*cut, 10_000])
+
+        async def play() -> None:
+            for text in texts:
+                await anyio.sleep(3)
+                peer.feed(text)
+            await anyio.sleep(3)
+            peer.end()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(play)
+            got = b""
+            while True:
+                with anyio.move_on_after(patience or None) as scope:
+                    data = await stream.receive(NoLimits())
+                if scope.cancelled_caught:
+                    continue
+                if not data:
+                    break
+                got += data
+        assert got == b"".join(texts)
+        assert await stream.receive(NoLimits()) == b""
+        await stream.aclose(1.0)
+
+    run_virtual("asyncio", main)
+
+
+async def test_many_records_that_came_at_once_are_one_read() -> None:
+    stream, peer, pipe = await connected()
+    peer.flush()
+    pipe.feed(b"".join(peer.encrypt(b"%d " % number) for number in range(500)))
+    expected = b"".join(b"%d " % number for number in range(500))
+    assert await stream.receive(NoLimits()) == expected
+    await stream.aclose(1.0)
+
+
+async def test_receive_nowait() -> None:
+    stream, peer, pipe = await connected()
+    assert stream.receive_nowait() == b""
+    peer.feed(b"one")
+    peer.feed(b"two")
+    assert stream.receive_nowait() == b"onetwo"
+    one, two = split(peer.encrypt(b"three"), [9])
+    pipe.feed(one)
+    assert stream.receive_nowait() == b""
+    pipe.feed(two)
+    assert await stream.receive(NoLimits()) == b"three"
+    peer.end()
+    assert stream.receive_nowait() == b""
+    assert await stream.receive(NoLimits()) == b""
+    await stream.aclose(1.0)
+
+
+async def test_the_deadline_of_a_read_loses_nothing() -> None:
+    stream, peer, pipe = await connected()
+    first, second = split(peer.encrypt(TEXT), [7])
+    pipe.feed(first)
+    for seconds in (3, 2):
+        before = anyio.current_time()
+        with pytest.raises(OutOfTime):
+            await stream.receive(Within(seconds))
+        assert anyio.current_time() == before + seconds
+    pipe.feed(second)
+    assert await stream.receive(NoLimits()) == TEXT
+    await stream.aclose(1.0)
+
+
+# --- the end ---
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_close_notify_is_a_proper_end(together: bool) -> None:
+    stream, peer, pipe = await connected()
+    if together:
+        peer.cut.append(100_000)
+        records = peer.encrypt(TEXT)
+        peer.below = (held := Pipe())
+        peer.end()
+        pipe.feed(records + held.receive_nowait())
+    else:
+        peer.feed(TEXT)
+        peer.end()
+    pipe.feed(b"")
+    assert await stream.receive(NoLimits()) == TEXT
+    for _ in range(3):
+        assert await stream.receive(NoLimits()) == b""
+    await stream.aclose(1.0)
+
+
+def test_a_connection_cut_at_every_byte_is_never_a_proper_end() -> None:
+    """Truncation attacks: without close_notify, the end says nothing (RFC 8446, 6.1)."""
+
+    async def main() -> None:
+        size = len((await connected())[1].encrypt(TEXT))
+        for cut in range(size + 1):
+            stream, peer, pipe = await connected()
+            record = peer.encrypt(TEXT)
+            pipe.feed(*([record[:cut]] if cut else []), b"")
+            if cut == size:
+                assert await stream.receive(NoLimits()) == TEXT
+            for _ in range(3):
+                with pytest.raises(ConnectionFailed, match="without TLS close_notify"):
+                    await stream.receive(NoLimits())
+            await stream.aclose(1.0)
+
+    run_virtual("asyncio", main)
+
+
+async def test_both_have_said_goodbye() -> None:
+    stream, peer, _ = await connected()
+    peer.flush()
+    with pytest.raises(ssl.SSLWantReadError):
+        stream._object.unwrap()
+    peer.end()
+    for _ in range(2):
+        assert await stream.receive(NoLimits()) == b""
+    stream.close()
+
+
+async def test_a_reset_after_text() -> None:
+    stream, peer, pipe = await connected()
+    peer.feed(TEXT)
+    pipe.feed(ConnectionFailed("reset"))
+    assert await stream.receive(NoLimits()) == TEXT
+    for _ in range(2):
+        with pytest.raises(ConnectionFailed, match="reset"):
+            await stream.receive(NoLimits())
+    await stream.aclose(1.0)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_text_before_a_damaged_record_comes_first(together: bool) -> None:
+    stream, peer, pipe = await connected()
+    good = peer.encrypt(TEXT)
+    bad = bytearray(peer.encrypt(TEXT))
+    bad[-1] ^= 1
+    pipe.feed(good + bytes(bad)) if together else pipe.feed(good, bytes(bad))
+    assert await stream.receive(NoLimits()) == TEXT
+    for _ in range(3):
+        with pytest.raises(ConnectionFailed, match=r"(?i)TLS connection failed: .*mac"):
+            await stream.receive(NoLimits())
+    assert not stream.is_clean()
+    await stream.aclose(1.0)
+
+
+async def test_a_client_that_the_server_does_not_accept() -> None:
+    """With TLS 1.3 the refusal comes after the handshake."""
+    authority = trustme.CA()
+    server = server_with(authority, "localhost")
+    server.verify_mode = ssl.CERT_REQUIRED
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    stream, _, _ = await connected(server=server, client=client)
+    with pytest.raises(ConnectionFailed, match=r"(?i)TLS connection failed: .*certificate"):
+        await stream.receive(NoLimits())
+    await stream.aclose(1.0)
+
+
+# --- writing ---
+
+
+async def test_a_large_write() -> None:
+    stream, peer, _ = await connected()
+    data = bytes(range(256)) * 20_000
+    await stream.send(data, NoLimits())
+    assert peer.received == data
+    await stream.aclose(1.0)
+
+
+async def test_a_write_that_stalls_ends_at_the_deadline_and_the_connection_with_it() -> None:
+    stream, _, pipe = await connected()
+    pipe.stuck = True
+    with pytest.raises(OutOfTime):
+        await stream.send(b"x", Within(5))
+    assert anyio.current_time() == 5
+    # Part of a record may be out.
+    assert pipe.closed
+
+
+async def test_a_cancelled_write_ends_the_connection() -> None:
+    stream, _, pipe = await connected()
+    pipe.stuck = True
+    with anyio.move_on_after(5) as scope:
+        await stream.send(b"x", NoLimits())
+    assert scope.cancelled_caught
+    assert pipe.closed
+
+
+async def test_a_write_on_a_closed_stream() -> None:
+    stream, _, _ = await connected()
+    stream.close()
+    stream.close()
+    with pytest.raises(ClosedLocally):
+        await stream.send(b"x", NoLimits())
+    with pytest.raises(ClosedLocally):
+        await stream.receive(NoLimits())
+    assert not stream.is_clean()
+
+
+async def test_a_write_after_a_failed_handshake() -> None:
+    stream = TLSStream(Pipe(), client_ssl_context(), "localhost")
+    with pytest.raises(ConnectionFailed, match="TLS connection failed"):
+        await stream.send(b"x", NoLimits())
+
+
+# --- is_clean ---
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_session_tickets_leave_it_clean(version: ssl.TLSVersion) -> None:
+    stream, peer, pipe = await connected(client=context(version))
+    await stream.send(b"request", NoLimits())
+    assert bool(pipe.incoming) == (version is ssl.TLSVersion.TLSv1_3)
+    assert stream.is_clean()
+    assert stream.is_clean()
+    assert not pipe.incoming
+    peer.feed(TEXT)
+    assert not stream.is_clean()
+
+
+@pytest.mark.parametrize("what", ["text", "close_notify", "end", "damage", "other loop", "closed"])
+async def test_what_makes_it_unclean(what: str) -> None:
+    stream, peer, pipe = await connected()
+    assert stream.is_clean()
+    if what == "text":
+        peer.feed(b"unasked")
+    elif what == "close_notify":
+        peer.end()
+    elif what == "end":
+        pipe.feed(b"")
+    elif what == "damage":
+        pipe.feed(b"junk" * 10)
+    elif what == "other loop":
+        pipe.foreign = True
+    else:
+        pipe.close()
+    assert not stream.is_clean()
+    assert not stream.is_clean()
+
+
+async def test_text_that_was_received_but_not_read_is_unclean() -> None:
+    stream, peer, pipe = await connected()
+    assert stream.is_clean()
+    stream._incoming.write(peer.encrypt(b"a" * 16384 + b"b"))
+    assert not pipe.incoming
+    assert not stream.is_clean()
+    assert not stream.is_clean()
+    # Looking has lost nothing.
+    peer.feed(b"c")
+    assert not stream.is_clean()
+    assert await receive(stream, 16386) == b"a" * 16384 + b"bc"
+    assert stream.is_clean()
+
+
+async def test_an_end_that_was_read_with_the_text_before_it_is_unclean() -> None:
+    stream, peer, pipe = await connected()
+    records = peer.encrypt(TEXT)
+    peer.below = held = Pipe()
+    peer.end()
+    pipe.feed(records + held.receive_nowait())
+    assert await stream.receive(NoLimits()) == TEXT
+    assert pipe.is_clean()
+    assert not stream.is_clean()
+
+
+# --- closing ---
+
+
+async def test_aclose_says_goodbye() -> None:
+    stream, peer, pipe = await connected()
+    await stream.aclose(1.0)
+    assert peer.ended
+    assert pipe.acloses == [1.0]
+    await stream.aclose(1.0)
+
+
+async def test_after_close_there_is_no_goodbye() -> None:
+    stream, peer, pipe = await connected()
+    stream.close()
+    await stream.aclose(1.0)
+    assert not peer.ended
+    assert pipe.closed
+
+
+@pytest.mark.parametrize("grace", [0.0, 3.0])
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_goodbye_that_nobody_takes_ends_at_its_bound(grace: float, cancelled: bool) -> None:
+    stream, _, pipe = await connected()
+    pipe.stuck = True
+    with anyio.CancelScope() as scope:
+        if cancelled:
+            scope.cancel()
+        await stream.aclose(grace)
+    assert anyio.current_time() == grace
+    assert pipe.closed
+
+
+async def test_a_goodbye_on_a_broken_connection() -> None:
+    stream, _, pipe = await connected()
+    pipe.send_error = ConnectionFailed("broken pipe")
+    await stream.aclose(1.0)
+    assert pipe.closed
+
+
+async def test_a_goodbye_without_a_handshake() -> None:
+    pipe = Pipe()
+    await TLSStream(pipe, client_ssl_context(), "localhost").aclose(1.0)
+    assert pipe.closed
+
+
+async def test_the_limits_of_a_goodbye_are_none() -> None:
+    limits = tls._Unlimited()
+    assert limits.begin(0.0) == float("inf")
+    limits.check(1e9)
+    limits.end(1e9)
+    limits.byte_arrived()
+    assert isinstance(limits.error(), ConnectionFailed)
+
+
+# --- TLS inside TLS ---
+
+
+@pytest.mark.parametrize("cut", [[1], [100], [65536]])
+async def test_tls_inside_tls(cut: list[int]) -> None:
+    pipe = Pipe()
+    proxy = TLSPeer(pipe, cut=cut)
+    outer = await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+    server = TLSPeer(proxy)
+    inner = await start_tls(outer, client_ssl_context(), "127.0.0.1", NoLimits())
+    await inner.send(b"hello" * 10_000, NoLimits())
+    assert server.received == b"hello" * 10_000
+    server.feed(TEXT * 3000)
+    assert await receive(inner, len(TEXT) * 3000) == TEXT * 3000
+    assert inner.is_clean()
+    server.end()
+    assert await inner.receive(NoLimits()) == b""
+    await inner.aclose(1.0)
+    assert pipe.closed
+    assert server.ended
+
+
+# --- contexts ---
+
+
+def test_the_default_context_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    made = default_context()
+    assert made.verify_mode is ssl.CERT_REQUIRED
+    assert made.check_hostname
+    assert len(made.get_ca_certs()) > 50  # certifi's
+
+
+async def test_ssl_cert_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text(ca_pem())
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    stream, _, _ = await connected(client=default_context(), server=server_ssl_context())
+    await stream.aclose(1.0)
+
+
+async def test_ssl_cert_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with pytest.raises(ConnectionFailed, match="certificate was refused"):
+        await connected(client=default_context())

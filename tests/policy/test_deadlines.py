@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock._policy.deadlines import ConnectDeadline, Deadlines
+from penstock.errors import (
+    APITimeoutError,
+    ConnectTimeout,
+    FirstTokenTimeout,
+    IdleTimeout,
+    ReadTimeout,
+    TotalTimeout,
+)
+from penstock.timeouts import Timeouts
+
+
+def deadlines(
+    *, streaming: bool = True, total_at: float = math.inf, read: float | None = None, **limits: Any
+) -> Deadlines:
+    total = None if total_at == math.inf else total_at
+    return Deadlines(
+        Timeouts(read=read, total=total, **limits), total_at=total_at, streaming=streaming
+    )
+
+
+def error_of(limits: Deadlines, now: float) -> tuple[float, type[APITimeoutError]]:
+    """The deadline of a wait that begins now, and the class of its error."""
+    return limits.begin(now), type(limits.error())
+
+
+# Whole numbers, so that sums are exact.
+moments = st.integers(min_value=0, max_value=1000)
+limits_or_none = st.none() | st.integers(min_value=0, max_value=100)
+
+
+def test_without_limits_there_is_no_deadline() -> None:
+    assert deadlines().begin(5.0) == math.inf
+
+
+@pytest.mark.parametrize("name", ["read", "first_token"])
+def test_a_limit_counts_from_the_wait_s_begin(name: str) -> None:
+    given: dict[str, Any] = {name: 10.0}
+    limits = deadlines(**given)
+    assert limits.begin(100.0) == 110.0
+
+
+def test_time_between_waits_is_free() -> None:
+    limits = deadlines(read=10.0)
+    limits.begin(0.0)
+    limits.end(4.0)
+    assert limits.begin(1000.0) == 1006.0
+    limits.end(1001.0)
+    assert limits.begin(5000.0) == 5005.0
+
+
+def test_any_byte_ends_the_silence_but_is_no_token() -> None:
+    limits = deadlines(read=10.0, first_token=15.0)
+    limits.begin(0.0)
+    limits.end(8.0)
+    limits.byte_arrived()
+    assert error_of(limits, 8.0) == (15.0, FirstTokenTimeout)
+    limits.end(9.0)
+    limits.token_arrived()
+    assert error_of(limits, 9.0) == (18.0, ReadTimeout)
+
+
+def test_after_the_first_token_idle_counts() -> None:
+    limits = deadlines(first_token=50.0, idle=5.0)
+    assert error_of(limits, 0.0) == (50.0, FirstTokenTimeout)
+    limits.end(30.0)
+    limits.token_arrived()
+    assert error_of(limits, 30.0) == (35.0, IdleTimeout)
+    limits.end(33.0)
+    limits.byte_arrived()  # a ping
+    assert error_of(limits, 100.0) == (102.0, IdleTimeout)
+    limits.end(101.0)
+    limits.token_arrived()
+    assert error_of(limits, 101.0) == (106.0, IdleTimeout)
+
+
+def test_without_streaming_tokens_are_not_waited_for() -> None:
+    limits = deadlines(streaming=False, first_token=1.0, idle=1.0)
+    assert limits.begin(0.0) == math.inf
+
+
+def test_total_is_a_point_in_time() -> None:
+    limits = deadlines(read=10.0, total_at=15.0)
+    assert error_of(limits, 0.0) == (10.0, ReadTimeout)
+    limits.end(1.0)
+    limits.byte_arrived()
+    assert error_of(limits, 7.0) == (15.0, TotalTimeout)
+
+
+def test_total_runs_out_though_nothing_was_waited_for() -> None:
+    limits = deadlines(read=100.0, total_at=15.0)
+    limits.begin(1.0)
+    limits.end(1.0)
+    limits.check(14.9)
+    with pytest.raises(TotalTimeout):
+        limits.check(15.0)
+    assert isinstance(limits.error(), TotalTimeout)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"read": 5.0, "first_token": 5.0, "total_at": 5.0}, FirstTokenTimeout),
+        ({"read": 5.0, "first_token": 6.0, "total_at": 5.0}, ReadTimeout),
+        ({"read": 6.0, "first_token": 5.0, "total_at": 5.0}, FirstTokenTimeout),
+        ({"read": 6.0, "first_token": 6.0, "total_at": 5.0}, TotalTimeout),
+    ],
+)
+def test_at_a_tie_the_error_that_says_more(
+    limits: dict[str, Any], expected: type[APITimeoutError]
+) -> None:
+    assert error_of(deadlines(**limits), 0.0) == (5.0, expected)
+
+
+class Model:
+    """The same rules as a history: how long was waited since which event."""
+
+    def __init__(self, timeouts: Timeouts, total_at: float) -> None:
+        self.timeouts = timeouts
+        self.total_at = total_at
+        self.waits: list[int | str] = []
+
+    def deadline(self, now: int) -> tuple[float, set[type[APITimeoutError]]]:
+        silent = self.since({"byte"})
+        tokenless = self.since({"token"})
+        seen = "token" in self.waits
+        limit = self.timeouts.idle if seen else self.timeouts.first_token
+        candidates: list[tuple[float, type[APITimeoutError]]] = [
+            (now + value - used, kind)
+            for value, used, kind in (
+                (self.timeouts.read, silent, ReadTimeout),
+                (limit, tokenless, IdleTimeout if seen else FirstTokenTimeout),
+            )
+            if value is not None
+        ]
+        candidates.append((self.total_at, TotalTimeout))
+        first = min(at for at, _ in candidates)
+        return first, {kind for at, kind in candidates if at == first}
+
+    def since(self, names: set[str]) -> int:
+        total = 0
+        for entry in self.waits:
+            if isinstance(entry, int):
+                total += entry
+            elif entry in names:
+                total = 0
+        return total
+
+
+@given(
+    limits_or_none,
+    limits_or_none,
+    limits_or_none,
+    st.none() | moments,
+    st.lists(st.tuples(moments, moments, st.sampled_from(["byte", "token", "cancelled"]))),
+)
+def test_any_history_gives_the_deadlines_of_the_rules(
+    read: int | None,
+    first_token: int | None,
+    idle: int | None,
+    total_at: int | None,
+    history: list[tuple[int, int, str]],
+) -> None:
+    timeouts = Timeouts(read=read, first_token=first_token, idle=idle, total=total_at)
+    end = math.inf if total_at is None else total_at
+    limits = Deadlines(timeouts, total_at=end, streaming=True)
+    model = Model(timeouts, end)
+    now = 0
+    for pause, wait, event in history:
+        now += pause
+        expected, kinds = model.deadline(now)
+        deadline, kind = error_of(limits, now)
+        assert deadline == expected
+        assert kind in kinds or deadline == math.inf
+        now += wait
+        limits.end(now)
+        model.waits.append(wait)
+        if event in ("byte", "token"):
+            limits.byte_arrived()
+            model.waits.append("byte")
+        if event == "token":
+            limits.token_arrived()
+            model.waits.append("token")
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        ({"read": 2.5}, ("2.5 s", "Timeouts.read")),
+        ({"first_token": 2.5}, ("2.5 s", "Timeouts.first_token")),
+        ({"total_at": 2.5}, ("2.5 s", "Timeouts.total")),
+    ],
+)
+def test_the_message_names_the_limit_and_the_setting(
+    limits: dict[str, Any], named: tuple[str, str]
+) -> None:
+    waiting = deadlines(**limits)
+    waiting.begin(0.0)
+    for part in named:
+        assert part in str(waiting.error())
+
+
+def test_the_message_of_idle() -> None:
+    limits = deadlines(idle=2.5)
+    limits.begin(0.0)
+    limits.end(0.0)
+    limits.token_arrived()
+    limits.begin(0.0)
+    assert "2.5 s" in str(limits.error())
+    assert "Timeouts.idle" in str(limits.error())
+
+
+# --- making a connection ---
+
+
+@given(limits_or_none, st.none() | moments, moments, st.lists(moments))
+def test_a_connection_has_one_deadline_for_all_its_steps(
+    connect: int | None, total: int | None, now: int, steps: list[int]
+) -> None:
+    total_at = math.inf if total is None else total
+    limits = ConnectDeadline(Timeouts(connect=connect, total=total), now=now, total_at=total_at)
+    at = min(math.inf if connect is None else now + connect, total_at)
+    for step in steps:
+        assert limits.begin(step) == at
+        limits.end(step + 1)
+        limits.byte_arrived()
+        if step < at:
+            limits.check(step)
+        else:
+            with pytest.raises(APITimeoutError):
+                limits.check(step)
+
+
+@pytest.mark.parametrize(
+    ("connect", "total", "expected", "named"),
+    [
+        (3.0, None, ConnectTimeout, "3 s (Timeouts.connect)"),
+        (3.0, 4.0, ConnectTimeout, "3 s (Timeouts.connect)"),
+        (3.0, 3.0, ConnectTimeout, "3 s (Timeouts.connect)"),
+        (3.0, 2.0, TotalTimeout, "2 s in all (Timeouts.total)"),
+        (None, 2.0, TotalTimeout, "2 s in all (Timeouts.total)"),
+    ],
+)
+def test_which_error_a_connection_gets(
+    connect: float | None, total: float | None, expected: type[APITimeoutError], named: str
+) -> None:
+    total_at = math.inf if total is None else total
+    limits = ConnectDeadline(Timeouts(connect=connect, total=total), now=0.0, total_at=total_at)
+    assert type(limits.error()) is expected
+    assert named in str(limits.error())
