@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import errors, observing, providers, types
+    from . import blocking, errors, observing, providers, types
     from ._client import AsyncClient
     from ._core import Response
     from ._flow.chunks import ChunkEvent, ResultEvent, fan_out_chunks
     from ._flow.limiter import Limiter, LimiterStatistics
-    from ._flow.stream import CompletionStream, StreamStatistics
+    from ._flow.stream import CompletionStream
+    from ._flow.timings import StreamStatistics
     from ._resources import ChatRequest
     from ._wire.lifecycle import StreamState
+    from .blocking.client import Client
     from .errors import (
         AllAttemptsFailed,
         APIConnectionError,
@@ -46,12 +48,16 @@ if TYPE_CHECKING:
         StreamClosedError,
         StreamError,
         StreamInterruptedError,
+        StructuredOutputError,
+        ToolArgumentsError,
         TotalTimeout,
         UnprocessableEntityError,
     )
     from .headers import Headers
     from .providers import Provider
+    from .structured import ParsedChoice, ParsedCompletion, ParsedMessage
     from .timeouts import Timeouts
+    from .tools import Tool, tool, tool_message
     from .types import (
         ChatCompletion,
         ChatCompletionChunk,
@@ -91,6 +97,7 @@ __all__ = [
     "ChoiceLogprobs",
     "ChunkChoice",
     "ChunkEvent",
+    "Client",
     "CompletionStream",
     "CompletionTokensDetails",
     "ConflictError",
@@ -109,6 +116,9 @@ __all__ = [
     "Model",
     "ModelList",
     "NotFoundError",
+    "ParsedChoice",
+    "ParsedCompletion",
+    "ParsedMessage",
     "PenstockError",
     "PermissionDeniedError",
     "PromptTokensDetails",
@@ -124,8 +134,11 @@ __all__ = [
     "StreamInterruptedError",
     "StreamState",
     "StreamStatistics",
+    "StructuredOutputError",
     "Timeouts",
     "TokenLogprob",
+    "Tool",
+    "ToolArgumentsError",
     "ToolCall",
     "ToolCallDelta",
     "TopLogprob",
@@ -133,10 +146,13 @@ __all__ = [
     "UnprocessableEntityError",
     "Usage",
     "__version__",
+    "blocking",
     "errors",
     "fan_out_chunks",
     "observing",
     "providers",
+    "tool",
+    "tool_message",
     "types",
 ]
 
@@ -152,12 +168,11 @@ _HOME = {
         "Limiter",
         "LimiterStatistics",
     ),
-    "_flow.stream": (
-        "CompletionStream",
-        "StreamStatistics",
-    ),
+    "_flow.stream": ("CompletionStream",),
+    "_flow.timings": ("StreamStatistics",),
     "_resources": ("ChatRequest",),
     "_wire.lifecycle": ("StreamState",),
+    "blocking.client": ("Client",),
     "errors": (
         "APIConnectionError",
         "APIResponseError",
@@ -184,12 +199,24 @@ _HOME = {
         "StreamClosedError",
         "StreamError",
         "StreamInterruptedError",
+        "StructuredOutputError",
+        "ToolArgumentsError",
         "TotalTimeout",
         "UnprocessableEntityError",
     ),
     "headers": ("Headers",),
     "providers": ("Provider",),
+    "structured": (
+        "ParsedChoice",
+        "ParsedCompletion",
+        "ParsedMessage",
+    ),
     "timeouts": ("Timeouts",),
+    "tools": (
+        "Tool",
+        "tool",
+        "tool_message",
+    ),
     "types": (
         "ChatCompletion",
         "ChatCompletionChunk",
@@ -212,7 +239,7 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_SUBMODULES = ("errors", "observing", "providers", "types")
+_SUBMODULES = ("blocking", "errors", "observing", "providers", "types")
 
 
 def __getattr__(name: str) -> Any:

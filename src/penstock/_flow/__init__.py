@@ -1,0 +1,1 @@
+"""anyio: attempts until the first byte, the stream, and many streams at once."""

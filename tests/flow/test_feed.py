@@ -1,0 +1,165 @@
+"""What all fan-outs share, on a feed as simple as can be."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import penstock
+from penstock import Limiter
+from penstock._flow.feed import Feed
+from penstock._flow.limiter import Slot, lent_slots
+from tests.support.clock import virtual_backend as anyio_backend
+from tests.support.sweep import cancel_sweep
+
+__all__ = ["anyio_backend"]
+
+pytestmark = pytest.mark.anyio
+
+
+class Doubled(Feed[int, int]):
+    """Posts each number twice, a second apart."""
+
+    most = 0
+
+    async def _child(self, index: int, item: int, slot: Slot) -> None:
+        assert lent_slots() == (slot,)
+        self.most = max(self.most, self._running)
+        for _ in range(2):
+            await anyio.sleep(1)
+            self._post(item)
+
+    def _may_pull(self) -> bool:
+        return True
+
+    def __aiter__(self) -> Doubled:
+        return self
+
+    async def __anext__(self) -> int:
+        post = await self._next_post()
+        if post is None:
+            raise StopAsyncIteration
+        return post
+
+
+async def counted(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        await anyio.lowlevel.checkpoint()
+        yield number
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50])
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_every_item_once(limit: int, asynchronous: bool) -> None:
+    source: Any = counted(20) if asynchronous else range(20)
+    async with Doubled(source, limit) as feed:
+        posts = [post async for post in feed]
+    assert sorted(posts) == sorted([*range(20), *range(20)])
+    assert feed.most == min(limit, 20)
+    assert anyio.current_time() == pytest.approx(2 * -(-20 // limit), abs=1e-3)
+
+
+async def test_posts_wait_for_a_reader_that_is_away() -> None:
+    async with Doubled([1, 2], 2) as feed:
+        await anyio.sleep(10)
+        assert sorted([post async for post in feed]) == [1, 1, 2, 2]
+        assert [post async for post in feed] == []
+
+
+async def test_a_cancelled_read_loses_nothing() -> None:
+    posts: list[int] = []
+    async with Doubled(range(5), 2) as feed:
+        while True:
+            with anyio.move_on_after(0.3):
+                try:
+                    posts.append(await anext(feed))
+                except StopAsyncIteration:
+                    break
+    assert sorted(posts) == sorted([*range(5), *range(5)])
+
+
+async def test_a_plain_iterator_of_the_caller_can_be_read_on() -> None:
+    source = iter(range(10))
+    async with Doubled(source, 2) as feed:
+        await anext(feed)
+    assert next(source) in (2, 3, 4)
+
+
+async def test_a_generator_is_closed() -> None:
+    closed: list[bool] = []
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(10)
+        finally:
+            closed.append(True)
+
+    async with Doubled(source(), 2) as feed:
+        await anext(feed)
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("at", [0, 3])
+async def test_an_error_of_the_source_comes_last_and_comes_again(at: int) -> None:
+    def source() -> Iterator[int]:
+        yield from range(at)
+        raise LookupError
+
+    posts: list[int] = []
+    async with Doubled(source(), 2) as feed:
+        for _ in range(2):
+            with pytest.raises(LookupError):  # noqa: PT012
+                async for post in feed:
+                    posts.append(post)
+    assert sorted(posts) == sorted([*range(at), *range(at)])
+
+
+async def test_slots_are_back_whenever_it_is_left() -> None:
+    for seconds in (0, 0.5, 1, 1.5, 2.5, 100):
+        limiter = Limiter(2)
+        async with Doubled(range(6), limiter) as feed:
+            with anyio.move_on_after(seconds):
+                async for _ in feed:
+                    pass
+        statistics = limiter.statistics()
+        assert (statistics.in_flight, statistics.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_cancelled_at_every_point(backend: Any) -> None:
+    limiters: list[Limiter] = []
+
+    async def scenario() -> None:
+        limiter = Limiter(2)
+        limiters.append(limiter)
+        async with Doubled(counted(4), limiter) as feed:
+            async for _ in feed:
+                await anyio.lowlevel.checkpoint()
+
+    cancel_sweep(backend, scenario)
+    assert len(limiters) > 10
+    for limiter in limiters:
+        assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
+
+
+async def test_left_is_left() -> None:
+    async with Doubled([1], 1) as feed:
+        pass
+    with pytest.raises(penstock.StreamClosedError):
+        await anext(feed)
+
+
+@pytest.mark.parametrize("source", [5, None, object()])
+def test_what_is_no_source(source: Any) -> None:
+    with pytest.raises(TypeError, match="iterable"):
+        Doubled(source, 2)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.0, "2", None, True])
+def test_what_is_no_limit(limit: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Doubled([], limit)

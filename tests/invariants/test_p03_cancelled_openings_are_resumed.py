@@ -1,0 +1,115 @@
+"""Promise 3 before the head: a bare stream polled with short timeouts goes on waiting.
+
+The wait for the head keeps its connection when the read that was in it is cancelled: the
+request is sent once, however short the caller's timeouts are.
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from typing import Any
+
+import anyio
+import pytest
+
+import penstock
+from tests.support.chat import REQUEST, client_on
+from tests.support.clock import virtual_backend as anyio_backend
+from tests.support.cuts import every_byte
+from tests.support.memory import MemoryNetwork
+from tests.support.replies import error_reply, sse_reply, tokens
+from tests.support.script import Pause, Reply, Send, Stall
+
+__all__ = ["anyio_backend"]
+
+pytestmark = pytest.mark.anyio
+
+HELLO = sse_reply(tokens("Hel", "lo"))
+
+
+async def polled(stream: Any, seconds: float) -> str:
+    """The text of a stream of which each read is given so long."""
+    text = ""
+    while True:
+        with anyio.move_on_after(seconds):
+            try:
+                chunk = await stream.__anext__()
+            except StopAsyncIteration:
+                return text
+            text += chunk.choices[0].delta.content or ""
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 0.7])
+async def test_a_slow_head_is_waited_for_in_many_reads(seconds: float) -> None:
+    network = MemoryNetwork(HELLO.after(2))
+    async with client_on(network) as client:
+        assert await polled(client.chat.completions.stream(**REQUEST), seconds) == "Hello"
+    assert len(network.requests) == 1
+
+
+async def test_a_head_that_drips_in_is_put_together_over_many_reads() -> None:
+    dripping = Reply(step for piece in every_byte(HELLO).steps for step in (piece, Pause(0.25)))
+    network = MemoryNetwork(dripping)
+    async with client_on(network) as client:
+        assert await polled(client.chat.completions.stream(**REQUEST), 0.1) == "Hello"
+    assert len(network.requests) == 1
+
+
+async def test_an_informational_head_before_it_is_no_obstacle() -> None:
+    early = Reply((Send(b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), Pause(1), *HELLO.steps))
+    network = MemoryNetwork(early)
+    async with client_on(network) as client:
+        assert await polled(client.chat.completions.stream(**REQUEST), 0.1) == "Hello"
+    assert len(network.requests) == 1
+
+
+async def test_retries_go_on_as_without_the_callers_timeouts() -> None:
+    network = MemoryNetwork([error_reply(500).after(1), HELLO.after(1)])
+    async with client_on(network) as client:
+        assert await polled(client.chat.completions.stream(**REQUEST), 0.1) == "Hello"
+    assert len(network.requests) == 2
+
+
+async def test_the_waits_add_up_to_the_deadline() -> None:
+    network = MemoryNetwork(Reply((Stall(),)))
+    timeouts = penstock.Timeouts(first_token=3)
+    async with client_on(network, timeouts=timeouts) as client:
+        with pytest.raises(penstock.FirstTokenTimeout):
+            await polled(client.chat.completions.stream(**REQUEST), 0.25)
+        assert anyio.current_time() == pytest.approx(3)
+    assert (len(network.requests), network.open_connections) == (1, 0)
+
+
+@pytest.mark.parametrize("by", ["stream", "client", "nobody"])
+async def test_who_polls_no_further_closes_it(by: str) -> None:
+    network = MemoryNetwork(Reply((Stall(),)))
+    async with client_on(network) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        with anyio.move_on_after(1):
+            await stream.__anext__()
+        assert (stream.state, network.open_connections) == ("sending", 1)
+        if by == "stream":
+            await stream.aclose()
+        elif by == "client":
+            await client.aclose()
+        else:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                del stream
+                gc.collect()
+            assert [warning.category for warning in caught] == [ResourceWarning]
+            return
+        assert network.open_connections == 0
+        with pytest.raises(penstock.StreamClosedError):
+            await stream.__anext__()
+
+
+async def test_leaving_a_block_keeps_nothing() -> None:
+    network = MemoryNetwork(HELLO.after(2))
+    async with client_on(network) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        with anyio.move_on_after(1):
+            await stream.__aenter__()
+        assert (stream.state, network.open_connections) == ("new", 0)
+        assert await polled(stream, 10) == "Hello"

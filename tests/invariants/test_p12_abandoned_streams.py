@@ -1,0 +1,251 @@
+"""Promise 12: a stream that is forgotten warns, and its connection is shut at once."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from penstock import AsyncClient, Limiter, PenstockError
+from tests.support.chat import REQUEST, client_on
+from tests.support.memory import MemoryNetwork
+from tests.support.replies import sse_reply
+from tests.support.script import Stall, reply
+from tests.support.server import Server, serve
+from tests.support.sweep import open_fds
+from tests.support.threaded import becomes_true
+
+from .recorded import PLAIN
+
+anyio_test = pytest.mark.anyio
+tcp_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+
+ENDLESS = sse_reply([*PLAIN[:3], Stall()])
+
+
+def client_of(server: Server, tls: bool = False, **options: Any) -> AsyncClient:
+    context = server.client_ssl_context() if tls else None
+    return AsyncClient(server.base_url, ssl_context=context, **options)
+
+
+async def partly_read(client: AsyncClient, *, entered: bool) -> None:
+    """Read one chunk, and forget the stream."""
+    stream = client.chat.completions.stream(**REQUEST)
+    if entered:
+        await stream.__aenter__()
+    await anext(stream)
+
+
+@anyio_test
+@tcp_and_tls
+@pytest.mark.parametrize("entered", [False, True])
+async def test_forgotten_after_a_read(entered: bool, tls: bool) -> None:
+    before = open_fds()
+    async with serve(ENDLESS, tls=tls) as server:
+        limiter = Limiter(1)
+        async with client_of(server, tls, limiter=limiter) as client:
+            for n in range(3):
+                with pytest.warns(ResourceWarning, match="unclosed <CompletionStream"):
+                    await partly_read(client, entered=entered)
+                # The client is still open: nobody else has closed it.
+                await server.wait_closed(n + 1, timeout=1.0)
+                assert limiter.statistics().in_flight == 0
+                assert client._core.service.live == set()
+    await anyio.sleep(0)
+    assert open_fds() == before
+
+
+@anyio_test
+async def test_forgotten_in_a_cycle() -> None:
+    async with serve(ENDLESS) as server, client_of(server) as client:
+
+        async def forget() -> None:
+            stream = client.chat.completions.stream(**REQUEST)
+            await anext(stream)
+            cycle: list[object] = [stream]
+            cycle.append(cycle)
+
+        gc.disable()
+        try:
+            await forget()
+            assert server.open_connections == 1
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                gc.collect()
+        finally:
+            gc.enable()
+        await server.wait_closed(1, timeout=1.0)
+
+
+@anyio_test
+async def test_collected_in_another_thread() -> None:
+    async with serve(ENDLESS) as server, client_of(server) as client:
+        holder = [client.chat.completions.stream(**REQUEST)]
+        await anext(holder[0])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            thread = threading.Thread(target=holder.clear)
+            thread.start()
+            thread.join()
+        assert [w.category for w in caught] == [ResourceWarning]
+        await server.wait_closed(1, timeout=1.0)
+
+
+@anyio_test
+async def test_forgotten_after_a_cancelled_read() -> None:
+    async with serve(sse_reply([PLAIN[1], Stall()])) as server, client_of(server) as client:
+
+        async def forget() -> None:
+            stream = client.chat.completions.stream(**REQUEST)
+            await anext(stream)
+            with anyio.move_on_after(0.01):
+                await anext(stream)
+
+        async def in_a_task_that_ends() -> None:
+            # CPython's coroutines may keep the exception that they swallowed.
+            async with anyio.create_task_group() as group:
+                group.start_soon(forget)
+            gc.collect()
+
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            await in_a_task_that_ends()
+        await server.wait_closed(1, timeout=1.0)
+
+
+async def _completed(client: AsyncClient) -> None:
+    await client.chat.completions.stream(**REQUEST).collect()
+
+
+async def _completed_in_block(client: AsyncClient) -> None:
+    async with client.chat.completions.stream(**REQUEST) as stream:
+        await stream.collect()
+
+
+async def _entered_and_completed(client: AsyncClient) -> None:
+    stream = client.chat.completions.stream(**REQUEST)
+    await stream.__aenter__()
+    await stream.collect()
+
+
+async def _closed(client: AsyncClient) -> None:
+    stream = client.chat.completions.stream(**REQUEST)
+    await anext(stream)
+    await stream.aclose()
+
+
+async def _left_early(client: AsyncClient) -> None:
+    async with client.chat.completions.stream(**REQUEST) as stream:
+        await anext(stream)
+
+
+async def _never_begun(client: AsyncClient) -> None:
+    client.chat.completions.stream(**REQUEST)
+    await client.chat.completions.create(**REQUEST, stream=True)
+
+
+async def _cancelled_in_block(client: AsyncClient) -> None:
+    with anyio.CancelScope() as scope:
+        async with client.chat.completions.stream(**REQUEST) as stream:
+            scope.cancel()
+            await stream.collect()
+
+
+async def _cancelled_while_opening(client: AsyncClient) -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await anext(client.chat.completions.stream(**REQUEST))
+
+
+@anyio_test
+@tcp_and_tls
+@pytest.mark.parametrize(
+    "use",
+    [
+        _completed,
+        _completed_in_block,
+        _entered_and_completed,
+        _closed,
+        _left_early,
+        _never_begun,
+        _cancelled_in_block,
+        _cancelled_while_opening,
+    ],
+)
+async def test_no_warning(use: Callable[[AsyncClient], Awaitable[None]], tls: bool) -> None:
+    async with serve(sse_reply(PLAIN), tls=tls) as server:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            async with client_of(server, tls) as client:
+                await use(client)
+                gc.collect()
+            gc.collect()
+        assert [str(w.message) for w in caught] == []
+        await server.wait_closed(len(server.connections))
+
+
+@anyio_test
+@pytest.mark.parametrize(
+    "script",
+    [
+        sse_reply([PLAIN[1]], done=False),
+        reply(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabcdefghi"),
+        sse_reply([PLAIN[1], {"error": {"message": "no"}}, Stall()]),
+    ],
+)
+async def test_no_warning_for_a_failed_one(script: Any) -> None:
+    async with serve(script) as server:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            async with client_of(server) as client:
+                with pytest.raises(PenstockError):
+                    await client.chat.completions.stream(**REQUEST).collect()
+                gc.collect()
+                await server.wait_until(lambda: server.open_connections <= 1)
+        assert [str(w.message) for w in caught] == []
+
+
+@tcp_and_tls
+@pytest.mark.parametrize(
+    ("backend", "options"),
+    [("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})],
+    ids=["asyncio", "uvloop", "trio"],
+)
+def test_the_loop_has_ended(backend: str, options: dict[str, Any], tls: bool) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serve(ENDLESS, tls=tls)) as server,
+    ):
+        kept: list[Any] = []
+
+        async def main() -> None:
+            client = client_of(server, tls)
+            stream = client.chat.completions.stream(**REQUEST)
+            await anext(stream)
+            kept.extend([stream, client])
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            anyio.run(main, backend=backend, backend_options=options)
+            gc.collect()
+            # uvloop closes what is left when it is closed.
+            assert server.open_connections == 1 or options
+            assert not [w for w in caught if "CompletionStream" in str(w.message)]
+            del kept[0]
+            assert [w for w in caught if "unclosed <CompletionStream" in str(w.message)]
+            assert becomes_true(lambda: server.open_connections == 0, 2.0)
+            kept.clear()
+            gc.collect()
+
+
+@anyio_test
+async def test_custom_network() -> None:
+    # A network of the caller's own has no socket to shut; the warning comes all the same.
+    network = MemoryNetwork(ENDLESS)
+    async with client_on(network) as client:
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            await partly_read(client, entered=False)

@@ -1,0 +1,45 @@
+"""The README's examples run as they stand, and its table of providers is the one in the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sybil import Sybil
+
+from penstock import providers
+from tests.support.examples import Examples, python_blocks
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_examples_run() -> None:
+    document = Sybil(parsers=[python_blocks]).parse(README)
+    examples = Examples()
+    examples.setup(document.namespace)
+    printed: list[str] = []
+    try:
+        for example in document.examples():
+            example.evaluate()
+            printed.append(document.namespace["printed"])
+    finally:
+        examples.teardown(document.namespace)
+    first, stopped, whole, many, careful = printed
+    assert first == "Hello there!\nstop\n"
+    assert stopped == whole == "Hello there!\n"
+    assert sorted(many.splitlines()) == [f"{index} Hello there!" for index in range(3)]
+    assert careful == ""
+
+
+def test_the_table_of_providers_is_complete() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\S+)` \| (.+) \| `(\w+)` \|$", README.read_text(), re.M)
+    shipped = [value for value in vars(providers).values() if isinstance(value, providers.Provider)]
+    assert sorted(rows) == sorted(
+        (
+            provider.name,
+            provider.base_url,
+            f"`{provider.api_key_env}`" if provider.key_required else "none needed",
+            provider.base_url_env,
+        )
+        for provider in shipped
+    )

@@ -1,0 +1,167 @@
+"""Through the whole library to a real model: llama.cpp's server with SmolLM2, embedded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from penstock import AsyncClient, ChunkEvent, ResultEvent, fan_out_chunks
+from penstock.cli.local import local_server
+
+MODEL = "smollm2-135m-instruct"
+
+
+def asking(prompt: str, **more: Any) -> dict[str, Any]:
+    return {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        "seed": 1,
+        "max_tokens": 6,
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    with local_server(parallel=4) as url:
+        yield url
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("trio", {}), id="trio"),
+    ],
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+pytestmark = pytest.mark.anyio
+
+
+def on(base_url: str) -> AsyncClient:
+    # No observer, no key: what a newcomer writes.
+    return AsyncClient(base_url, proxy="")
+
+
+async def busy_slots(client: AsyncClient) -> int:
+    async with AsyncClient(str(client_root(client)), proxy="") as other:
+        slots = (await other.request("GET", "/slots")).json()
+    return sum(slot["is_processing"] for slot in slots)
+
+
+def client_root(client: AsyncClient) -> str:
+    url = client._core.base_url
+    return f"{url.scheme}://{url.host}:{url.port}"
+
+
+async def becomes(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if await condition():
+            return True
+        await anyio.sleep(0.02)
+    return False
+
+
+async def test_the_model_is_listed(base_url: str) -> None:
+    async with on(base_url) as client:
+        models = await client.models.list()
+        assert [model.id for model in models] == [MODEL]
+        assert models[0].to_dict()["id"] == MODEL
+
+
+async def test_it_streams_what_it_completes(base_url: str) -> None:
+    request = asking("Say hello.", stream_options={"include_usage": True})
+    async with on(base_url) as client:
+        async with client.chat.completions.stream(**request) as stream:
+            pieces = [text async for text in stream.text]
+        streamed = stream.partial
+        statistics = stream.statistics()
+        completed = await client.complete(request)
+        request.pop("stream_options")
+        created = await client.chat.completions.create(**request)
+    assert len(pieces) > 1
+    assert "".join(pieces) == streamed.choices[0].message.content
+    for answer in (streamed, completed, created):
+        message = answer.choices[0].message
+        assert (message.role, message.content) == ("assistant", "".join(pieces))
+        assert answer.choices[0].finish_reason == "length"
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens == 6
+        assert answer.usage.prompt_tokens > 0
+    assert created.to_dict()["object"] == "chat.completion"
+    assert statistics.attempts == 1
+    assert statistics.events >= len(pieces)
+    assert statistics.headers is not None
+    assert statistics.first_byte is not None
+    assert statistics.first_token is not None
+    assert statistics.total is not None
+    assert 0 < statistics.headers <= statistics.first_byte <= statistics.first_token
+    assert statistics.first_token < statistics.total
+    assert statistics.bytes > 0
+
+
+async def test_four_at_once(base_url: str) -> None:
+    prompts = ["Name a fruit.", "Name a river.", "Name a colour.", "Name a bird."]
+    requests = [asking(prompt, stream_options={"include_usage": True}) for prompt in prompts]
+    order: list[int] = []
+    texts = dict.fromkeys(range(4), "")
+    results: dict[int, ResultEvent] = {}
+    async with on(base_url) as client, fan_out_chunks(client, requests, limit=4) as events:
+        async for event in events:
+            if isinstance(event, ChunkEvent):
+                for choice in event.chunk.choices:
+                    if choice.delta.content:
+                        order.append(event.index)
+                        texts[event.index] += choice.delta.content
+            else:
+                results[event.index] = event
+    assert sorted(results) == [0, 1, 2, 3]
+    for index, result in results.items():
+        completion = result.unwrap()
+        assert completion.choices[0].message.content == texts[index] != ""
+        assert completion.usage is not None
+        assert completion.usage.completion_tokens == 6
+    # They grew side by side: the second had begun before the first was whole.
+    assert order != sorted(order)
+
+
+@pytest.mark.parametrize("way", ["break", "cancel", "close"])
+async def test_leaving_early_stops_the_generating(base_url: str, way: str) -> None:
+    request = asking("Count from one to a thousand.", max_tokens=1500, ignore_eos=True)
+    async with on(base_url) as client:
+
+        async def generating() -> bool:
+            return await busy_slots(client) == 1
+
+        async def idle() -> bool:
+            return await busy_slots(client) == 0
+
+        assert await becomes(idle)
+        if way == "cancel":
+            with anyio.CancelScope() as scope:
+                async with client.chat.completions.stream(**request) as stream:
+                    async for _ in stream.text:
+                        with anyio.CancelScope(shield=True):
+                            assert await becomes(generating)
+                        scope.cancel()
+            assert scope.cancelled_caught
+        else:
+            async with client.chat.completions.stream(**request) as stream:
+                async for _ in stream.text:
+                    assert await becomes(generating)
+                    if way == "close":
+                        await client.aclose()
+                    break
+        assert await becomes(idle)
+        partial = stream.partial
+    assert partial.choices[0].finish_reason is None
+    assert partial.choices[0].message.content
