@@ -66,8 +66,8 @@ class Payload(msgspec.Struct, kw_only=True):
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]
 
-    def __contains__(self, key: object) -> bool:
-        return key in self.to_dict()
+    def __contains__(self, key: Any) -> bool:
+        return isinstance(key, str) and key in self.to_dict()
 
     def __repr__(self) -> str:
         shown = (
@@ -366,6 +366,9 @@ class ModelList(Payload, kw_only=True):
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self.data if isinstance(key, Model) else super().__contains__(key)
 
     def __getitem__(self, key: str | int) -> Any:
         return self.data[key] if isinstance(key, int) else self.to_dict()[key]

@@ -12,7 +12,7 @@ import pytest
 import penstock
 from penstock import Limiter
 from penstock._flow.feed import Feed
-from penstock._flow.limiter import Slot, lent_slots
+from penstock._flow.slots import Slot, lent_slots
 from tests.support.clock import virtual_backend as anyio_backend
 from tests.support.sweep import cancel_sweep
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import Limiter, RateLimitError
-from penstock._flow.limiter import lent, lent_slots
+from penstock._flow.slots import lent, lent_slots
 from tests.support.chat import REQUEST, client_on
 from tests.support.clock import virtual_backend as anyio_backend
 from tests.support.memory import MemoryNetwork
@@ -496,10 +496,9 @@ async def test_a_lent_slot_is_found_within_and_not_after() -> None:
     assert lent_slots() == ()
     with lent(slot):
         assert lent_slots() == (slot,)
-        assert slot.is_of(limiter)
-        assert not slot.is_of(other)
+        assert slot.line is limiter.line
         with lent(await other.acquire()):
-            assert [lent_slot.is_of(other) for lent_slot in lent_slots()] == [False, True]
+            assert [each.line for each in lent_slots()] == [limiter.line, other.line]
     assert lent_slots() == ()
     slot.release()
 

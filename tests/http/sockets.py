@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from penstock._http import asyncio_stream, trio_stream
 from penstock._http.asyncio_stream import AsyncioStream
@@ -92,13 +93,13 @@ def saw_the_end(peer: socket.socket) -> bool:
 async def turns(count: int) -> None:
     """Let the event loop go round so many times."""
     for _ in range(count):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the event loop go round until the condition holds, for seconds at most."""
     with anyio.fail_after(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - of the kernel, or of the library's insides
             await anyio.sleep(0.001)
 
 

@@ -193,7 +193,7 @@ def test_a_sweep_of_cancellations_leaves_none_open(backend: BackendName) -> None
         finally:
             for stream in taken:
                 stream.close()
-            await connections.aclose(1.0)
+            await connections.aclose(1.0)  # noqa: ASYNC102
 
     def check(point: int, mode: str) -> None:
         assert all(pipe.closed or pipe in dialers[0].pipes for pipe in made)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from penstock._http import dial, tls
@@ -69,7 +70,7 @@ async def get(dialer: Dialer) -> bytes:
         return await exchange.read_all(1000)
     finally:
         await exchange.aclose()
-        await connections.aclose(1.0)
+        await connections.aclose(1.0)  # noqa: ASYNC102
 
 
 # --- origins ---
@@ -178,7 +179,7 @@ async def test_a_port_where_nobody_listens(host: str) -> None:
     expected = f"cannot connect to {origin.bracketed_host}:{origin.port}: Connection refused"
     assert str(caught.value) == expected
     assert not caught.value.permanent
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     assert open_fds() == before
 
 
@@ -575,7 +576,7 @@ def test_a_sweep_of_cancellations_over_addresses(
     async def connect(host: str) -> Pipe:
         if host == "10.0.0.1":
             await anyio.sleep(1000 if first == "dead" else ATTEMPT_DELAY)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         pipes.append(Pipe())
         return pipes[-1]
 

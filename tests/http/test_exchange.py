@@ -227,6 +227,44 @@ async def test_a_coding_we_do_not_have(coding: str) -> None:
     assert not await went_back(exchange, pipe)
 
 
+@given(
+    st.sampled_from(list(wires(TEXT))),
+    st.lists(st.integers(1, 150), max_size=8),
+    st.integers(1, 20),
+    st.booleans(),
+)
+def test_a_wait_for_the_head_can_be_cancelled_and_resumed(
+    framing: str, places: list[int], patience: int, early: bool
+) -> None:
+    """The request is out once, and nothing of the response is lost."""
+    hints = head(103, [("Link", "</a>")]) if early else b""
+    data = hints + wires(TEXT)[framing]
+
+    async def main() -> None:
+        pipe = Pipe()
+        exchange = exchange_on(pipe)
+
+        async def play() -> None:
+            for piece in split(data, places):
+                await anyio.sleep(7)
+                pipe.feed(piece)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(play)
+            while not exchange.status:
+                with anyio.move_on_after(patience):
+                    await exchange.send(OUTGOING)
+                assert exchange.awaits_head != bool(exchange.status)
+            assert await exchange.read_all(1000) == TEXT
+        assert len(RequestReader().feed(bytes(pipe.sent), connection=0, time=0)) == 1
+        assert pipe.sent.count(b"POST") == 1
+        await exchange.aclose()
+        assert await went_back(exchange, pipe)
+
+    for backend in ("asyncio", "trio"):
+        run_virtual(backend, main)
+
+
 # --- the body ---
 
 
@@ -683,7 +721,7 @@ def test_a_sweep_of_cancellations_settles_the_connection(
             while len(got) < len(TEXT):
                 got += await exchange.read()
         finally:
-            await exchange.aclose(drain=True)
+            await exchange.aclose(drain=True)  # noqa: ASYNC102
 
     def check(point: int, mode: str) -> None:
         exchange, pipe = runs[-1]

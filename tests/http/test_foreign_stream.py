@@ -168,7 +168,7 @@ def test_a_sweep_of_cancellations(backend: BackendName) -> None:
             assert await stream.receive(NoLimits()) == b"one"
             assert await stream.receive(NoLimits()) == b"two"
         finally:
-            await stream.aclose(1.0)
+            await stream.aclose(1.0)  # noqa: ASYNC102
 
     def check(point: int, mode: str) -> None:
         # A connect that was cancelled after it was through is the connect's own affair.

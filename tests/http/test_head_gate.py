@@ -43,8 +43,7 @@ def request(body: bytes = b"") -> Any:
 async def exchange(gate: HeadGate, body: bytes = b"") -> Head:
     """What httpcore makes of what the gate gives it."""
     sent = request(body)
-    connection = httpcore.AsyncHTTP11Connection(sent.url.origin, gate)
-    response = await connection.handle_async_request(sent)
+    response = await gate.answer(sent)
     return response.status, list(response.headers)
 
 

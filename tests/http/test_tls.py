@@ -217,7 +217,7 @@ def test_a_sweep_of_cancellations_closes_what_is_below(backend: BackendName) -> 
             peer.feed(TEXT)
             assert await stream.receive(NoLimits()) == TEXT
         finally:
-            await stream.aclose(1.0)
+            await stream.aclose(1.0)  # noqa: ASYNC102
 
     def check(point: int, mode: str) -> None:
         assert pipes[-1].closed

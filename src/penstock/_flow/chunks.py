@@ -10,7 +10,8 @@ import msgspec
 
 from ..types import ChatCompletion, ChatCompletionChunk
 from .feed import Feed, Source
-from .limiter import Limiter, Slot
+from .limiter import Limiter
+from .slots import Slot
 from .stream import CompletionStream
 from .timings import StreamStatistics
 

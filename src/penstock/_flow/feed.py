@@ -20,7 +20,8 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from ..errors import StreamBusyError, StreamClosedError
-from .limiter import Limiter, Slot, lent
+from .limiter import Limiter
+from .slots import Slot, lent
 
 __all__ = ["Feed", "Source", "cancelled_by_itself", "sole"]
 
@@ -161,8 +162,10 @@ class Feed(ABC, Generic[T, P]):
                 while True:
                     slot = await self._admit()
                     try:
-                        with lent(slot):
+                        with lent(slot), slot.offered():
                             item = await anext(source)
+                        # Where others used the place meanwhile, another one.
+                        await slot.acquire()
                     except BaseException as error:
                         slot.release()
                         if isinstance(error, StopAsyncIteration):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import anyio
 import msgspec
 
+from .._http import core
 from .._http.exchange import Exchange
 from .._http.network import ConnectionFailed, event_loop_clock
 from .._http.outgoing import Outgoing
@@ -33,9 +34,9 @@ from ..observing import Outcome
 from ..types import Usage
 from .call import Call, Service
 from .faults import UNREADABLE, public_error
-from .limiter import Slot, lent_slots
 from .redact import redact_error
 from .reports import Reports
+from .slots import Slot, lent_slots
 
 __all__ = ["Sender"]
 
@@ -53,10 +54,9 @@ class Sender:
         "_due",
         "_failures",
         "_key",
-        "_lent",
         "_pending",
         "_scope",
-        "_slot",
+        "_slots",
         "_total_at",
         "attempts",
         "call",
@@ -86,8 +86,7 @@ class Sender:
         self._pending: PenstockError | None = None
         self._due = -math.inf
         self._total_at = math.inf
-        self._slot: Slot | None = None
-        self._lent: tuple[Slot, ...] = ()
+        self._slots: list[Slot] = []
         self._scope: anyio.CancelScope | None = None
         self._key: str | None = None
 
@@ -163,6 +162,8 @@ class Sender:
     def _begin(self) -> None:
         if not math.isnan(self.started):
             return
+        # The first request of a process pays for the import: before the clock starts.
+        core.load()
         self.clock = event_loop_clock()
         self.started = now = self.clock()
         if self.call.timeouts.total is not None:
@@ -212,20 +213,18 @@ class Sender:
 
     async def _take_slot(self) -> None:
         if self.attempts == 1:
-            # A fan-out's places are stood in, not taken beside one's own.
-            self._lent = lent_slots()
+            # Of the fan-out this is made in, and of the client: one where both have the same.
+            lines = [slot.line for slot in lent_slots()[-1:]]
             limiter = self.service.limiter
-            if limiter is not None and not any(slot.is_of(limiter) for slot in self._lent):
-                self._slot = Slot(limiter)
+            if limiter is not None and limiter.line not in lines:
+                lines.append(limiter.line)
+            self._slots = [Slot(line) for line in lines]
         patience = self.call.timeouts.slot
         with anyio.move_on_after(patience) as scope:
-            for slot in self._slots():
+            for slot in self._slots:
                 await slot.acquire()
         if scope.cancelled_caught:
             raise SlotTimeout(f"the limiter had no free slot for {patience:g} s (Timeouts.slot)")
-
-    def _slots(self) -> list[Slot]:
-        return [*self._lent, *([] if self._slot is None else [self._slot])]
 
     def _signed(self) -> Outgoing:
         outgoing = self.call.outgoing
@@ -248,7 +247,7 @@ class Sender:
             body,
             retry_after=parse_retry_after(exchange.headers, time.time()),
         )
-        for slot in self._slots():
+        for slot in self._slots:
             slot.refused(error)
         return error
 
@@ -276,9 +275,9 @@ class Sender:
             self.reports.attempt_failed(self.attempts, error, delay, self.clock())
         if delay is None:
             raise error
-        # Neither connection nor slot is held while waiting, not even a borrowed one.
-        for slot in self._lent:
-            slot.release()
+        # Neither connection nor slot is held while waiting, not even a lent one.
+        for slot in self._slots:
+            slot.step_aside()
         self._step(Event.RETRY)
         _logger.info(
             "attempt %d failed (%s); sending again in %.2f s",
@@ -302,9 +301,9 @@ class Sender:
             self._scope.cancel()
 
     def release_slot(self) -> None:
-        """Give the limiter's slot back. Idempotent."""
-        if self._slot is not None:
-            self._slot.release()
+        """Give the limiters' slots back. Idempotent."""
+        for slot in self._slots:
+            slot.release()
 
     async def settle(self, *, drain: bool = False) -> None:
         """Give back slot and connection; the latter is reused only after a whole answer."""
@@ -315,7 +314,7 @@ class Sender:
 
     def succeeded(self) -> None:
         """The answer is complete: what an adaptive limiter counts."""
-        for slot in self._slots():
+        for slot in self._slots:
             slot.succeeded()
 
     def abort(self) -> None:

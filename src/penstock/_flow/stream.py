@@ -70,7 +70,6 @@ class CompletionStream(Generic[C_co]):
         "_failure",
         "_finish_with",
         "_folded",
-        "_handed_at",
         "_managed",
         "_pos",
         "_reading",
@@ -91,7 +90,6 @@ class CompletionStream(Generic[C_co]):
         self._reading = False
         self._managed = False
         self._timings = Timings()
-        self._handed_at = math.nan
 
     # --- opening and closing ---
 
@@ -263,19 +261,31 @@ class CompletionStream(Generic[C_co]):
         Cancelled, it loses nothing. Raises as reading does.
         """
         self._enter_read()
+        sender = self._sender
         try:
             while True:
-                self._check_readable()
-                if self._sender.lifecycle.state is StreamState.COMPLETED:
-                    return False
+                if sender.lifecycle.state is not StreamState.FLOWING:
+                    self._check_readable()
+                    if sender.lifecycle.state is StreamState.COMPLETED:
+                        return False
                 if self._failure is not None:
                     await self._fail(self._failure)
                 if self._ending:
                     await self._finish()
                 elif self._decoder is None:
                     await self._open(resumable=True)
-                elif await self._read(self._decoder):
-                    return True
+                else:
+                    # Not in a coroutine of its own: once for each network read (3 %).
+                    exchange = sender.exchange
+                    assert exchange is not None
+                    self._timings.read_begins(sender.clock())
+                    try:
+                        data = await exchange.read()
+                    except Exception as error:  # noqa: BLE001 - told apart, or raised again
+                        await self._broken(error)
+                    else:
+                        if self._digest(self._decoder, data):
+                            return True
         finally:
             self._reading = False
 
@@ -301,32 +311,20 @@ class CompletionStream(Generic[C_co]):
                 self._report("failed", error)
             raise
         self._decoder = CompletionDecoder(exchange.headers.get("content-type"))
-        self._handed_at = self._sender.headers_at
+        self._timings.handed_at = self._sender.headers_at
 
-    async def _read(self, decoder: CompletionDecoder) -> bool:
-        sender = self._sender
-        exchange = sender.exchange
-        assert exchange is not None
-        asked_at = sender.clock()
-        timings = self._timings
-        timings.reading(asked_at, self._handed_at)
-        self._handed_at = asked_at
-        try:
-            data = await exchange.read()
-        except Exception as error:  # noqa: BLE001 - told apart, or raised again
-            await self._broken(error)
-            return False
-        self._handed_at = timings.last_read = now = sender.clock()
+    def _digest(self, decoder: CompletionDecoder, data: bytes) -> bool:
+        """Make chunks of what a read brought; whether there are any."""
+        sender, timings = self._sender, self._timings
+        timings.handed_at = timings.last_read = now = sender.clock()
         if sender.lifecycle.state is not StreamState.FLOWING:
             self._check_readable()
+            sender.lifecycle.advance(Event.FIRST_BYTE)
             if data:
-                sender.lifecycle.advance(Event.FIRST_BYTE)
                 timings.first_byte = now
         if not data:
             self._failure = decoder.end()
             self._ending = True
-            if sender.lifecycle.state is StreamState.OPEN:
-                sender.lifecycle.advance(Event.FIRST_BYTE)
             return False
         chunks = decoder.feed(data)
         if decoder.token_seen:
@@ -341,7 +339,8 @@ class CompletionStream(Generic[C_co]):
             return False
         self._fold()
         # What is unread stays in front: `first_token` reads ahead.
-        self._batch = self._batch[self._pos :] + chunks
+        unread = self._batch[self._pos :]
+        self._batch = unread + chunks if unread else chunks
         self._pos = self._folded = 0
         return True
 

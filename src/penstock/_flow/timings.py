@@ -31,17 +31,20 @@ class StreamStatistics(msgspec.Struct, frozen=True):
 class Timings:
     """Points in time of one stream, on the event loop's clock; NaN until they come."""
 
-    __slots__ = ("_waited", "first_byte", "first_token", "last_read")
+    __slots__ = ("_waited", "first_byte", "first_token", "handed_at", "last_read")
 
     def __init__(self) -> None:
         self.first_byte = math.nan
         self.first_token = math.nan
         self.last_read = math.nan
+        self.handed_at = math.nan
+        """Since when the consumer has had what there was."""
         self._waited = 0.0
 
-    def reading(self, now: float, since: float) -> None:
-        """A read begins; what was there before (from `since`) waited for it."""
-        self._waited += now - since
+    def read_begins(self, now: float) -> None:
+        """The consumer is back for more."""
+        self._waited += now - self.handed_at
+        self.handed_at = now
 
     def statistics(
         self, *, attempts: int, events: int, bytes: int, started: float, headers_at: float

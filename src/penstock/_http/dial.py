@@ -14,7 +14,7 @@ import anyio
 import msgspec
 
 from ..errors import ConnectTimeout
-from .core import httpcore
+from . import core
 from .foreign_stream import ForeignStream
 from .network import ConnectionFailed, Limits, NetworkStream, in_trio
 from .proxy import Proxy, tunnel
@@ -53,7 +53,7 @@ class Dialer:
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
         uds: str | None = None,
-        network: httpcore.AsyncNetworkBackend | None = None,
+        network: core.httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self.origin = origin
         self.proxy = proxy
@@ -116,13 +116,13 @@ class Dialer:
             ) from error
 
     async def _reach_by_backend(
-        self, network: httpcore.AsyncNetworkBackend, hop: Origin
+        self, network: core.httpcore.AsyncNetworkBackend, hop: Origin
     ) -> NetworkStream:
         try:
             if self._uds is not None:
                 return ForeignStream(await network.connect_unix_socket(self._uds))
             return ForeignStream(await network.connect_tcp(hop.host, hop.port))
-        except httpcore.TimeoutException as error:
+        except core.httpcore.TimeoutException as error:
             raise ConnectTimeout("the network backend reported a connect timeout") from error
         except Exception as error:
             text = str(error) or type(error).__name__

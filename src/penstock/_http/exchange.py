@@ -12,8 +12,8 @@ from typing import Any, cast
 from .._wire.encoding import EncodingError, content_decoder
 from .._wire.framing import FramingError, body_framing, keeps_alive
 from ..headers import Headers
+from . import core
 from .connections import Connections
-from .core import httpcore
 from .head_gate import HeadGate
 from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
 from .outgoing import Outgoing, as_httpcore
@@ -85,12 +85,9 @@ class Exchange:
         else:
             self._gate.rewind()
         gate = self._gate
-        # A fresh one for each exchange: it holds no state between two of them, and the
-        # stream it stands on is ours.
-        connection = httpcore.AsyncHTTP11Connection(request.url.origin, gate)
         try:
-            response = await connection.handle_async_request(request)
-        except httpcore.RemoteProtocolError as error:
+            response = await gate.answer(request)
+        except core.httpcore.RemoteProtocolError as error:
             if gate.ended:
                 raise ConnectionFailed(
                     "the server closed the connection without answering"

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from ..errors import ReadTimeout
-from .core import httpcore
+from . import core
 from .network import (
     READ_SIZE,
     ClosedLocally,
@@ -31,7 +31,7 @@ class ForeignStream(NetworkStream):
 
     __slots__ = ("_closed", "_gone", "_inner", "_scope", "_token")
 
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, inner: core.httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
         self._scope: anyio.CancelScope | None = None
         self._closed = False
@@ -62,7 +62,7 @@ class ForeignStream(NetworkStream):
                 return await method(*args)
         except ReadTimeout:
             raise
-        except httpcore.TimeoutException as error:
+        except core.httpcore.TimeoutException as error:
             raise ReadTimeout("the network backend reported a read timeout") from error
         except Exception as error:
             if self._closed:

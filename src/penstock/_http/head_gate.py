@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import Any
+from typing import Any, NoReturn, cast
 
-from .core import httpcore
+from . import core
 from .network import ConnectionFailed, Limits, NetworkStream
 
 __all__ = ["HeadGate"]
@@ -21,8 +21,11 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _TAIL = 2
 
 
-class HeadGate(httpcore.AsyncNetworkStream):
-    """One exchange's view of a connection, as an httpcore network stream."""
+class HeadGate:
+    """One exchange's view of a connection: an httpcore network stream by its methods.
+
+    Not by inheritance, so that httpcore is imported at the first request only.
+    """
 
     def __init__(self, stream: NetworkStream, limits: Limits, *, reused: bool = False) -> None:
         self._stream = stream
@@ -41,6 +44,16 @@ class HeadGate(httpcore.AsyncNetworkStream):
         """Whether any byte of a response has arrived."""
         self.ended = False
         """Whether the peer ended the connection before the head was whole."""
+
+    async def answer(self, request: core.httpcore.Request) -> core.httpcore.Response:
+        """Have httpcore send the request and parse the head of its answer.
+
+        By a fresh connection object each time: it holds no state between two exchanges, and
+        the stream it stands on is ours.
+        """
+        stream = cast("core.httpcore.AsyncNetworkStream", self)
+        connection = core.httpcore.AsyncHTTP11Connection(request.url.origin, stream)
+        return await connection.handle_async_request(request)
 
     def rewind(self) -> None:
         """Let another httpcore connection take over where a cancelled one was.
@@ -117,7 +130,7 @@ class HeadGate(httpcore.AsyncNetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> NoReturn:
         raise RuntimeError("TLS is set up before an exchange begins")
 
     def get_extra_info(self, info: str) -> Any:

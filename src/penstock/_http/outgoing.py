@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .core import httpcore
+from . import core
 from .dial import Dialer
 
 __all__ = ["Outgoing", "as_httpcore"]
@@ -19,7 +19,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> httpcore.Request:
+def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> core.httpcore.Request:
     """The request as httpcore takes it, for whoever the dialer's connections lead to."""
     origin, proxy = dialer.origin, dialer.proxy
     target, headers = outgoing.target, outgoing.headers
@@ -27,9 +27,9 @@ def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> httpcore.Request:
         # A proxy is given the whole URL (RFC 9112, 3.2.2).
         target = f"{origin.scheme}://{origin.authority}{target}"
         headers = [*headers, *proxy.authorization]
-    return httpcore.Request(
+    return core.httpcore.Request(
         outgoing.method.encode("ascii"),
-        httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
+        core.httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
         headers=headers,
         content=_Body(outgoing.body),
     )

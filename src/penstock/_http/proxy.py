@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from .core import httpcore
+from . import core
 from .head_gate import HeadGate
 from .network import ConnectionFailed, Limits, NetworkStream
 from .socks import connect_socks5
@@ -110,17 +110,14 @@ async def tunnel(
         return stream
     gate = HeadGate(stream, limits)
     target = f"{origin.bracketed_host}:{origin.port}".encode()
-    request = httpcore.Request(
+    request = core.httpcore.Request(
         b"CONNECT",
-        httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=target),
+        core.httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=target),
         headers=[(b"Host", target), *proxy.authorization],
     )
-    proxy_origin = request.url.origin
     try:
-        response = await httpcore.AsyncHTTP11Connection(proxy_origin, gate).handle_async_request(
-            request
-        )
-    except httpcore.ProtocolError as error:
+        response = await gate.answer(request)
+    except core.httpcore.ProtocolError as error:
         if gate.ended:
             raise ConnectionFailed("the proxy closed the connection") from error
         raise ConnectionFailed(f"the proxy's answer is not understood: {error}") from error

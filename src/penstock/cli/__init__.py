@@ -1,0 +1,130 @@
+"""The command line: `penstock demo` and `penstock chat`.
+
+Nothing heavier than argparse is imported until a subcommand runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+PROVIDERS = (
+    "openai", "pareta", "oruel", "tensoras", "groq",
+    "openrouter", "deepseek", "ollama", "vllm", "llamacpp",
+)  # fmt: skip
+"""The names that `penstock.providers` ships, written out so that `--help` need not load it."""
+
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell reports it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; errors are one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "demo":
+            from .demo import run
+        else:
+            from .chat import run
+        return run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left: `penstock chat ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not _is_users_business(error):
+            raise
+        print(f"penstock: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _is_users_business(error: Exception) -> bool:
+    """Whether the error tells about the call, the server or the installation, not about a bug."""
+    from ..errors import PenstockError
+    from .run import UsageError
+
+    return isinstance(error, PenstockError | UsageError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="penstock",
+        description="Streams from OpenAI-compatible servers, in the terminal.",
+    )
+    parser.add_argument("--version", action="version", version=f"penstock {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="watch several completions of a real model stream at once",
+        description="Start a small language model on this machine, send it several prompts at"
+        " once and show the answers as they grow. Needs no key and no account.",
+    )
+    demo.add_argument("--streams", type=_positive, default=6, metavar="N", help="default: 6")
+    demo.add_argument("--max-tokens", type=_positive, default=120, metavar="N", help="default: 120")
+    demo.add_argument("--base-url", metavar="URL", help="a server of your own, and no embedded one")
+    demo.add_argument("--model", help="the model to ask for, where the server has several")
+    _add_key(demo)
+    _add_backend(demo)
+
+    chat = commands.add_parser(
+        "chat",
+        help="stream one completion to the terminal",
+        description="Send one prompt and stream the answer to standard output.",
+    )
+    chat.add_argument("prompt", help="the prompt, or - to read it from standard input")
+    where = chat.add_mutually_exclusive_group()
+    where.add_argument(
+        "--provider",
+        choices=PROVIDERS,
+        metavar="NAME",
+        help=f"one of {', '.join(PROVIDERS)}; its key and its URL come from the environment,"
+        " OPENAI_API_KEY and OPENAI_BASE_URL for instance (default: openai)",
+    )
+    where.add_argument("--base-url", metavar="URL", help="any other server, usually ending in /v1")
+    where.add_argument("--local", action="store_true", help="the embedded model of the demo")
+    chat.add_argument("--model", help="needed where the server has more than one")
+    chat.add_argument("--system", metavar="TEXT", help="the system prompt")
+    chat.add_argument("--max-tokens", type=_positive, metavar="N")
+    chat.add_argument("--temperature", type=float, metavar="T")
+    _add_key(chat)
+    _add_backend(chat)
+    return parser
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--api-key-env",
+        metavar="VARIABLE",
+        help="the environment variable that holds the key for --base-url (default: no key)",
+    )
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend",
+        choices=("asyncio", "trio", "uvloop"),
+        default="asyncio",
+        help="the event loop to run on (default: asyncio)",
+    )

@@ -1,0 +1,152 @@
+"""`penstock demo`: several completions of a real model, streamed at once through the library."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from . import INTERRUPTED
+from .local import local_server
+from .run import UsageError, connect, only_model, run_async
+
+if TYPE_CHECKING:
+    import argparse
+    from contextlib import AbstractContextManager
+
+    from ..types import ChatCompletionChunk, Usage
+
+__all__ = ["Answer", "Figures", "run"]
+
+PROMPTS = (
+    "Explain in three sentences why the sky is blue.",
+    "Write a short poem about a river and a mill.",
+    "Name five fruits and the colour of each.",
+    "What does a turbine do?",
+    "Tell a very short story about a lighthouse keeper.",
+    "Give three tips for learning to program.",
+    "Describe the sea at night.",
+    "What is gravity?",
+    "How is bread made?",
+    "Write a letter of two sentences to a friend far away.",
+    "What is the moon made of?",
+    "Say something kind about rain.",
+)
+
+
+@dataclass
+class Answer:
+    """One prompt, its answer so far, and the times that matter on the monotonic clock."""
+
+    index: int
+    prompt: str
+    text: str = ""
+    first_token: float | None = None
+    last_token: float | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: str | None = None
+    ended: bool = False
+
+    def add(self, chunk: ChatCompletionChunk, now: float) -> str:
+        """Take in one chunk; the text that it brought."""
+        self.usage = chunk.usage or self.usage
+        text = ""
+        for choice in chunk.choices:
+            self.finish_reason = choice.finish_reason or self.finish_reason
+            text += choice.delta.content or ""
+        if text:
+            if self.first_token is None:
+                self.first_token = now
+            self.last_token = now
+            self.text += text
+        return text
+
+    @property
+    def tokens(self) -> int | None:
+        """How many tokens the server says it wrote."""
+        return self.usage.completion_tokens if self.usage is not None else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The pace after the first token."""
+        if not self.tokens or self.first_token is None or self.last_token is None:
+            return None
+        seconds = self.last_token - self.first_token
+        return (self.tokens - 1) / seconds if seconds > 0 else None
+
+
+@dataclass
+class Figures:
+    """All answers of one run, and how long it took."""
+
+    model: str
+    backend: str
+    answers: list[Answer]
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last result."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.started
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the demo; the exit status."""
+    if find_spec("rich") is None:
+        raise UsageError('the demo draws with rich: pip install "penstock[demo]"')
+    if arguments.api_key_env is not None and arguments.base_url is None:
+        raise UsageError("--api-key-env goes with --base-url")
+    server: AbstractContextManager[str]
+    if arguments.base_url is None:
+        server = local_server(parallel=arguments.streams)
+    else:
+        server = nullcontext(arguments.base_url)
+    with server as base_url:
+        status = run_async(partial(_demo, arguments, base_url), arguments.backend)
+    if status == INTERRUPTED:
+        print("interrupted: every stream is closed", file=sys.stderr)
+    return status
+
+
+async def _demo(arguments: argparse.Namespace, base_url: str) -> int:
+    from rich.console import Console
+
+    from .. import ChunkEvent, fan_out_chunks
+    from .demo_view import print_figures, view
+
+    async with connect(None, base_url, arguments.api_key_env) as client:
+        model = arguments.model or await only_model(client)
+        prompts = [PROMPTS[number % len(PROMPTS)] for number in range(arguments.streams)]
+        requests = [
+            {
+                "model": model,
+                "messages": [{"role": "user", "content": prompt}],
+                "max_tokens": arguments.max_tokens,
+                "stream_options": {"include_usage": True},
+            }
+            for prompt in prompts
+        ]
+        figures = Figures(
+            model, arguments.backend, [Answer(number, text) for number, text in enumerate(prompts)]
+        )
+        console = Console()
+        with view(console, figures) as show:
+            async with fan_out_chunks(client, requests, limit=len(requests)) as events:
+                async for event in events:
+                    answer = figures.answers[event.index]
+                    if isinstance(event, ChunkEvent):
+                        text = answer.add(event.chunk, time.monotonic())
+                    else:
+                        answer.ended = True
+                        answer.error = None if event.error is None else str(event.error)
+                        text = ""
+                    show(answer, text)
+            figures.ended = time.monotonic()
+        print_figures(console, figures)
+    return 1 if any(answer.error for answer in figures.answers) else 0

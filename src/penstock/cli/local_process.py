@@ -1,0 +1,60 @@
+"""The process of the embedded server: `python -m penstock.cli.local_process MODEL PARALLEL`.
+
+Writes one line of JSON to standard output, `{"address": ...}` or `{"error": ...}`,
+and serves until its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+__all__ = ["serve"]
+
+CONTEXT_TOKENS = 2048  # of each slot
+MAX_SLOTS = 16  # further requests wait in the server for a slot
+MODEL_NAME = "smollm2-135m-instruct"
+
+
+def serve(model: str, parallel: int) -> None:
+    """Serve the model on a free loopback port until standard input ends; never returns."""
+    report = os.fdopen(os.dup(1), "w")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)  # llama.cpp writes to both as it likes
+    os.dup2(nowhere, 2)
+    try:
+        server = _start(model, parallel)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent process has to tell
+        print(json.dumps({"error": str(error) or type(error).__name__}), file=report, flush=True)
+        os._exit(1)
+    print(json.dumps({"address": server.listening_address}), file=report, flush=True)
+    sys.stdin.buffer.read()
+    os._exit(0)  # no waiting for the answers under way
+
+
+def _start(model: str, parallel: int) -> Any:
+    xllamacpp: Any = import_module("xllamacpp")  # it has no types
+    slots = min(parallel, MAX_SLOTS)
+    threads = min(os.cpu_count() or 2, 8)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = model
+    parameters.model_alias = [MODEL_NAME]
+    parameters.n_parallel = slots
+    parameters.n_ctx = CONTEXT_TOKENS * slots
+    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams_batch.n_threads = threads
+    parameters.n_threads_http = parallel + 4  # it keeps a thread for each open connection
+    parameters.cache_ram_mib = 0
+    parameters.warmup = False
+    parameters.verbosity = 0
+    parameters.ui = False
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    return xllamacpp.Server(parameters)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,108 @@
+"""Run an async command to its end or to Ctrl-C, on the event loop that was asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import anyio
+
+from . import INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskStatus
+
+    from .. import AsyncClient
+
+__all__ = ["UsageError", "connect", "only_model", "run_async"]
+
+
+class UsageError(Exception):
+    """What the user can mend: its text is printed as one line and the exit status is 1."""
+
+
+def run_async(command: Callable[[], Awaitable[int]], backend: str) -> int:
+    """The command's exit status, or 130 when Ctrl-C cancelled it.
+
+    Ctrl-C becomes the cancellation of a scope, on every event loop alike, so that streams are
+    left as a deadline would leave them: each connection is closed and the server stops
+    generating. A second Ctrl-C, while that happens, interrupts the hard way.
+    """
+    uvloop = backend == "uvloop"
+    try:
+        return anyio.run(
+            _until_interrupted,
+            command,
+            backend="trio" if backend == "trio" else "asyncio",
+            backend_options={"use_uvloop": True} if uvloop else None,
+        )
+    except (LookupError, ImportError) as error:
+        if _installed(backend):
+            raise
+        raise UsageError(f"the backend {backend} needs: pip install {backend}") from error
+
+
+def _installed(backend: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(backend) is not None
+
+
+async def _until_interrupted(command: Callable[[], Awaitable[int]]) -> int:
+    status = INTERRUPTED
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_cancel_on_interrupt, tasks.cancel_scope)
+        try:
+            status = await command()
+        except Exception as error:  # noqa: BLE001 - raised below, where no group is made of it
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return status
+
+
+async def _cancel_on_interrupt(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            task_status.started()
+            await anext(signals)
+    except NotImplementedError:  # asyncio on Windows: KeyboardInterrupt does it, less gently
+        task_status.started()
+        await anyio.sleep_forever()
+    scope.cancel()
+
+
+def connect(
+    provider: str | None, base_url: str | None = None, api_key_env: str | None = None
+) -> AsyncClient:
+    """A client for the provider as the environment describes it, or for a base URL.
+
+    A provider's key is never sent to a base URL given on the command line.
+    """
+    from .. import AsyncClient
+
+    try:
+        if base_url is None:
+            return AsyncClient.from_env(provider or "openai")
+        key = None
+        if api_key_env is not None:
+            key = os.environ.get(api_key_env)
+            if not key:
+                raise UsageError(f"the environment variable {api_key_env} is not set")
+        return AsyncClient(base_url, api_key=key)
+    except ValueError as error:  # a URL that is none, a key that is missing
+        raise UsageError(str(error)) from error
+
+
+async def only_model(client: AsyncClient) -> str:
+    """The one model that the server has; an error that names them when there are several."""
+    names = [model.id for model in await client.models.list()]
+    if len(names) == 1:
+        return names[0]
+    some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    raise UsageError(f"name a model with --model; the server has {some or 'none'}")
