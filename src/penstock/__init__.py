@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from . import blocking, errors, observing, providers, types
     from ._client import AsyncClient
     from ._core import Response
+    from ._flow.channels import ChunkReceiveStream, CompletionChannel, fan_out_channels
     from ._flow.chunks import ChunkEvent, ResultEvent, fan_out_chunks
+    from ._flow.fan_out import FanOutStatistics, Result, fan_out
     from ._flow.limiter import Limiter, LimiterStatistics
+    from ._flow.race import Attempt, RaceStatistics, race
     from ._flow.stream import CompletionStream
     from ._flow.timings import StreamStatistics
     from ._resources import ChatRequest
@@ -86,6 +89,7 @@ __all__ = [
     "APITimeoutError",
     "AllAttemptsFailed",
     "AsyncClient",
+    "Attempt",
     "AuthenticationError",
     "BadRequestError",
     "ChatCompletion",
@@ -97,12 +101,15 @@ __all__ = [
     "ChoiceLogprobs",
     "ChunkChoice",
     "ChunkEvent",
+    "ChunkReceiveStream",
     "Client",
+    "CompletionChannel",
     "CompletionStream",
     "CompletionTokensDetails",
     "ConflictError",
     "ConnectTimeout",
     "EndpointNotReadyError",
+    "FanOutStatistics",
     "FirstTokenTimeout",
     "Function",
     "FunctionDelta",
@@ -123,9 +130,11 @@ __all__ = [
     "PermissionDeniedError",
     "PromptTokensDetails",
     "Provider",
+    "RaceStatistics",
     "RateLimitError",
     "ReadTimeout",
     "Response",
+    "Result",
     "ResultEvent",
     "SlotTimeout",
     "StreamBusyError",
@@ -148,9 +157,12 @@ __all__ = [
     "__version__",
     "blocking",
     "errors",
+    "fan_out",
+    "fan_out_channels",
     "fan_out_chunks",
     "observing",
     "providers",
+    "race",
     "tool",
     "tool_message",
     "types",
@@ -159,14 +171,29 @@ __all__ = [
 _HOME = {
     "_client": ("AsyncClient",),
     "_core": ("Response",),
+    "_flow.channels": (
+        "ChunkReceiveStream",
+        "CompletionChannel",
+        "fan_out_channels",
+    ),
     "_flow.chunks": (
         "ChunkEvent",
         "ResultEvent",
         "fan_out_chunks",
     ),
+    "_flow.fan_out": (
+        "FanOutStatistics",
+        "Result",
+        "fan_out",
+    ),
     "_flow.limiter": (
         "Limiter",
         "LimiterStatistics",
+    ),
+    "_flow.race": (
+        "Attempt",
+        "RaceStatistics",
+        "race",
     ),
     "_flow.stream": ("CompletionStream",),
     "_flow.timings": ("StreamStatistics",),

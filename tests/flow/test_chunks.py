@@ -482,7 +482,7 @@ class AsyncSource:
         self.tasks: set[int] = set()
         self.closed_in: list[int] = []
 
-    async def __call__(self) -> AsyncIterator[dict[str, Any]]:
+    async def __call__(self) -> AsyncIterator[dict[str, Any]]:  # noqa: ASYNC900 - a source, as users write them
         try:
             for number in range(self.count):
                 self.tasks.add(anyio.get_current_task().id)

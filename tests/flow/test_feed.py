@@ -46,7 +46,7 @@ class Doubled(Feed[int, int]):
         return post
 
 
-async def counted(count: int) -> AsyncIterator[int]:
+async def counted(count: int) -> AsyncIterator[int]:  # noqa: ASYNC900 - a source, as users write them
     for number in range(count):
         await anyio.lowlevel.checkpoint()
         yield number

@@ -256,12 +256,12 @@ async def test_opened_read_and_closed_by_different_tasks() -> None:
             chunk = await anext(stream)
             texts.append(chunk.choices[0].delta.content or "")
 
-        async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group:  # noqa: ASYNC112 - by another task
             group.start_soon(stream.__aenter__)
         for _ in range(4):
-            async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as group:  # noqa: ASYNC112 - by another task
                 group.start_soon(read_one)
-        async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group:  # noqa: ASYNC112 - by another task
             group.start_soon(stream.aclose)
         assert texts == ["", "Hel", "lo", ""]
         assert network.open_connections == 0

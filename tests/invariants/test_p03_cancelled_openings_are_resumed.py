@@ -49,7 +49,9 @@ async def test_a_slow_head_is_waited_for_in_many_reads(seconds: float) -> None:
 
 
 async def test_a_head_that_drips_in_is_put_together_over_many_reads() -> None:
-    dripping = Reply(step for piece in every_byte(HELLO).steps for step in (piece, Pause(0.25)))
+    dripping = Reply(
+        tuple(step for piece in every_byte(HELLO).steps for step in (piece, Pause(0.25)))
+    )
     network = MemoryNetwork(dripping)
     async with client_on(network) as client:
         assert await polled(client.chat.completions.stream(**REQUEST), 0.1) == "Hello"

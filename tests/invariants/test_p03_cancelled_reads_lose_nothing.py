@@ -233,7 +233,7 @@ async def test_native_cancel_then_another_task_reads_on(when: float) -> None:
         else:
             with anyio.move_on_after(when):
                 await read_on(stream, pieces)
-            async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as group:  # noqa: ASYNC112 - by another task
                 group.start_soon(read_on, stream, pieces)
         assert "".join(pieces) == "Héllo"
         assert text_of(stream.partial).choices == {0: "Héllo"}

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 import pytest
 import sniffio
 
@@ -123,7 +124,7 @@ async def test_cancelled_with_the_bytes_already_there(tls: bool) -> None:
         async with client.chat.completions.stream(**REQUEST) as stream:
             texts = stream.text
             while True:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
                 try:
                     with anyio.CancelScope() as scope:
                         scope.cancel()

@@ -45,7 +45,7 @@ async def in_a_task(function: Callable[[], Awaitable[Any]]) -> Any:
         except Exception as caught:  # noqa: BLE001 -- raised below
             error.append(caught)
 
-    async with anyio.create_task_group() as group:
+    async with anyio.create_task_group() as group:  # noqa: ASYNC112 - by another task
         group.start_soon(call)
     if error:
         raise error[0]

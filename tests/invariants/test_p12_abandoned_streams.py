@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.from_thread import start_blocking_portal
 
@@ -57,7 +58,7 @@ async def test_forgotten_after_a_read(entered: bool, tls: bool) -> None:
                 await server.wait_closed(n + 1, timeout=1.0)
                 assert limiter.statistics().in_flight == 0
                 assert client._core.service.live == set()
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     assert open_fds() == before
 
 
@@ -108,7 +109,7 @@ async def test_forgotten_after_a_cancelled_read() -> None:
 
         async def in_a_task_that_ends() -> None:
             # CPython's coroutines may keep the exception that they swallowed.
-            async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as group:  # noqa: ASYNC112 - a task that ends
                 group.start_soon(forget)
             gc.collect()
 

@@ -98,7 +98,7 @@ async def test_bytes_on_an_idle_connection(
     async with serve(script, tls=tls) as server, client_of(server, tls) as client:
         assert await way(client) == "on 0"
         whole = len(answer(server.requests[0]).data)
-        while server.connections[0].bytes_sent < whole + len(TAILS[tail]):
+        while server.connections[0].bytes_sent < whole + len(TAILS[tail]):  # noqa: ASYNC110 - of the server's
             await anyio.sleep(0.001)
         await anyio.sleep(0.01)
         assert await way(client) == "on 1"
@@ -117,7 +117,7 @@ async def test_an_idle_connection_that_ended(
 
     async with serve(script, tls=tls) as server, client_of(server, tls) as client:
         assert await way(client) == "on 0"
-        while server.connections[0].ended is None:
+        while server.connections[0].ended is None:  # noqa: ASYNC110 - of the server's
             await anyio.sleep(0.001)
         await anyio.sleep(0.01)
         # Without any retry: it is seen, not tried.

@@ -57,4 +57,4 @@ class Service(msgspec.Struct, eq=False):
         finally:
             for sender in list(self.live):
                 sender.abort()
-            await self.connections.aclose(grace)
+            await self.connections.aclose(grace)  # noqa: ASYNC102 - shielded inside, for `grace` seconds

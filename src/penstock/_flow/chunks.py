@@ -116,7 +116,7 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         batch.position = position + 1
         if batch.position == len(batch.chunks):
             self._batch = None
-        return ChunkEvent(batch.index, batch.request, batch.chunks[position])
+        return ChunkEvent(batch.index, batch.request, batch.chunks[position])  # noqa: ASYNC910 - one wait brings many chunks
 
     async def read_batch(self) -> list[ChunkEvent | ResultEvent]:
         """The next event and all that wait behind it; [] at the end.
@@ -126,13 +126,13 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         try:
             events = [await self.__anext__()]
         except StopAsyncIteration:
-            return []
+            return []  # noqa: ASYNC910 - the end is known
         while self._batch is not None or self._posts:
             # What waits already is there at once: no await in it suspends.
             events.append(await self.__anext__())
         return events
 
-    async def _child(self, index: int, item: Request, slot: Slot) -> None:
+    async def _child(self, index: int, item: Request, slot: Slot) -> None:  # noqa: ASYNC910 - a refused request waits for nothing
         completion: ChatCompletion | None = None
         failure: Exception | None = None
         stream: CompletionStream | None = None
@@ -149,7 +149,7 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         statistics = None if stream is None else stream.statistics()
         self._post(ResultEvent(index, item, completion, failure, statistics))
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self) -> None:  # noqa: ASYNC910 - waits only for a consumer who is behind
         """Return when the consumer has caught up."""
         # Whoever posted waits afterwards, not before: so a batch is never held by a task
         # that may be cancelled. Each stream is one network read beyond the bound at most.

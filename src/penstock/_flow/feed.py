@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -69,7 +69,7 @@ class Feed(ABC, Generic[T, P]):
         group.start_soon(self._pull)
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: ASYNC910 - the group waits
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
@@ -84,12 +84,12 @@ class Feed(ABC, Generic[T, P]):
             # The group is told of a cancellation, which is its business. Any other exception
             # of the body goes past it: it leaves the block as itself, in no ExceptionGroup.
             if cancelled:
-                await group.__aexit__(exc_type, exc, traceback)
+                await group.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - cancelled, the group still waits for its children
             else:
-                await group.__aexit__(None, None, None)
+                await group.__aexit__(None, None, None)  # noqa: ASYNC102 - cancelled, the group still waits for its children
         except BaseExceptionGroup as errors:
             raise sole(errors) from None
-        except anyio.get_cancelled_exc_class():
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a cancelled scope tells again
             # The body's exception goes first: a cancelled scope stays cancelled and tells
             # again. asyncio's own cancellation is told once and has to be passed on.
             if exc is None or cancelled or not scope_cancelled():
@@ -107,7 +107,7 @@ class Feed(ABC, Generic[T, P]):
 
     # --- pulling ---
 
-    async def _pull(self) -> None:
+    async def _pull(self) -> None:  # noqa: ASYNC910 - `_admit` has one for each item
         try:
             if isinstance(self._source, AsyncIterable):
                 await self._pull_async(aiter(self._source))
@@ -115,7 +115,7 @@ class Feed(ABC, Generic[T, P]):
                 await self._pull_sync(iter(self._source))
         except Exception as error:  # noqa: BLE001 - raised in its place among the results
             self._source_failed(error)
-        except anyio.get_cancelled_exc_class():
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
             # Else its results would look like all there are.
             if not cancelled_by_itself():
                 self._cut = True
@@ -147,7 +147,7 @@ class Feed(ABC, Generic[T, P]):
                 except BaseException as error:
                     slot.release()
                     if isinstance(error, StopIteration):
-                        return
+                        return  # noqa: ASYNC104 - at the end of the source alone
                     raise
                 self._start(item, slot)
         finally:
@@ -169,12 +169,12 @@ class Feed(ABC, Generic[T, P]):
                     except BaseException as error:
                         slot.release()
                         if isinstance(error, StopAsyncIteration):
-                            return
+                            return  # noqa: ASYNC104 - at the end of the source alone
                         raise
                     self._start(item, slot)
             finally:
                 scope.shield = True
-                await _close(source)
+                await _close(source)  # noqa: ASYNC102 - the scope is a shield now; the source has its time
 
     async def _admit(self) -> Slot:
         """Wait until one more may start."""
@@ -222,7 +222,7 @@ class Feed(ABC, Generic[T, P]):
         try:
             # A task begins even when it was cancelled before, and could send a request yet.
             if self._group.cancel_scope.cancel_called:
-                return
+                return  # noqa: ASYNC910 - cancelled before it began
             with lent(slot):
                 await self._child(index, item, slot)
         except anyio.get_cancelled_exc_class():
@@ -255,8 +255,9 @@ class Feed(ABC, Generic[T, P]):
             raise StreamBusyError("another task is reading this fan-out: one reader at a time")
         while not self._is_ready():
             if not self._pulling and not self._running:
-                # The children may have been cancelled together with this task, and first.
-                await anyio.lowlevel.checkpoint_if_cancelled()
+                if self._cut:
+                    # The children may have been cancelled together with this task, and first.
+                    await anyio.lowlevel.checkpoint_if_cancelled()
                 if self._source_error is not None:
                     raise self._source_error
                 if self._cut or self._group.cancel_scope.cancel_called:
@@ -267,7 +268,7 @@ class Feed(ABC, Generic[T, P]):
                 await news.wait()
             finally:
                 self._news = None
-        return self._take()
+        return self._take()  # noqa: ASYNC910 - one wait may bring many posts
 
     def _is_ready(self) -> bool:
         return bool(self._posts)
@@ -276,10 +277,10 @@ class Feed(ABC, Generic[T, P]):
         return self._posts.popleft()
 
 
-async def _close(source: AsyncIterator[Any]) -> None:
+async def _close(source: AsyncIterator[Any]) -> None:  # noqa: ASYNC910 - the source's own may not wait
     aclose: Any = getattr(source, "aclose", None)
     if aclose is None:
-        return
+        return  # noqa: ASYNC910 - nothing to close
     try:
         await aclose()
     except BaseExceptionGroup as errors:
@@ -299,7 +300,7 @@ def sole(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     while stack:
         error = stack.pop()
         if isinstance(error, BaseExceptionGroup):
-            stack.extend(reversed(error.exceptions))
+            stack.extend(reversed(cast("BaseExceptionGroup[BaseException]", error).exceptions))
         elif isinstance(error, anyio.get_cancelled_exc_class()):
             cancellation = error
         elif not isinstance(error, Exception):

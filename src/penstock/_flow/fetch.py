@@ -65,7 +65,7 @@ class Fetch:
             raise
         finally:
             # After a whole answer nothing is left to drain, after anything else no time.
-            await sender.settle()
+            await sender.settle()  # noqa: ASYNC102 - closing shields what it has to
 
     def redacted(self, error: PenstockError) -> PenstockError:
         """The error without the key, reported to the observer."""

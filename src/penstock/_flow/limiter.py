@@ -66,7 +66,7 @@ class Limiter:
         if per_second is not None and not (0 < per_second < math.inf):
             raise ValueError(f"per_second is {per_second!r}: give a number above 0, or None")
         limit = AdaptiveLimit(min_in_flight, max_in_flight)
-        self.line = Line(limit, adapts=adaptive, per_second=per_second)
+        self.line: Line = Line(limit, adapts=adaptive, per_second=per_second)
 
     async def acquire(self) -> Slot:
         """Wait in line for a slot; the caller releases it."""

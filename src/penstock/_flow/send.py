@@ -126,7 +126,7 @@ class Sender:
         except StreamClosedError:
             # The stream's owner did it, or the client's.
             self.lifecycle.advance(Event.CLOSE)
-            await self.settle()
+            await self.settle()  # noqa: ASYNC120 - closing shields what it has to
             raise
         except PenstockError as error:
             self._step(Event.FAIL)
@@ -140,7 +140,7 @@ class Sender:
                 StreamState.WAITING,
             ):
                 self.lifecycle.advance(Event.WITHDRAW)
-            await self.settle()
+            await self.settle()  # noqa: ASYNC102 - closing shields what it has to
             raise
         finally:
             self._scope = None
@@ -211,7 +211,7 @@ class Sender:
         self.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
         return self.exchange
 
-    async def _take_slot(self) -> None:
+    async def _take_slot(self) -> None:  # noqa: ASYNC910 - a free slot is taken without a wait
         if self.attempts == 1:
             # Of the fan-out this is made in, and of the client: one where both have the same.
             lines = [slot.line for slot in lent_slots()[-1:]]
@@ -249,7 +249,7 @@ class Sender:
         )
         for slot in self._slots:
             slot.refused(error)
-        return error
+        return error  # noqa: ASYNC910 - the body may be there already
 
     # --- after a failure ---
 
@@ -305,7 +305,7 @@ class Sender:
         for slot in self._slots:
             slot.release()
 
-    async def settle(self, *, drain: bool = False) -> None:
+    async def settle(self, *, drain: bool = False) -> None:  # noqa: ASYNC910 - there may be nothing to close
         """Give back slot and connection; the latter is reused only after a whole answer."""
         self.release_slot()
         self.service.live.discard(self)

@@ -39,11 +39,11 @@ class Line:
 
     def __init__(self, limit: AdaptiveLimit, *, adapts: bool, per_second: float | None) -> None:
         self.limit = limit
-        self.in_flight = 0
-        self.waiting = 0
-        self.granted = 0
-        self.refusals = 0
-        self.paused_until = -math.inf
+        self.in_flight: int = 0
+        self.waiting: int = 0
+        self.granted: int = 0
+        self.refusals: int = 0
+        self.paused_until: float = -math.inf
         self._adapts = adapts
         self._interval = 0.0 if per_second is None else 1 / per_second
         # Generic cell rate algorithm: what a pause left unused, up to a second's worth, may
@@ -70,9 +70,9 @@ class Line:
     async def enter(self) -> None:
         """Wait in line, then take a place. Cancelled, nothing is taken."""
         if not self._queue and self._try_take() <= 0:
-            return
+            return  # noqa: ASYNC910 - a free place is taken without a wait
         if any(slot.give_way() for slot in list(self.offered)) and self._try_take() <= 0:
-            return
+            return  # noqa: ASYNC910 - a free place is taken without a wait
         ticket = _Ticket()
         self._queue.append(ticket)
         self.waiting += 1
@@ -82,7 +82,7 @@ class Line:
             while True:
                 wait = self._try_take() if self._queue[0] is ticket else math.inf
                 if wait <= 0:
-                    return
+                    return  # noqa: ASYNC910 - a free place is taken without a wait
                 with anyio.move_on_after(None if wait == math.inf else wait):
                     await ticket.event.wait()
                     ticket.event = anyio.Event()
@@ -173,10 +173,10 @@ class Slot:
         self._ended = True
         self._epoch = 0
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> None:  # noqa: ASYNC910 - a lent place is taken without a wait
         """Take a place, waiting in line; does nothing where it has one. Cancelled, it has none."""
         if self._has_place or self._borrower is not None:
-            return
+            return  # noqa: ASYNC910 - it has a place
         lenders = [slot for slot in _lent.get() if slot._line is self._line and not slot._ended]
         lenders = [slot for slot in lenders if slot is not self]
         self._home = lenders[-1] if lenders else None

@@ -54,4 +54,4 @@ class ToolCallView:
                 if (call := self._stream.take_tool_call()) is None:
                     raise
                 break
-        return call
+        return call  # noqa: ASYNC910 - one wait may bring many calls

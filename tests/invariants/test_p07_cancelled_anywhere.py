@@ -1,0 +1,228 @@
+"""Promise 7, and 2: cancelled at any point, of the host or of a child, a fan-out leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import penstock
+from penstock import AsyncClient, Limiter, ResultEvent
+from penstock._flow.channels import fan_out_channels
+from penstock._flow.chunks import fan_out_chunks
+from penstock._flow.fan_out import fan_out
+from tests.support.chat import REQUEST, client_on
+from tests.support.clock import virtual
+from tests.support.memory import MemoryNetwork
+from tests.support.replies import error_reply, sse_reply, tokens
+from tests.support.script import Pause, RecordedRequest, Reply
+from tests.support.sweep import BackendName, Suspensions, cancel_sweep
+
+Kind = Literal["fan_out", "ordered", "chunks", "channels", "nested"]
+KINDS: list[Kind] = ["fan_out", "ordered", "chunks", "channels", "nested"]
+REQUESTS = [{**REQUEST, "user": str(number)} for number in range(5)]
+
+
+def script_at(scale: float) -> Callable[[RecordedRequest], Reply]:
+    def script(request: RecordedRequest) -> Reply:
+        number = int(request.json["user"])
+        if number == 3:
+            return error_reply(400).after(0.5 * scale)
+        pause = Pause((0.25 + number / 8) * scale)
+        return sse_reply([pause, *tokens("a", finish=None), pause, *tokens("b")])
+
+    return script
+
+
+async def source(scale: float) -> AsyncIterator[dict[str, Any]]:  # noqa: ASYNC900 - a source, as users write them
+    try:
+        for request in REQUESTS:
+            await anyio.sleep(scale / 8)
+            yield request
+    finally:
+        await anyio.lowlevel.checkpoint()  # noqa: ASYNC102 - a clean-up as users write it
+
+
+def feed_of(kind: Kind, client: AsyncClient, limiter: Limiter, scale: float) -> Any:
+    items = source(scale)
+    if kind == "chunks":
+        return fan_out_chunks(client, items, limit=limiter, buffer=1)
+    if kind == "channels":
+        return fan_out_channels(client, items, limit=limiter, buffer=1)
+    return fan_out(client.complete, items, limit=limiter, ordered=kind == "ordered", buffer=1)
+
+
+async def consume(kind: Kind, client: AsyncClient, limiter: Limiter, scale: float) -> int:
+    """Read all there is; gives how many items came to an end."""
+    ended = 0
+    async with feed_of(kind, client, limiter, scale) as feed:
+        async for post in feed:
+            if kind == "channels":
+                try:
+                    async for _ in post.receive:
+                        pass
+                except penstock.BadRequestError:
+                    pass
+                ended += 1
+            elif kind == "chunks":
+                ended += isinstance(post, ResultEvent)
+            else:
+                ended += 1
+    return ended
+
+
+async def nested(client: AsyncClient, limiter: Limiter, scale: float) -> int:
+    async def item(kind: Kind) -> int:
+        return await consume(kind, client, limiter, scale)
+
+    kinds: list[Kind] = ["fan_out", "chunks"]
+    async with fan_out(item, kinds, limit=2) as results:
+        return sum([result.unwrap() async for result in results]) // 2
+
+
+def run(kind: Kind, client: AsyncClient, limiter: Limiter, scale: float) -> Awaitable[int]:
+    if kind == "nested":
+        return nested(client, limiter, scale)
+    return consume(kind, client, limiter, scale)
+
+
+async def nothing_is_left(network: MemoryNetwork, client: AsyncClient, limiter: Limiter) -> None:
+    assert limiter.statistics().in_flight == 0
+    assert limiter.statistics().waiting == 0
+    completion = await client.complete(REQUESTS[0])
+    assert completion.choices[0].message.content == "ab"
+    # What is open are connections that can be used again.
+    idle = network.open_connections
+    assert idle <= 4
+    await client.complete(REQUESTS[0])
+    assert network.open_connections == idle
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+def test_at_every_point_of_the_host(backend: BackendName, kind: Kind) -> None:
+    scale = 0.004 if backend == "uvloop" else 1.0  # its time is real
+
+    @asynccontextmanager
+    async def scenario() -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        network = MemoryNetwork(script_at(scale))
+        limiter = Limiter(2)
+        async with client_on(network, limiter=limiter) as client:
+
+            async def body() -> None:
+                assert await run(kind, client, limiter, scale) == 5
+
+            yield body
+            await nothing_is_left(network, client, limiter)
+        assert network.open_connections == 0
+
+    points = cancel_sweep(backend, scenario, real=backend == "uvloop")
+    assert min(points.values()) >= (3 if kind == "nested" else 5)
+
+
+# --- children ---
+
+How = Literal["host by scope", "host natively", "child natively", "the block is left"]
+
+
+@pytest.mark.parametrize("kind", ["fan_out", "ordered", "chunks", "channels"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_at_every_point_of_a_child(backend: BackendName, kind: Kind) -> None:
+    ways: list[How] = ["host by scope", "the block is left"]
+    if backend == "asyncio":
+        ways += ["host natively", "child natively"]
+    for how in ways:
+        for child in (0, 2, 3):
+            for point in range(200):
+                if not _run(backend, _cancel_at, kind, how, child, point):
+                    break
+            else:
+                raise AssertionError("more than 200 points")
+            assert point >= 3
+
+
+def _run(backend: str, function: Any, *args: Any) -> bool:
+    name, options = virtual(backend)
+    reached: bool = anyio.run(function, *args, backend=name, backend_options=options)
+    return reached
+
+
+class Left(Exception):
+    pass
+
+
+async def _cancel_at(kind: Kind, how: How, child: int, point: int) -> bool:
+    network = MemoryNetwork(script_at(1.0))
+    limiter = Limiter(2)
+    reached = False
+    leave = anyio.Event()
+
+    async with client_on(network, limiter=limiter) as client:
+        feed = feed_of(kind, client, limiter, 1.0)
+        inner = feed._child
+        host: asyncio.Task[Any] | None = None
+
+        async def sabotaged(index: int, *rest: Any) -> None:
+            def report(number: int, _: Any) -> None:
+                nonlocal reached
+                if number != point:
+                    return
+                reached = True
+                if how == "host by scope":
+                    scope.cancel()
+                elif how == "the block is left":
+                    leave.set()
+                else:
+                    task = host if how == "host natively" else asyncio.current_task()
+                    assert task is not None
+                    task.cancel()
+
+            call = inner(index, *rest)
+            await (Suspensions(call, report) if index == child else call)
+
+        feed._child = sabotaged
+        seen = 0
+        scope = anyio.CancelScope()
+
+        async def read() -> None:
+            nonlocal seen
+            async for post in feed:
+                if kind == "channels":
+                    try:
+                        async for _ in post.receive:
+                            pass
+                    except Exception:  # noqa: BLE001
+                        pass
+                seen += kind != "chunks" or isinstance(post, ResultEvent)
+
+        async def main() -> None:
+            with scope:
+                async with feed:
+                    if how != "the block is left":
+                        await read()
+                    else:
+                        async with anyio.create_task_group() as group:
+                            group.start_soon(read)
+                            with anyio.move_on_after(20):
+                                await leave.wait()
+                            group.cancel_scope.cancel()
+
+        if how == "host natively":
+            host = asyncio.create_task(main())
+            await asyncio.wait([host])
+            assert host.cancelled() == reached or seen == 5
+        else:
+            await main()
+        if how == "child natively":
+            # Somebody else's cancellation is that item's error, and nobody else's.
+            assert seen == 5
+        elif how != "the block is left" and not reached:
+            assert seen == 5
+        await nothing_is_left(network, client, limiter)
+    assert network.open_connections == 0
+    return reached

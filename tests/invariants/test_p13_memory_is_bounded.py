@@ -1,0 +1,192 @@
+"""Promise 13: a stalled consumer stops reading at the buffer's bound, whatever the server sends."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import Any
+
+import anyio
+import pytest
+
+from penstock import AsyncClient, ResultEvent
+from penstock._flow.channels import fan_out_channels
+from penstock._flow.chunks import fan_out_chunks
+from penstock._flow.fan_out import fan_out
+from penstock._flow.race import race
+from tests.support.chat import REQUEST, client_on
+from tests.support.clock import virtual
+from tests.support.memory import MemoryNetwork
+from tests.support.replies import sse_event, sse_reply, tokens
+from tests.support.script import Repeat
+from tests.support.server import serve
+
+STREAMS = 100
+EVENT = sse_event(tokens("x", role_first=False, finish=None)[0])
+READ = 10 * len(EVENT)
+"""What one network read brings, in memory: about ten events."""
+
+ENDLESS = sse_reply([Repeat(EVENT * 10, None)])
+
+
+def virtually(function: Any, *args: Any) -> None:
+    for backend in ("asyncio", "trio"):
+        name, options = virtual(backend)
+        anyio.run(function, *args, backend=name, backend_options=options)
+
+
+@pytest.mark.parametrize("kind", ["a stream", "chunks", "channels", "race"])
+def test_reading_stops_at_the_bound(kind: str) -> None:
+    async def main() -> None:
+        network = MemoryNetwork(ENDLESS)
+        async with client_on(network) as client:
+            if kind == "a stream":
+                async with client.chat.completions.stream(**REQUEST) as stream:
+                    await anext(stream)
+                    await stalled(network, 2 * READ)
+            elif kind == "race":
+                async with race(client, [REQUEST] * 3, max_live=3) as stream:
+                    await anext(stream)
+                    await stalled(network, 3 * 2 * READ)
+            elif kind == "chunks":
+                for buffer in (1, 10, None):
+                    requests = [REQUEST] * STREAMS
+                    feed = fan_out_chunks(client, requests, limit=STREAMS, buffer=buffer)
+                    async with feed as events:
+                        await anext(events)
+                        await stalled(network, (2 * STREAMS + (buffer or STREAMS)) * READ)
+                        for _ in range(5000):
+                            await anext(events)
+                        await stalled(network, 5000 * len(EVENT) + 5 * STREAMS * READ)
+            else:
+                for buffer in (1, 16, 40):
+                    requests = [REQUEST] * STREAMS
+                    async with fan_out_channels(
+                        client, requests, limit=STREAMS, buffer=buffer
+                    ) as channels:
+                        opened = [await anext(channels) for _ in range(STREAMS)]
+                        await opened[0].receive.receive()
+                        # What a channel holds, and one read that is being put into it.
+                        await stalled(network, STREAMS * (buffer * len(EVENT) + 2 * READ))
+                        for _ in range(500):
+                            await opened[1].receive.receive()
+                        bound = STREAMS * (buffer * len(EVENT) + 2 * READ) + 550 * len(EVENT)
+                        await stalled(network, bound)
+        assert network.open_connections == 0
+
+    virtually(main)
+
+
+async def stalled(network: MemoryNetwork, bound: int) -> None:
+    """Wait; nothing more is read than the bound, however long it lasts."""
+    await anyio.sleep(10)
+    heads = 600 * len(network.connections)
+    open_now = [each for each in network.connections if each.closed_at is None]
+    size = sum(connection.bytes_read for connection in open_now)
+    assert size <= bound + heads
+    await anyio.sleep(1000)
+    assert sum(connection.bytes_read for connection in open_now) == size
+
+
+def test_results_that_nobody_takes_hold_back_the_calls() -> None:
+    async def main() -> None:
+        made = 0
+
+        async def call(number: int) -> bytes:
+            nonlocal made
+            made += 1
+            return bytes(1000)
+
+        def endless() -> Any:
+            while True:
+                yield 1
+
+        async with fan_out(call, endless(), limit=10, buffer=5) as results:
+            await anext(results)
+            await anyio.sleep(1000)
+            assert made == 16
+        async with fan_out(call, endless(), limit=10, ordered=True, window=30) as results:
+            await anext(results)
+            await anyio.sleep(1000)
+            assert made == 16 + 32
+
+    virtually(main)
+
+
+def test_what_was_taken_is_not_kept() -> None:
+    async def main() -> None:
+        network = MemoryNetwork(sse_reply(tokens(*"abcdefgh")))
+        async with client_on(network) as client:
+            for made in (fan_out, fan_out_chunks):
+                sizes = []
+                source = ({**REQUEST, "user": "u" * 1000} for _ in range(450))
+                first: Any = client.complete if made is fan_out else client
+                async with made(first, source, limit=8) as posts:
+                    seen = 0
+                    async for post in posts:
+                        network.requests.clear()  # the kit's own records
+                        for connection in network.connections:
+                            connection.requests.clear()
+                        if made is fan_out or isinstance(post, ResultEvent):
+                            seen += 1
+                            if seen % 150 == 0:
+                                gc.collect()
+                                sizes.append(tracemalloc.get_traced_memory()[0])
+                assert sizes[-1] - sizes[0] < 150_000, sizes
+
+    tracemalloc.start()
+    try:
+        virtually(main)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["chunks", "channels"])
+async def test_a_hundred_endless_streams_on_sockets(kind: str) -> None:
+    # Big events, so that the bound is about bytes and the server does not take all the time.
+    event = sse_event(tokens("x" * 4000, role_first=False, finish=None)[0])
+    async with (
+        serve(sse_reply([Repeat(event * 8, None)])) as server,
+        AsyncClient(server.base_url) as client,
+    ):
+        requests = [REQUEST] * STREAMS
+        tracemalloc.start()
+        try:
+            if kind == "chunks":
+                async with fan_out_chunks(client, requests, limit=STREAMS, buffer=10) as events:
+                    await anext(events)
+                    await memory_stays_flat(server)
+            else:
+                async with fan_out_channels(client, requests, limit=STREAMS, buffer=4) as channels:
+                    opened = [await anext(channels) for _ in range(STREAMS)]
+                    for channel in opened:
+                        await channel.receive.receive()
+                    await memory_stays_flat(server)
+        finally:
+            tracemalloc.stop()
+        await server.wait_closed(STREAMS)
+
+
+async def memory_stays_flat(server: Any) -> None:
+    def sent() -> int:
+        return sum(connection.bytes_sent for connection in server.connections)
+
+    before = -1
+    for _ in range(400):
+        await anyio.sleep(0.02)
+        if before == sent() and len(server.requests) == STREAMS:
+            break
+        before = sent()
+    else:
+        raise AssertionError("the server could go on writing")
+    # The kernel's buffers are some megabytes a connection; our own memory is what is bounded.
+    assert before < STREAMS * 12_000_000
+    gc.collect()
+    size = tracemalloc.get_traced_memory()[0]
+    assert size < STREAMS * 1_500_000
+    for _ in range(5):
+        await anyio.sleep(0.02)
+    assert sent() == before
+    gc.collect()
+    assert tracemalloc.get_traced_memory()[0] < size + 200_000
