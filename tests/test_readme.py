@@ -24,9 +24,9 @@ def test_the_examples_run() -> None:
             printed.append(document.namespace["printed"])
     finally:
         examples.teardown(document.namespace)
-    first, stopped, whole, many, careful = printed
+    first, stopped, whole, many, hedged, blocking, careful = printed
     assert first == "Hello there!\nstop\n"
-    assert stopped == whole == "Hello there!\n"
+    assert stopped == whole == hedged == blocking == "Hello there!\n"
     assert sorted(many.splitlines()) == [f"{index} Hello there!" for index in range(3)]
     assert careful == ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._flow.call import Call, Service
 from ._flow.fetch import Fetch
@@ -16,11 +16,13 @@ from ._wire.status import request_id
 from ._wire.stream_error import body_excerpt
 from .errors import APIResponseError
 from .headers import Headers
-from .structured import OutputType
 from .timeouts import Timeouts
 from .types import decode_json
 
-__all__ = ["APIKey", "Core", "Response", "key_source"]
+if TYPE_CHECKING:
+    from .structured import OutputType
+
+__all__ = ["APIKey", "Core", "Response", "key_source", "output_type"]
 
 APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
@@ -31,9 +33,9 @@ class Response:
     __slots__ = ("content", "headers", "status_code")
 
     def __init__(self, status_code: int, headers: Headers, content: bytes) -> None:
-        self.status_code = status_code
-        self.headers = headers
-        self.content = content
+        self.status_code: int = status_code
+        self.headers: Headers = headers
+        self.content: bytes = content
         """The body, its content coding removed."""
 
     @property
@@ -72,13 +74,13 @@ class Core:
         timeouts: Timeouts,
         max_retries: int,
     ) -> None:
-        self.service = service
-        self.base_url = base_url
-        self.timeouts = timeouts
-        self.max_retries = max_retries
+        self.service: Service = service
+        self.base_url: BaseURL = base_url
+        self.timeouts: Timeouts = timeouts
+        self.max_retries: int = max_retries
         host = f"[{base_url.host}]" if ":" in base_url.host else base_url.host
         default = 443 if base_url.scheme == "https" else 80
-        self.headers = {
+        self.headers: dict[str, tuple[bytes, bytes]] = {
             "host": (
                 b"Host",
                 (host if base_url.port == default else f"{host}:{base_url.port}").encode(),
@@ -87,11 +89,11 @@ class Core:
             # Compressed tokens arrive in blocks, not as they are generated.
             "accept-encoding": (b"Accept-Encoding", b"identity"),
         }
-        self.own_headers = checked_headers(headers)
+        self.own_headers: dict[str, tuple[bytes, bytes]] = checked_headers(headers)
 
     def stream(self, params: dict[str, Any]) -> CompletionStream:
         """A stream for the keyword arguments of `create`; checks them, sends nothing."""
-        output = OutputType.asked_for(params)
+        output = output_type(params)
         call = self.completion_call(params, stream=True)
         return CompletionStream(self.service, call, None if output is None else output.completion)
 
@@ -165,6 +167,16 @@ class Core:
 _OPTIONS = ("timeouts", "max_retries", "extra_headers")
 
 
+def output_type(params: dict[str, Any]) -> OutputType[Any] | None:
+    """The type that `response_format` asks for, if it is one; then its schema takes its place."""
+    wanted = params.get("response_format")
+    if wanted is None or isinstance(wanted, Mapping):
+        return None
+    from .structured import OutputType  # most clients never need it
+
+    return OutputType.asked_for(params)
+
+
 def checked_retries(max_retries: object) -> int:
     """How often a request may be sent again."""
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
@@ -186,13 +198,13 @@ def key_source(api_key: APIKey | None) -> Callable[[], Awaitable[str | None]]:
     if api_key is None or not callable(api_key):
         fixed = None if api_key is None else checked_key(api_key)
 
-        async def known() -> str | None:
-            return fixed
+        async def known() -> str | None:  # noqa: ASYNC124 - awaited as `asked` is
+            return fixed  # noqa: ASYNC910 - the key is there
 
         return known
 
     async def asked() -> str | None:
         key = api_key()
-        return checked_key(await key if inspect.isawaitable(key) else key)
+        return checked_key(await key if inspect.isawaitable(key) else key)  # noqa: ASYNC910 - the caller's function may not wait
 
     return asked

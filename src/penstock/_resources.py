@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
-from ._core import Core
+from ._core import Core, output_type
 from ._flow.fetch import Fetch
 from ._flow.stream import CompletionStream
 from ._wire.decode import ChunkDecodeError, decode_completion, decode_models
 from ._wire.status import request_id
 from ._wire.stream_error import body_excerpt, reports_error, stream_error
 from .errors import APIResponseError, PenstockError
-from .structured import OutputType, ParsedCompletion
 from .timeouts import Timeouts
 from .types import ChatCompletion, ModelList, Payload, decode_json
+
+if TYPE_CHECKING:
+    from .structured import ParsedCompletion
 
 __all__ = ["Chat", "ChatRequest", "Completions", "Models"]
 
@@ -141,9 +143,9 @@ class Completions:
         as from `parse`.
         """
         if stream:
-            return self.stream(model=model, messages=messages, **params)
+            return self.stream(model=model, messages=messages, **params)  # noqa: ASYNC910 - nothing is sent yet
         request: dict[str, Any] = {"model": model, "messages": messages, **params}
-        output = OutputType.asked_for(request)
+        output = output_type(request)
         call = self._core.completion_call(request, stream=False)
         fetch = Fetch(self._core.service, call)
         completion = await _decoded(fetch, decode_completion)
@@ -211,7 +213,7 @@ class Chat:
     __slots__ = ("completions",)
 
     def __init__(self, core: Core) -> None:
-        self.completions = Completions(core)
+        self.completions: Completions = Completions(core)
 
 
 class Models:

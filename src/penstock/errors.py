@@ -120,7 +120,7 @@ class APIStatusError(PenstockError):
         self.code = code
         self.type = type
         self.param = param
-        self.headers = Headers() if headers is None else headers
+        self.headers: Headers = Headers() if headers is None else headers
         self.retry_after = retry_after
         """Seconds the server asked to wait before the next request, or None."""
 
@@ -267,7 +267,7 @@ class APIResponseError(PenstockError):
         self.body = body
         """An excerpt of what came instead."""
         self.status_code = status_code
-        self.headers = Headers() if headers is None else headers
+        self.headers: Headers = Headers() if headers is None else headers
 
 
 StructuredOutputReason: TypeAlias = Literal[
@@ -330,7 +330,7 @@ class AllAttemptsFailed(PenstockError):
 
     def __init__(self, message: str = "", *, errors: Sequence[Exception] = ()) -> None:
         super().__init__(message)
-        self.errors = list(errors)
+        self.errors: list[Exception] = list(errors)
 
 
 class StreamClosedError(PenstockError):

@@ -11,7 +11,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
 from .replies import completion, error_reply, json_reply, sse_reply, tokens
-from .script import End, Pause
+from .script import End, Pause, Stall
 from .threaded import serve_in_thread
 
 if TYPE_CHECKING:
@@ -29,12 +29,18 @@ class Script:
 
     def __init__(self) -> None:
         self.next_answer: Reply | None = None
+        self.answers: list[Reply] = []
+        """Further answers, in their order, for a page whose example asks several times."""
+        self.requests: list[RecordedRequest] = []
 
     def __call__(self, request: RecordedRequest) -> Reply:
+        self.requests.append(request)
         if request.target.endswith("/models"):
             models = [{"id": "gpt-5-mini", "object": "model", "created": 1, "owned_by": "openai"}]
             return json_reply({"object": "list", "data": models})
         answer, self.next_answer = self.next_answer, None
+        if answer is None and self.answers:
+            answer = self.answers.pop(0)
         if answer is not None:
             return answer
         if not request.json.get("stream"):
@@ -67,8 +73,10 @@ class Examples:
             "printed": "",
             "error_reply": error_reply,
             "tool_call": tool_call,
+            "text_answer": text_answer,
             "slow_answer": slow_answer,
             "cut_answer": cut_answer,
+            "stalled_answer": stalled_answer,
             "unfinished_answer": unfinished_answer,
         }
 
@@ -98,9 +106,20 @@ def slow_answer(seconds: float) -> Reply:
     return sse_reply(events)
 
 
+def text_answer(text: str, finish: str = "stop") -> Reply:
+    """An answer of this text, in two pieces."""
+    middle = len(text) // 2
+    return sse_reply(tokens(text[:middle], text[middle:], finish=finish))
+
+
 def cut_answer() -> Reply:
     """An answer whose connection ends in the middle of it."""
     return sse_reply([*tokens(*WORDS[:2], finish=None), End()], done=False)
+
+
+def stalled_answer() -> Reply:
+    """An answer that stops in the middle, and a server that says nothing more."""
+    return sse_reply([*tokens(*WORDS[:2], finish=None), Stall()], done=False)
 
 
 def unfinished_answer() -> Reply:

@@ -1,0 +1,99 @@
+"""JSON text that a model wrote, as a value of the type that a caller named.
+
+The type is whatever msgspec decodes, or a Pydantic model, which is recognised by its methods:
+Pydantic is neither needed nor imported. msgspec is strict: "1" is no int. A Pydantic model
+keeps its own rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, Protocol, TypeGuard
+
+import msgspec
+
+__all__ = ["Model", "decode_as", "is_model", "is_value", "name_of"]
+
+_LONGEST = 300  # characters of a reason
+_FURTHER = re.compile(r"For further information visit \S+")
+
+
+class Model(Protocol):
+    """What a Pydantic model class can do."""
+
+    __name__: str
+
+    def model_json_schema(self) -> dict[str, Any]:
+        """Its JSON schema."""
+        ...
+
+    def model_validate_json(self, json_data: str | bytes) -> Any:
+        """A value from JSON text; a ValueError says what is wrong with it."""
+        ...
+
+
+def is_model(kind: object) -> TypeGuard[Model]:
+    """Whether this is the class of a Pydantic model."""
+    return (
+        isinstance(kind, type)
+        and hasattr(kind, "model_json_schema")
+        and hasattr(kind, "model_validate_json")
+    )
+
+
+def is_value(thing: object) -> bool:
+    """Whether this is a value to be sent as JSON and not a type to be decoded into."""
+    if isinstance(thing, type):
+        return False
+    return (
+        thing is None
+        or isinstance(thing, msgspec.Struct)
+        or dataclasses.is_dataclass(thing)
+        or hasattr(thing, "model_dump")
+    )
+
+
+def name_of(kind: object) -> str:
+    """How a person calls this type."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+def decode_as(kind: Any, text: str) -> Any:
+    """The value that the text spells.
+
+    ValueError says in one line why there is none; TypeError that nothing can be decoded into
+    such a type.
+    """
+    try:
+        if is_model(kind):
+            return kind.model_validate_json(text)
+        return _decoder(kind).decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ValueError(_in_one_line(error)) from error
+    except NotImplementedError as error:
+        raise TypeError(f"no answer can be decoded into {name_of(kind)}: {error}") from error
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    try:
+        return msgspec.json.Decoder(kind, dec_hook=_further)
+    except (TypeError, NameError) as error:
+        raise TypeError(f"no answer can be decoded into {name_of(kind)}: {error}") from error
+
+
+def _further(kind: Any, value: Any) -> Any:
+    if is_model(kind):
+        return kind.model_validate_json(msgspec.json.encode(value))
+    # No TypeError, which msgspec would take for one about the value.
+    raise NotImplementedError(f"type {name_of(kind)} is not supported")
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "the JSON is nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return "the text has a lone surrogate in it"
+    # Pydantic's have a line for each finding, and one with an address.
+    reason = " ".join(_FURTHER.sub("", str(error)).split())
+    return reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."

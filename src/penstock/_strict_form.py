@@ -1,0 +1,221 @@
+"""JSON schemas in the strict form that servers turn into grammars.
+
+OpenAI's guide to structured outputs says what the form is, and other servers follow it:
+
+- an object is closed (`additionalProperties: false`) and all its members are required;
+- the root is an object, so anything else is wrapped in one with the single member `value`;
+- `anyOf` is the only combination; `oneOf` becomes it, `allOf` is merged;
+- every value has a `type`, also an enum's;
+- keywords of that guide stay, and those for lengths; `title` goes; what else says something to
+  the model (a default, a format that is not in the guide) moves into the description.
+
+References are inlined, except recursive ones. What has no strict form (mappings with any keys,
+values of any type, tuples of unlike items) stays as it is: then the schema is not `strict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeGuard
+
+import msgspec
+
+__all__ = ["REFERENCE", "Schema", "StrictForm", "closed", "is_list", "is_object", "referred"]
+
+Schema = dict[str, Any]
+REFERENCE = "#/$defs/"
+
+_KEPT = (
+    "pattern", "minLength", "maxLength",
+    "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "minItems", "maxItems",
+)  # fmt: skip
+_FORMATS = frozenset(
+    ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
+)
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+_SAID = ("contentEncoding", "uniqueItems", "minProperties", "maxProperties", "default", "examples")
+
+
+class StrictForm:
+    """One schema on its way to the strict form."""
+
+    def __init__(self, definitions: dict[str, Schema]) -> None:
+        self._definitions = definitions
+        self._recursive = _recursive(definitions)
+        self._aliases: dict[str, str] = {}
+        self.emitted: dict[str, Schema] = {}
+        """The definitions that are referred to."""
+        self.holds = True
+        """All of it so far has the strict form."""
+
+    def root(self, schema: Schema) -> Schema:
+        return self.form(self._expanded(schema))
+
+    def form(self, schema: Any) -> Schema:
+        if not is_object(schema):  # true or false: anything, or nothing
+            schema = {}
+        if (name := referred(schema)) and name in self._recursive:
+            # What stands beside a reference is not allowed, so it goes.
+            return {"$ref": REFERENCE + self._emit(name)}
+        schema = self._expanded(schema)
+        strict: Schema = {}
+        if said := _description(schema):
+            strict["description"] = said
+        branches = schema.get("anyOf") or schema.get("oneOf")
+        if branches:
+            strict["anyOf"] = [self.form(branch) for branch in branches]
+        elif "enum" in schema or "const" in schema:
+            strict |= _enumeration(schema.get("enum") or [schema.get("const")])
+        elif "properties" in schema:
+            formed = {name: self.form(value) for name, value in schema["properties"].items()}
+            strict |= closed(formed)
+            # Perhaps ["object", "null"].
+            strict["type"] = schema.get("type", "object")
+        else:
+            strict |= self._plain(schema)
+        return strict
+
+    def _plain(self, schema: Schema) -> Schema:
+        plain = {key: schema[key] for key in ("type", *_KEPT) if key in schema}
+        if schema.get("format") in _FORMATS:
+            plain["format"] = schema["format"]
+        kind = schema.get("type")
+        if is_list(kind):
+            return {"anyOf": [self._plain({**schema, "type": one}) for one in kind]}
+        if kind == "object":
+            self.holds = False
+            if values := schema.get("additionalProperties"):
+                plain["additionalProperties"] = self.form(values)
+        elif kind == "array":
+            plain |= self._items(schema)
+        elif kind is None:
+            self.holds = False
+        return plain
+
+    def _items(self, schema: Schema) -> Schema:
+        places = [self.form(place) for place in schema.get("prefixItems", ())]
+        if not places:
+            return {"items": self.form(schema.get("items"))}
+        if (
+            all(place == places[0] for place in places)
+            and schema.get("minItems") == schema.get("maxItems") == len(places)
+        ):  # fmt: skip
+            return {"items": places[0]}
+        self.holds = False
+        rest = schema.get("items", False)
+        return {"prefixItems": places, "items": self.form(rest) if rest else False}
+
+    def _expanded(self, schema: Schema) -> Schema:
+        """The schema without `$ref` and `allOf` at its top: what they say is part of it."""
+        seen: set[str] = set()  # a reference to itself says nothing
+        while True:
+            if name := referred(schema):
+                inner = [{} if name in seen else self._definitions.get(name, {})]
+                seen.add(name)
+            elif "allOf" in schema:
+                inner = [self._expanded(part) for part in schema["allOf"]]
+            else:
+                return schema
+            rest = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
+            schema = {}
+            for part in [*inner, rest]:
+                if "properties" in part and "properties" in schema:
+                    properties = schema["properties"] | part["properties"]
+                    part = {**part, "properties": properties}
+                schema |= part
+
+    def _emit(self, name: str) -> str:
+        alias = self._aliases.get(name)
+        if alias is None:
+            short = name.partition(".")[2] or name
+            alias = name if short in self._aliases.values() else short
+            self._aliases[name] = alias
+            self.emitted[alias] = {}  # its place, before it is met again
+            self.emitted[alias] = self.root(self._definitions[name])
+        return alias
+
+
+def closed(properties: dict[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _description(schema: Schema) -> str:
+    """Its description, and what the strict form has no keyword for."""
+    said = [key for key in _SAID if schema.get(key) not in _NOTHING]
+    if "format" in schema and schema["format"] not in _FORMATS:
+        said.append("format")
+    notes = ", ".join(f"{key}: {msgspec.json.encode(schema[key]).decode()}" for key in said)
+    return " ".join(filter(None, (schema.get("description"), f"({notes})" if notes else "")))
+
+
+def _enumeration(values: list[Any]) -> Schema:
+    """An enum with the type of its values; of several types, one branch for each."""
+    by_type: dict[str, list[Any]] = {}
+    for value in values:
+        by_type.setdefault(_type_of(value), []).append(value)
+    branches: list[Schema] = [
+        {"type": kind} if kind == "null" else {"type": kind, "enum": members}
+        for kind, members in by_type.items()
+    ]
+    return branches[0] if len(branches) == 1 else {"anyOf": branches}
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "integer" if isinstance(value, int) else "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if is_list(value) else "object"
+
+
+def _recursive(definitions: dict[str, Schema]) -> frozenset[str]:
+    """The names of those that lead back to themselves."""
+    edges = {name: set(_references(schema)) for name, schema in definitions.items()}
+    recursive: set[str] = set()
+    for start in edges:
+        reached: set[str] = set()
+        ahead = list(edges[start])
+        while ahead:
+            name = ahead.pop()
+            if name not in reached:
+                reached.add(name)
+                ahead += edges.get(name, ())
+        if start in reached:
+            recursive.add(start)
+    return frozenset(recursive)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if is_list(schema):
+        for item in schema:
+            yield from _references(item)
+    elif is_object(schema):
+        if name := referred(schema):
+            yield name
+        for value in schema.values():
+            yield from _references(value)
+
+
+def referred(schema: Schema) -> str | None:
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith(REFERENCE):
+        return reference[len(REFERENCE) :].replace("~1", "/").replace("~0", "~")
+    return None
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def is_object(value: object) -> TypeGuard[Schema]:
+    return isinstance(value, dict)
