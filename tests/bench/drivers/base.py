@@ -1,0 +1,84 @@
+"""What a workload asks of a client."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
+
+import anyio
+import msgspec
+
+__all__ = ["Driver", "Merging", "NoPause", "Pause", "Peer", "Received"]
+
+
+class Received(NamedTuple):
+    """One answer, as far as it was read."""
+
+    events: int
+    text: str
+
+
+class Pause:
+    """A point that all streams of a workload reach before any goes on.
+
+    `after` is the number of events a stream reads before it; 0: there is none.
+    """
+
+    def __init__(self, after: int, streams: int) -> None:
+        self.after = after
+        self._missing = streams
+        self.reached_by_all = anyio.Event()
+        self.over = anyio.Event()
+
+    async def wait(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self.reached_by_all.set()
+        await self.over.wait()
+
+
+class NoPause(Pause):
+    def __init__(self) -> None:
+        super().__init__(0, 0)
+
+
+class Peer(ABC):
+    """An open client. What it does with each event is the same for all: add the content of the
+    typed chunk's first choice to a list.
+    """
+
+    @abstractmethod
+    async def stream(self, model: str, pause: Pause) -> Received:
+        """Read one streamed answer."""
+
+    @abstractmethod
+    async def create(self, model: str) -> Received:
+        """Read one whole answer, which counts as one event."""
+
+
+class Merging(Peer):
+    """A client that can do more than its peers."""
+
+    @abstractmethod
+    async def merged(
+        self, models: list[str], warm_up: int, warm: Callable[[], None]
+    ) -> list[Received]:
+        """Read these answers merged into one loop; calls `warm` after so many events."""
+
+    @abstractmethod
+    async def collect(self, model: str) -> Received:
+        """Read a streamed answer as a whole; it counts as one event."""
+
+    @abstractmethod
+    async def complete(self, model: str) -> Received:
+        """The same without a stream in sight."""
+
+
+class Driver(msgspec.Struct, frozen=True):
+    """How a client is made."""
+
+    open: Callable[[str], AbstractAsyncContextManager[Peer]]
+    """From a base URL."""
+    loops: tuple[str, ...] = ("asyncio", "uvloop")

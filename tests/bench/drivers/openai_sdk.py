@@ -1,0 +1,50 @@
+"""The OpenAI SDK on its default HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import Any
+
+from ..payloads import MESSAGES
+from .base import Driver, Pause, Peer, Received
+
+__all__ = ["DRIVER", "OpenAIPeer"]
+
+# Not by an import statement: the type checkers run where it is not installed, too.
+openai: Any = import_module("openai")
+
+
+class OpenAIPeer(Peer):
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def stream(self, model: str, pause: Pause) -> Received:
+        events, after = 0, pause.after
+        parts: list[str] = []
+        stream = await self._client.chat.completions.create(
+            model=model, messages=MESSAGES, stream=True
+        )
+        async with stream:
+            async for chunk in stream:
+                events += 1
+                content = chunk.choices[0].delta.content
+                if content:
+                    parts.append(content)
+                if events == after:
+                    await pause.wait()
+        return Received(events, "".join(parts))
+
+    async def create(self, model: str) -> Received:
+        completion = await self._client.chat.completions.create(model=model, messages=MESSAGES)
+        return Received(1, completion.choices[0].message.content)
+
+
+@asynccontextmanager
+async def open_peer(base_url: str) -> AsyncIterator[OpenAIPeer]:
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="none") as client:
+        yield OpenAIPeer(client)
+
+
+DRIVER = Driver(open_peer, loops=("asyncio", "uvloop", "trio"))

@@ -1,0 +1,147 @@
+"""The floor: an asyncio protocol, the least of HTTP that the bench's server needs, and msgspec."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+from urllib.parse import urlsplit
+
+from .base import Driver, Pause, Peer, Received
+from .by_hand import DONE, Events, body, decode_chunk, decode_completion
+
+__all__ = ["DRIVER"]
+
+
+class RawStream(asyncio.Protocol):
+    """Hands over what has arrived: one future a wait, no limit, no backpressure."""
+
+    __slots__ = ("_arrived", "_loop", "_waiter", "transport")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._arrived: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self.transport = cast("asyncio.Transport", None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived.append(data)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def receive(self) -> bytes:
+        if not self._arrived:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        data = b"".join(self._arrived)
+        self._arrived.clear()
+        return data
+
+
+class Chunked:
+    """Takes the chunked coding off."""
+
+    __slots__ = ("_rest", "ended")
+
+    def __init__(self, rest: bytes) -> None:
+        self._rest = rest
+        self.ended = False
+
+    def feed(self, data: bytes) -> bytes:
+        data = self._rest + data
+        payloads: list[bytes] = []
+        start = 0
+        while (line_end := data.find(b"\r\n", start)) >= 0:
+            size = int(data[start:line_end], 16)
+            end = line_end + 2 + size
+            if len(data) < end + 2:
+                break
+            if size == 0:
+                self.ended = True
+                break
+            payloads.append(data[line_end + 2 : end])
+            start = end + 2
+        self._rest = data[start:]
+        return b"".join(payloads)
+
+
+class RawPeer(Peer):
+    def __init__(self, base_url: str) -> None:
+        url = urlsplit(base_url)
+        self._host, self._port = url.hostname or "", url.port or 80
+        self._target = f"{url.path}/chat/completions"
+        self._idle: list[RawStream] = []
+
+    async def stream(self, model: str, pause: Pause) -> Received:
+        events, after = 0, pause.after
+        parts: list[str] = []
+        split = Events()
+        stream, _, rest = await self._ask(body(model, stream=True))
+        chunked = Chunked(rest)
+        data = b""
+        try:
+            while True:
+                for event in split.feed(chunked.feed(data)):
+                    if event == DONE:
+                        continue
+                    events += 1
+                    content = decode_chunk(event).choices[0].delta.content
+                    if content:
+                        parts.append(content)
+                    if events == after:
+                        await pause.wait()
+                if chunked.ended:
+                    break
+                data = await stream.receive()
+        except BaseException:
+            stream.transport.abort()
+            raise
+        self._idle.append(stream)
+        return Received(events, "".join(parts))
+
+    async def create(self, model: str) -> Received:
+        stream, head, content = await self._ask(body(model, stream=False))
+        size = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(content) < size:
+            content += await stream.receive()
+        self._idle.append(stream)
+        return Received(1, decode_completion(content).choices[0].message.content or "")
+
+    async def _ask(self, content: bytes) -> tuple[RawStream, bytes, bytes]:
+        """Send the request; gives the stream, the head and what came behind it."""
+        if self._idle:
+            stream = self._idle.pop()
+        else:
+            loop = asyncio.get_running_loop()
+            _, stream = await loop.create_connection(RawStream, self._host, self._port)
+        head = (
+            f"POST {self._target} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"Authorization: Bearer none\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        stream.transport.write(head.encode() + content)
+        arrived = b""
+        while b"\r\n\r\n" not in arrived:
+            arrived += await stream.receive()
+        answer, _, rest = arrived.partition(b"\r\n\r\n")
+        return stream, answer, rest
+
+    def close(self) -> None:
+        for stream in self._idle:
+            stream.transport.close()
+
+
+@asynccontextmanager
+async def open_peer(base_url: str) -> AsyncIterator[RawPeer]:
+    peer = RawPeer(base_url)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+DRIVER = Driver(open_peer)

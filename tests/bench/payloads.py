@@ -1,0 +1,130 @@
+"""What the bench's server says, and what a client must have received when it is done.
+
+A request's model names the answer, so every client asks in the same way:
+
+    burst:N              N events as fast as the socket takes them
+    paced:STREAMS:RATE:N N events, RATE a second; nobody gets any before STREAMS have asked
+    whole:N              one JSON completion of N words
+    endless              one event, then silence
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+__all__ = [
+    "END",
+    "EVENT_STREAM_HEAD",
+    "MESSAGES",
+    "json_response",
+    "rendered",
+    "segments",
+    "text",
+    "whole",
+]
+
+MESSAGES = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "Write as much as you can about penstocks."},
+]
+
+EVENT_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"date: Mon, 17 Nov 2025 10:00:00 GMT\r\n"
+    b"server: bench\r\n"
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\n"
+    b"x-request-id: req_4b1f0c7f5a3f4f1c9d0e\r\n"
+    b"transfer-encoding: chunked\r\n"
+    b"\r\n"
+)
+END = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+
+_WORDS = (
+    " The water",
+    " falls",
+    " from",
+    " the reservoir",
+    " through",
+    " a gate",
+    ",",
+    " and",
+    " the turbine",
+    " tur\u00adns",
+    ".",
+    ' "So',
+    ' it goes"',
+    "\n",
+)
+_HEAD = {
+    "id": "chatcmpl-AQ8Zp0Xo2dVrxZJvQmT1k3YbC7eLh",
+    "object": "chat.completion.chunk",
+    "created": 1731838800,
+    "model": "bench-1-large",
+    "system_fingerprint": "fp_9f2bfdaa89",
+}
+_SLAB = 64 * 1024  # bytes the server writes at once
+
+
+def word(number: int) -> str:
+    """The content of one event."""
+    return _WORDS[number % len(_WORDS)]
+
+
+@cache
+def text(events: int) -> str:
+    """The whole text of an answer."""
+    return "".join(map(word, range(events)))
+
+
+@cache
+def segments(events: int) -> list[bytes]:
+    """An answer's events, each a chunk of its own, without the end of the body."""
+    return [_segment(number, events) for number in range(events)]
+
+
+def _segment(number: int, events: int) -> bytes:
+    delta = {"content": word(number)}
+    if number == 0:
+        delta = {"role": "assistant", **delta}
+    choice = {
+        "index": 0,
+        "delta": delta,
+        "logprobs": None,
+        "finish_reason": "stop" if number == events - 1 else None,
+    }
+    event = json.dumps({**_HEAD, "choices": [choice]}, separators=(",", ":")).encode()
+    data = b"data: " + event + b"\n\n"
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@cache
+def rendered(events: int) -> list[bytes]:
+    """A whole body in slabs; each event is a chunk of its own."""
+    body = b"".join(segments(events)) + END
+    return [body[start : start + _SLAB] for start in range(0, len(body), _SLAB)]
+
+
+@cache
+def whole(events: int) -> bytes:
+    """The same text as one JSON completion."""
+    message = {"role": "assistant", "content": text(events), "refusal": None}
+    completion = {
+        **_HEAD,
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 21, "completion_tokens": events, "total_tokens": 21 + events},
+    }
+    return json_response(json.dumps(completion, separators=(",", ":")).encode())
+
+
+def json_response(body: bytes) -> bytes:
+    """A success with this JSON body."""
+    return (
+        b"HTTP/1.1 200 OK\r\n"
+        b"date: Mon, 17 Nov 2025 10:00:00 GMT\r\n"
+        b"content-type: application/json\r\n"
+        b"x-request-id: req_4b1f0c7f5a3f4f1c9d0e\r\n"
+        b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    )

@@ -1,0 +1,141 @@
+"""Runs measurements, each in a fresh process, all in turn, and keeps what they gave."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from . import drivers
+from .measure import Job, Result
+from .server import ROOT, serving
+from .workloads import WORKLOADS
+
+__all__ = ["CLIENTS", "Outcome", "jobs", "measure"]
+
+CLIENTS = (
+    "penstock",
+    "penstock@uvloop",
+    "penstock@trio",
+    "openai",
+    "openai-aiohttp",
+    "aiohttp",
+    "httpcore",
+    "raw",
+    "raw@uvloop",
+)
+_IMPORTED = ("penstock", "openai", "httpcore")
+# httpcore's pool is quadratic in its connections: half a minute for each run of this.
+_TOO_SLOW = {("fan", "httpcore", "full")}
+TIMEOUT = 300  # seconds for one process
+
+
+class Outcome(msgspec.Struct):
+    """All runs of one workload with one client."""
+
+    workload: str
+    client: str
+    unit: str
+    median: float
+    """Of the runs' figures."""
+    runs: list[Result]
+
+
+def jobs(workloads: Sequence[str], clients: Sequence[str], scale: str) -> list[Job]:
+    """Every measurement there is for these; what is not installed is left out."""
+    return [
+        Job(workload, client, "", scale)
+        for workload in workloads
+        for client in clients
+        if _fits(workload, client, scale)
+    ]
+
+
+def _fits(workload: str, client: str, scale: str) -> bool:
+    name, _, loop = client.partition("@")
+    only = WORKLOADS[workload].only or (_IMPORTED if workload == "import" else ())
+    if (only and name not in only) or (workload == "import" and loop):
+        return False
+    return (workload, name, scale) not in _TOO_SLOW and drivers.available(client)
+
+
+def measure(work: Sequence[Job], runs: int, say: Callable[[str], None]) -> list[Outcome]:
+    """Do all of it so many times. The clients take turns, so that a change of the machine's
+    mood meets all of them.
+    """
+    results: dict[tuple[str, str], list[Result]] = {}
+    failed: set[tuple[str, str]] = set()
+    with serving() as base_url:
+        for job in _in_turn(work, runs):
+            try:
+                result = one(msgspec.structs.replace(job, base_url=base_url))
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                # The rest is worth having all the same; who fails is not in the tables.
+                say(f"{job.workload:13} {job.client:16} FAILED\n{error}")
+                failed.add((job.workload, job.client))
+                continue
+            results.setdefault((job.workload, job.client), []).append(result)
+            unit = WORKLOADS[job.workload].unit
+            say(f"{job.workload:13} {job.client:16} {result.figure:10.2f} {unit}")
+    return [
+        Outcome(
+            workload,
+            client,
+            WORKLOADS[workload].unit,
+            statistics.median(result.figure for result in runs),
+            runs,
+        )
+        for (workload, client), runs in results.items()
+        if (workload, client) not in failed
+    ]
+
+
+def _in_turn(work: Sequence[Job], runs: int) -> Iterator[Job]:
+    # One workload after the other, because what is compared should lie close in time.
+    for workload in dict.fromkeys(job.workload for job in work):
+        group = [job for job in work if job.workload == workload]
+        for number in range(runs):
+            yield from group if number % 2 == 0 else reversed(group)
+
+
+def one(job: Job) -> Result:
+    """One measurement in a process of its own. Raises RuntimeError with what it printed."""
+    if job.workload == "import":
+        return _import(job)
+    before = _server_statistics(job.base_url)
+    output = _run("tests.bench.worker", msgspec.json.encode(job).decode())
+    result = msgspec.json.decode(output, type=Result)
+    result.connections = _server_statistics(job.base_url)["connections"] - before["connections"] - 1
+    return result
+
+
+def _import(job: Job) -> Result:
+    output = _run("tests.bench.importing", job.client, job.base_url)
+    wall, cpu, after, _ = msgspec.json.decode(output, type=list[float])
+    return Result(
+        workload=job.workload,
+        client=job.client,
+        figure=wall * 1e3,
+        cpu=cpu,
+        wall=wall,
+        events=0,
+        requests=0,
+        peak=int(after),
+    )
+
+
+def _run(module: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{process.stderr}")
+    return process.stdout
+
+
+def _server_statistics(base_url: str) -> dict[str, int]:
+    with urllib.request.urlopen(f"{base_url}/stats") as response:
+        return msgspec.json.decode(response.read(), type=dict[str, int])

@@ -1,0 +1,170 @@
+"""The server of the bench: pre-rendered answers over loopback, in a process of its own.
+
+It does next to nothing for an event, so that what is measured is the client: one write for
+each event of a paced stream, one for each 64 KiB of a burst. See `payloads` for what it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from . import payloads
+
+__all__ = ["ROOT", "serving"]
+
+ROOT = Path(__file__).parents[2]
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_MODEL = re.compile(rb'"model": ?"([^"]*)"')
+
+
+class Connection(asyncio.Protocol):
+    """Answers one request after the other."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._inbox = b""
+        self._unsent: Iterator[bytes] = iter(())
+        self._paused = False
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._house.connections += 1
+        self._house.open += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._house.open -= 1
+        self._house.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._inbox += data
+        head, separator, rest = self._inbox.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        size = int(length[1]) if length else 0
+        if separator and len(rest) >= size:
+            self._inbox = rest[size:]
+            self._answer(head, rest[:size])
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        if head.startswith(b"GET "):
+            self.transport.write(payloads.json_response(self._house.statistics()))
+            return
+        self._house.requests += 1
+        model = _MODEL.search(body)
+        kind, *numbers = (model[1].decode() if model else "").split(":")
+        counts = [int(number) for number in numbers]
+        if kind == "whole":
+            self.transport.write(payloads.whole(counts[0]))
+            return
+        self.transport.write(payloads.EVENT_STREAM_HEAD)
+        if kind == "burst":
+            self._unsent = iter(payloads.rendered(counts[0]))
+            self._send()
+        elif kind == "paced":
+            self._house.join((counts[0], counts[1], counts[2]), self)
+        elif kind == "endless":
+            self.transport.write(payloads.segments(2)[0])
+
+    def _send(self) -> None:
+        while not self._paused and (slab := next(self._unsent, None)) is not None:
+            self.transport.write(slab)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._send()
+
+
+class House:
+    """What the connections share: the pace, and the count of everything."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.connections = 0
+        self.requests = 0
+        self.open = 0
+        self._loop = loop
+        self._waiting: defaultdict[tuple[int, int, int], list[Connection]] = defaultdict(list)
+
+    def join(self, pace: tuple[int, int, int], connection: Connection) -> None:
+        """Wait for enough streams of this pace; then all of them go."""
+        group = self._waiting[pace]
+        group.append(connection)
+        if len(group) == pace[0]:
+            del self._waiting[pace]
+            _, rate, events = pace
+            self._tick(group, payloads.segments(events), 0, self._loop.time(), 1 / rate)
+
+    def leave(self, connection: Connection) -> None:
+        """Nobody waits any longer for a client that has failed."""
+        for group in self._waiting.values():
+            if connection in group:
+                group.remove(connection)
+
+    def _tick(
+        self, group: list[Connection], segments: list[bytes], at: int, begun: float, step: float
+    ) -> None:
+        last = at == len(segments) - 1
+        data = segments[at] + payloads.END if last else segments[at]
+        for connection in group:
+            connection.transport.write(data)
+        if not last:
+            when = begun + (at + 1) * step
+            self._loop.call_at(when, self._tick, group, segments, at + 1, begun, step)
+
+    def statistics(self) -> bytes:
+        counts = {"connections": self.connections, "requests": self.requests, "open": self.open}
+        return json.dumps(counts).encode()
+
+
+async def main() -> None:
+    """Serve until whoever started this process closes its end of our input."""
+    loop = asyncio.get_running_loop()
+    house = House(loop)
+    server = await loop.create_server(lambda: Connection(house), "127.0.0.1", 0, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's where it is installed: the server costs less, and disturbs less."""
+    try:
+        uvloop: Any = import_module("uvloop")
+    except ImportError:
+        return asyncio.new_event_loop
+    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """A server in a process of its own; gives its base URL."""
+    command = [sys.executable, "-m", "tests.bench.server"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = int(process.stdout.readline())
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.stdin.close()
+            process.wait(timeout=10)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
+        runner.run(main())
