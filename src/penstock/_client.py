@@ -102,8 +102,8 @@ class AsyncClient:
             max_retries=checked_retries(max_retries),
         )
         self.provider = provider
-        self.chat = Chat(self._core)
-        self.models = Models(self._core)
+        self.chat: Chat = Chat(self._core)
+        self.models: Models = Models(self._core)
 
     @classmethod
     def from_env(cls, provider: str | Provider = "openai", **overrides: Any) -> AsyncClient:

@@ -117,10 +117,10 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._closed:
             raise ClosedLocally
         if self._chunks:
-            return self._take()
+            return self._take()  # noqa: ASYNC910 - it has waited, or given its turn
         if self._error is not None:
             raise ConnectionFailed(_reason(self._error)) from self._error
-        return b""
+        return b""  # noqa: ASYNC910 - it has waited, or given its turn
 
     async def _wait(self, limits: Limits) -> None:
         """Wait until something has happened; raises when nothing does in time."""
@@ -193,7 +193,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
     def receive_nowait(self) -> bytes:
         return self._take() if self._chunks else b""
 
-    async def send(self, data: bytes, limits: Limits) -> None:
+    async def send(self, data: bytes, limits: Limits) -> None:  # noqa: ASYNC910 - waits only when the transport is full
         self._check_open()
         if self._transport is None or self._transport.is_closing():
             raise ConnectionFailed(_reason(self._error)) from self._error
@@ -255,7 +255,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._transport is not None:
             self._transport.abort()
 
-    async def aclose(self, grace: float | None) -> None:
+    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - may be lost already
         # A plain TCP connection has nothing to say goodbye with; what was written is out.
         self.close()
         while self._transport is not None and _running_loop() is self._loop:

@@ -28,7 +28,7 @@ class Connections:
         self.dialer = dialer
         self._keepalive_expiry = keepalive_expiry
         self._idle: deque[tuple[float, NetworkStream]] = deque()
-        self.closed = False
+        self.closed: bool = False
         """Whether idle connections are no longer kept."""
 
     async def acquire(self, limits: Limits) -> tuple[NetworkStream, bool]:
@@ -43,7 +43,7 @@ class Connections:
         while self._idle:
             since, stream = self._idle.pop()
             if since > now - self._keepalive_expiry and stream.is_clean():
-                return stream, True
+                return stream, True  # noqa: ASYNC910 - an idle one is taken without a wait
             await self.discard(stream)
         return await self.dialer.dial(limits), False
 
@@ -60,7 +60,7 @@ class Connections:
         with anyio.CancelScope(shield=True):
             await stream.aclose(0)
 
-    async def aclose(self, grace: float | None) -> None:
+    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - there may be nothing to close
         """Close the idle ones gracefully, within `grace` seconds in all, and keep none again."""
         self.closed = True
         idle = [stream for _, stream in self._idle]

@@ -77,7 +77,7 @@ class Dialer:
             with anyio.CancelScope(deadline=limits.begin(anyio.current_time())):
                 return await self._connect(opened, limits)
         except BaseException:
-            await _close_all(opened)
+            await _close_all(opened)  # noqa: ASYNC102 - shielded inside
             raise
         await _close_all(opened)
         raise limits.error()
@@ -150,7 +150,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-async def _close_all(streams: list[NetworkStream]) -> None:
+async def _close_all(streams: list[NetworkStream]) -> None:  # noqa: ASYNC910 - there may be nothing to close
     for stream in streams:
         stream.close()
     with anyio.CancelScope(shield=True):
@@ -182,7 +182,7 @@ async def _resolve(hop: Origin) -> list[tuple[str, int]]:
     except ValueError:
         pass
     else:
-        return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
+        return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]  # noqa: ASYNC910 - an address needs no resolving
     try:
         found = await anyio.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -206,7 +206,7 @@ async def _first_to_connect(
     won: list[NetworkStream] = []
     failures: list[Exception] = []
 
-    async def attempt(host: str, family: int, failed: anyio.Event) -> None:
+    async def attempt(host: str, family: int, failed: anyio.Event) -> None:  # noqa: ASYNC910 - it may fail at once
         try:
             stream = await connect(host, port, family)
         except Exception as error:  # noqa: BLE001 - raised below, in no exception group

@@ -132,7 +132,7 @@ class Exchange:
             if raw:
                 self._rest = b""
             elif self._framing.finished or self._ended:
-                return b""
+                return b""  # noqa: ASYNC910 - the end is known
             else:
                 try:
                     raw = await self._stream.receive(self.limits)
@@ -166,7 +166,7 @@ class Exchange:
                 if self._framing.finished:
                     self._check_encoding()
             if data:
-                return data
+                return data  # noqa: ASYNC910 - it may have come with the head
         raise self._fault
 
     def _check_encoding(self) -> None:
@@ -185,14 +185,14 @@ class Exchange:
             pieces.append(data)
         return b"".join(pieces)
 
-    async def aclose(self, *, drain: bool = False) -> None:
+    async def aclose(self, *, drain: bool = False) -> None:  # noqa: ASYNC910 - a whole answer leaves nothing to wait for
         """Settle the connection: back to the idle ones when the message is over, else closed.
 
         With `drain`, an end of the body that is on its way is waited for, a moment at
         most. Idempotent; cancelled, the connection is closed all the same.
         """
         if self.settled:
-            return
+            return  # noqa: ASYNC910 - settled before
         self.settled = True
         try:
             if drain and self._keep:
@@ -201,7 +201,7 @@ class Exchange:
             if self._is_reusable():
                 self._connections.release(self._stream)
             else:
-                await self._connections.discard(self._stream)
+                await self._connections.discard(self._stream)  # noqa: ASYNC102 - shielded inside
 
     def abort(self) -> None:
         """Cut the connection now, without waiting; a blocked reader gets ClosedLocally."""
@@ -228,20 +228,20 @@ class Exchange:
             and self._stream.is_clean()
         )
 
-    async def _drain(self) -> None:
+    async def _drain(self) -> None:  # noqa: ASYNC910 - the end may be there already
         limits = _DrainLimits()
         left = DRAIN_BYTES
         raw = self._rest or self._stream.receive_nowait()
         while self._swallow(raw) and not self._framing.finished:
             left -= len(raw)
             if left < 0:
-                return
+                return  # noqa: ASYNC910 - given up without a wait
             try:
                 raw = await self._stream.receive(limits)
             except (ConnectionFailed, ClosedLocally, TimeoutError):
-                return
+                return  # noqa: ASYNC910 - given up without a wait
             if not raw:
-                return
+                return  # noqa: ASYNC910 - given up without a wait
 
     def _swallow(self, raw: bytes) -> bool:
         """Take these bytes as the rest of the body; False when they cannot be that."""

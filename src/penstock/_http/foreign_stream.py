@@ -97,10 +97,10 @@ class ForeignStream(NetworkStream):
             with contextlib.suppress(Exception):
                 shutdown_fd(sock.fileno())
 
-    async def aclose(self, grace: float | None) -> None:
+    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - the backend may fail at once
         self.close()
         if self._gone:
-            return
+            return  # noqa: ASYNC910 - closed before
         self._gone = True
         with anyio.move_on_after(grace, shield=True), contextlib.suppress(Exception):
             await self._inner.aclose()

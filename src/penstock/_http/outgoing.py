@@ -54,4 +54,4 @@ class _Body:
         if not self._left:
             raise StopAsyncIteration
         piece, self._left = self._left, b""
-        return piece
+        return piece  # noqa: ASYNC910 - in memory

@@ -82,7 +82,7 @@ class _Answers:
                 raise ConnectionFailed("the SOCKS proxy closed the connection")
             self.rest += data
         answer, self.rest = self.rest[:size], self.rest[size:]
-        return answer
+        return answer  # noqa: ASYNC910 - it may have come with the one before
 
     async def versioned(self, size: int) -> bytes:
         answer = await self.exactly(size)

@@ -71,7 +71,7 @@ class TLSStream(NetworkStream):
             except ssl.SSLCertVerificationError as error:
                 # The alert tells the server; what it has against it matters more here.
                 with contextlib.suppress(ConnectionFailed):
-                    await self._flush(limits)
+                    await self._flush(limits)  # noqa: ASYNC120 - a cancellation goes before the refusal
                 raise ConnectionFailed(
                     f"the server's certificate was refused: {error.verify_message}",
                     permanent=True,
@@ -86,9 +86,9 @@ class TLSStream(NetworkStream):
         while True:
             data = self._decrypt()
             if data:
-                return data
+                return data  # noqa: ASYNC910 - decrypted already
             if self._over:
-                return self._end()
+                return self._end()  # noqa: ASYNC910 - the end is known
             # Reading may have to answer, as to a key update.
             await self._flush(limits)
             await self._fill(limits)
@@ -138,7 +138,7 @@ class TLSStream(NetworkStream):
         else:
             self._incoming.write_eof()
 
-    async def _flush(self, limits: Limits) -> None:
+    async def _flush(self, limits: Limits) -> None:  # noqa: ASYNC910 - there may be nothing to send
         if self._outgoing.pending:
             try:
                 await self._inner.send(self._outgoing.read(), limits)

@@ -49,7 +49,7 @@ class TrioStream(NetworkStream):
                 data = self._sock.recv(READ_SIZE)
             except BlockingIOError:
                 self._hot = False
-                in_time = await self._wait(trio.lowlevel.wait_readable, limits)
+                in_time = await self._wait(trio.lowlevel.wait_readable, limits)  # noqa: ASYNC120 - EAGAIN is no loss
                 # Bytes that came together with the deadline are bytes: they go first.
                 if in_time or fd_is_readable(self._sock.fileno()):
                     continue
@@ -80,7 +80,7 @@ class TrioStream(NetworkStream):
             try:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
-                if not await self._wait(trio.lowlevel.wait_writable, limits):
+                if not await self._wait(trio.lowlevel.wait_writable, limits):  # noqa: ASYNC120 - EAGAIN is no loss
                     raise limits.error() from None
             except OSError as error:
                 self._failed = error
@@ -125,7 +125,7 @@ class TrioStream(NetworkStream):
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
-    async def aclose(self, grace: float | None) -> None:
+    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - closed at once
         # A plain TCP connection has nothing to say goodbye with.
         self.close()
         if _running_token() is self._token:
@@ -177,7 +177,7 @@ async def _connect(sock: socket.socket, address: object) -> TrioStream:
     try:
         sock.connect(address)  # type: ignore[arg-type]
     except BlockingIOError:
-        await trio.lowlevel.wait_writable(sock)
+        await trio.lowlevel.wait_writable(sock)  # noqa: ASYNC120 - EINPROGRESS is no loss
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code)) from None

@@ -15,8 +15,8 @@ class AdaptiveLimit:
     __slots__ = ("_successes", "cuts", "limit", "maximum", "minimum")
 
     def __init__(self, minimum: int, maximum: int) -> None:
-        self.minimum = minimum
-        self.maximum = maximum
+        self.minimum: int = minimum
+        self.maximum: int = maximum
         self.limit: int = maximum
         self.cuts: int = 0
         self._successes: int = 0
