@@ -544,6 +544,21 @@ async def test_a_cancelled_read_loses_nothing(ordered: bool) -> None:
     assert not ordered or seen == list(range(10))
 
 
+async def test_a_reader_without_patience_sees_the_end_as_well() -> None:
+    seen: list[int] = []
+    async with fan_out(double, [1, 2]) as results:
+        for _ in range(100):
+            with anyio.move_on_after(0):
+                try:
+                    seen.append((await anext(results)).item)
+                except StopAsyncIteration:
+                    break
+            await anyio.sleep(0.25)
+        else:
+            raise AssertionError
+    assert seen == [1, 2]
+
+
 async def test_cancelled_results_never_look_complete() -> None:
     # The calls may be over before the reader hears of the cancellation that ended them.
     async def never(number: int) -> None:

@@ -232,6 +232,21 @@ async def test_a_failed_attempt_starts_the_next_at_once() -> None:
         assert outcomes == ["failed", "failed", "lost", "won"]
 
 
+async def test_a_failure_beside_a_live_attempt_starts_the_next_at_once() -> None:
+    network = network_of(slow=token_after(100), bad=error_reply(500).after(1))
+    async with client_on(network) as client:
+        for delay, due in ((10.0, 11.0), (30.0, 31.0)):
+            network.requests.clear()
+            started = anyio.current_time()
+            names = ("slow", "bad", "slow", "slow")
+            async with race(client, requests(*names), delay=delay, max_live=3):
+                pass
+            times = relative(network, started)
+            assert times[:3] == [("slow", 0), ("bad", delay), ("slow", due)]
+            # One for one: the next comes when it is due by the delay, if there is room.
+            assert times[3:] == [("slow", due + delay)]
+
+
 async def test_two_failures_at_once_start_two() -> None:
     network = network_of(fails=error_reply(500).after(1), good=token_after(1))
     async with client_on(network) as client:
@@ -377,6 +392,25 @@ async def test_no_attempt_starts_in_the_tick_of_the_win() -> None:
                 pass
             late = [seen for seen in network.requests if seen.json["user"] == "late"]
             assert all(seen.time < network.requests[0].time + 1 for seen in late)
+
+
+@pytest.mark.parametrize("why", ["its client's account", "a winner"])
+async def test_an_attempt_that_was_ended_before_it_began_sends_nothing(why: str) -> None:
+    network = network_of(warm=sse_reply(tokens("a")), late=token_after(9))
+    async with client_on(network) as client:
+        await client.complete(request("warm"))
+        network.requests.clear()
+        # One turn of the loop lies between starting a task and its first step.
+        contest = race(client, requests("late", "late"))
+        runner, other = contest._pending
+        runner.scope = anyio.CancelScope()
+        if why == "a winner":
+            contest._winner = other
+        else:
+            runner.scope.cancel()
+        await contest._run(runner)
+        assert not network.requests
+        assert contest._report(runner).outcome == "lost"
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 429])

@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from ..types import ChatCompletion, ChatCompletionChunk
-from .feed import Feed, Source
+from .feed import Feed, Source, cancelled_by_itself
 from .limiter import Limiter
 from .slots import Slot
 from .stream import CompletionStream
@@ -146,6 +146,10 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
             completion = await opened.collect()
         except Exception as error:  # noqa: BLE001 - errors are values here
             failure = error
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
+            if not cancelled_by_itself():
+                raise
+            failure = RuntimeError("the completion raised a cancellation by itself")
         statistics = None if stream is None else stream.statistics()
         self._post(ResultEvent(index, item, completion, failure, statistics))
 
