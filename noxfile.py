@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv"
@@ -52,11 +54,23 @@ def sync(session: nox.Session, *groups: str) -> None:
     )
 
 
+def pytest(session: nox.Session, **options: Any) -> None:
+    """Run the suite; what failed is run once more, alone.
+
+    Some tests run in real time, on cores that others use as well. What is wrong fails twice.
+    """
+    command = ("python", "-m", "pytest", *session.posargs)
+    try:
+        session.run(*command, **options)
+    except CommandFailed:
+        session.run(*command, "--last-failed", "--last-failed-no-failures=none", "-n0", **options)
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The test suite, on each interpreter."""
     sync(session, "test")
-    session.run("python", "-m", "pytest", *session.posargs)
+    pytest(session)
 
 
 @nox.session
@@ -64,7 +78,7 @@ def tests_httpcore2(session: nox.Session) -> None:
     """The test suite with httpcore2 in httpcore's place, which is not there at all."""
     sync(session, "test", "httpcore2")
     session.run_install("uv", "pip", "uninstall", "--quiet", "httpcore")
-    session.run("python", "-m", "pytest", *session.posargs, env={"PENSTOCK_HTTPCORE": "httpcore2"})
+    pytest(session, env={"PENSTOCK_HTTPCORE": "httpcore2"})
 
 
 @nox.session
@@ -74,7 +88,7 @@ def tests_lowest(session: nox.Session) -> None:
     lowest = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     pinned = [requirement.split(",")[0].replace(">=", "==") for requirement in lowest]
     session.install(*pinned)
-    session.run("python", "-m", "pytest", *session.posargs)
+    pytest(session)
 
 
 @nox.session

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
-import os
 import signal
 import threading
 import time
@@ -586,7 +585,6 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
 @pytest.mark.parametrize(
     "how",
     [

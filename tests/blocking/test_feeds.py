@@ -142,6 +142,7 @@ def test_no_more_is_pulled_than_is_wanted() -> None:
     after = len(pulled)
     time.sleep(0.02)
     assert len(pulled) == after <= 15
+    assert after - 1 <= results.statistics().pulled <= after
 
 
 def test_leaving_early_closes_every_connection_first() -> None:
@@ -509,6 +510,17 @@ def test_a_slow_consumer_of_chunks_slows_the_servers() -> None:
         assert becomes_true(lambda: server.open_connections == 0)
 
 
+def test_a_limiter_that_was_paused() -> None:
+    limiter = Limiter(2)
+    busy = error_reply(429, headers={"retry-after-ms": "5"})
+    with serve_in_thread([busy, HELLO]) as server, client_of(server, limiter=limiter) as client:
+        client.complete(REQUEST)
+        with fan_out_chunks(client, [REQUEST] * 3, limit=limiter) as events:
+            assert sum(isinstance(event, ResultEvent) for event in events) == 3
+        with fan_out(client.complete, [REQUEST] * 3, limit=limiter) as results:
+            assert len(list(results)) == 3
+
+
 def test_the_client_is_closed_in_the_block() -> None:
     with serve_in_thread(STALLED) as server:
         client = client_of(server)
@@ -608,11 +620,10 @@ def test_an_interrupted_read_loses_nothing() -> None:
         go_on.wait(10)
         return number
 
+    begun = threading.Event()
     with fan_out(work, range(3)) as results:
-        with (
-            interrupted_when(lambda: results.statistics().running == 3),
-            pytest.raises(KeyboardInterrupt),
-        ):
+        with interrupted_when(begun.is_set), pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            begun.set()
             next(results)
         go_on.set()
         assert sorted(each.unwrap() for each in results) == [0, 1, 2]

@@ -262,7 +262,7 @@ class Feed(ABC, Generic[T, P]):
                     raise self._source_error
                 if self._cut or self._group.cancel_scope.cancel_called:
                     raise StreamClosedError("the block of this fan-out has been left")
-                return None
+                return None  # noqa: ASYNC910 - the end is known
             self._news = news = anyio.Event()
             try:
                 await news.wait()

@@ -94,6 +94,9 @@ def fan_out_chunks(
     """
     loop = LoopThread()
     source = pulled_in_threads(loop.workers, requests)
+    if buffer is None and isinstance(limit, Limiter):
+        # The default, found without an event loop.
+        buffer = limit.line.limit.limit
     feed = ChunkFeed(client.asynchronous, source, limit, buffer)
     return ChunkIterator(Block(loop, feed, [client.loop]), feed)
 

@@ -25,15 +25,14 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     C_co = TypeVar("C_co", bound=ChatCompletion, default=ChatCompletion, covariant=True)
-    R = TypeVar("R")
 else:
     from typing import TypeVar
 
     C_co = TypeVar("C_co", bound=ChatCompletion, covariant=True)
-    R = TypeVar("R")
 
 __all__ = ["Stream"]
 
+R = TypeVar("R")
 _UNDER_WAY = (StreamState.SENDING, StreamState.WAITING, StreamState.OPEN, StreamState.FLOWING)
 
 
@@ -56,12 +55,12 @@ class Stream(Generic[C_co]):
     def __init__(self, loop: LoopThread, stream: CompletionStream[C_co]) -> None:
         self._loop = loop
         self._stream = stream
-        # Held by whoever looks into the stream from outside the loop, for a moment, and
-        # while it is closed; never while a read waits. Reentrant for signals' handlers.
+        # Held by who looks into the stream from outside the loop, or closes it; never while
+        # a read waits. Reentrant for signals' handlers.
         self._mutex = threading.RLock()
-        # The thread whose read waits. Its id and no flag, so that an exception out of
-        # nowhere (Ctrl-C) that leaves it behind does not lock this thread out.
-        self._reader: int | None = None
+        # Put here by the read that waits. An object of its own, so that whatever exception
+        # ends a read, and wherever, it takes back its own claim only.
+        self._reader: object | None = None
 
     # --- opening and closing ---
 
@@ -114,15 +113,22 @@ class Stream(Generic[C_co]):
         closed, also by another thread while this one waits.
         """
         while True:
-            # A read brings many chunks over from the loop's thread, for one crossing.
-            with self._mutex:
-                if self._reader is None:
+            claim = None
+            try:
+                with self._mutex:
+                    self._check_free()
+                    # A read brings many chunks over from the loop's thread, for one crossing.
                     try:
                         return self._stream.receive_nowait()
-                    except (anyio.WouldBlock, IndexError):  # the latter: closed by a handler
-                        pass
-            if not self._fill():
-                raise StopIteration
+                    except (anyio.WouldBlock, IndexError):
+                        pass  # the latter: closed in the midst, by a signal's handler
+                    if self.state is StreamState.COMPLETED:  # perhaps the loop is gone
+                        raise StopIteration
+                    claim = self._reader = object()
+                self._loop.run(self._read)
+            finally:
+                if claim is not None and self._reader is claim:
+                    self._reader = None
 
     def collect(self) -> C_co:
         """Read what is left and return the whole completion, from its first chunk on.
@@ -130,8 +136,8 @@ class Stream(Generic[C_co]):
         With a type as `response_format`, `choices[0].message.parsed` is a value of it, or
         StructuredOutputError is raised. Raises as reading does.
         """
-        while self._fill(skip=True):
-            pass
+        if self.state is not StreamState.COMPLETED:
+            self._wait_for(self._skip_all)
         with self._mutex:
             return _result_of(self._stream.collect())
 
@@ -188,14 +194,6 @@ class Stream(Generic[C_co]):
     def __repr__(self) -> str:
         return repr(self._stream).replace("CompletionStream", "Stream", 1)
 
-    # --- waiting ---
-
-    def _fill(self, *, skip: bool = False) -> bool:
-        if self.state is StreamState.COMPLETED:
-            # Also when the loop has ended in the meantime.
-            return False
-        return self._wait_for(self._skip_all if skip else self._read)
-
     async def _read(self) -> bool:
         try:
             return await self._stream.fill()
@@ -205,25 +203,29 @@ class Stream(Generic[C_co]):
             await self._stream.__aexit__(type(error), error, None)  # noqa: ASYNC102 - closing shields what it has to
             raise
 
-    async def _skip_all(self) -> bool:
-        while await self._read():
-            while True:
-                try:
+    async def _skip_all(self) -> None:  # noqa: ASYNC910 - what was read is skipped without waiting
+        more = True
+        while more:
+            try:
+                while True:
                     self._stream.receive_nowait()
-                except anyio.WouldBlock:
-                    break
-        return False
+            except anyio.WouldBlock:
+                more = await self._read()
+
+    def _check_free(self) -> None:
+        if self._reader is not None:
+            raise StreamBusyError("another thread is reading this stream: one at a time")
 
     def _wait_for(self, step: Callable[[], Coroutine[Any, Any, R]]) -> R:
-        me = threading.get_ident()
-        with self._mutex:
-            if self._reader not in (None, me):
-                raise StreamBusyError("another thread is reading this stream: one at a time")
-            self._reader = me
+        claim = object()
         try:
+            with self._mutex:
+                self._check_free()
+                self._reader = claim
             return self._loop.run(step)
         finally:
-            self._reader = None
+            if self._reader is claim:
+                self._reader = None
 
     def _look(self, look: Callable[[], R]) -> R:
         """What `look` sees of the stream, between two steps of the loop if that is at it."""
