@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WORDS = ("Hello", " there", "!")
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-PROVIDERS = ("OPENAI", "PARETA")
+PROVIDERS = ("OPENAI", "PARETA", "ORUEL", "TENSORAS")
 
 
 class Script:
