@@ -589,8 +589,10 @@ sys.exit(os.waitstatus_to_exitcode(status))
     "how",
     [
         "os._exit(code)",
+        "sys.exit(code)",
+        "del client, stream, lasting, calls, call; gc.collect(); os._exit(code)",
     ],
-    ids=["at once"],
+    ids=["at once", "as usual", "after collecting"],
 )
 def test_a_forked_process(how: str) -> None:
     first, *_ = tokens("x")

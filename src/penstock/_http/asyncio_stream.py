@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 from typing import Any, NoReturn, cast
 
 from .network import (
@@ -41,6 +42,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         "_loop",
         "_lost",
         "_paused",
+        "_pid",
         "_size",
         "_timer",
         "_timer_at",
@@ -51,6 +53,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._pid = os.getpid()
         self._transport: asyncio.Transport | None = None
         self._chunks: list[bytes] = []
         self._size = 0
@@ -233,14 +236,18 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._closed:
             return
         self._closed = True
-        if _running_loop() is self._loop:
-            self._abort()
+        if self._pid != os.getpid():
+            # In a forked process: the connection is the parent's, and goes on.
             return
-        # Garbage collection, or another thread: the peer learns of it now, the loop
-        # closes the descriptor when it comes round, if it is still there.
+        # Shut, not only closed: the peer learns of it now, also when this is garbage
+        # collection, another thread, or a forked process holds the descriptor, too.
         sock = None if self._transport is None else self._transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             shutdown_fd(sock.fileno())
+        if _running_loop() is self._loop:
+            self._abort()
+            return
+        # The loop closes the descriptor when it comes round, if it is still there.
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._abort)
 
