@@ -166,7 +166,7 @@ def test_cancelled_at_every_suspension_point(name: str, backend: BackendName) ->
         assert network.open_connections == 0
 
     points = cancel_sweep(backend, scenario, max_points=400)
-    assert points["scope"] >= 4
+    assert points["scope"] >= 3
     assert open_fds() == fds
 
 
@@ -200,7 +200,7 @@ def test_cancelled_at_every_suspension_point_on_sockets(
     if backend == "uvloop":
         modes = ["scope", "late"]
     points = cancel_sweep(backend, scenario, real=True, max_points=400, modes=modes)
-    assert points["scope"] > 2
+    assert points["scope"] >= 2
     assert open_fds() == fds
 
 

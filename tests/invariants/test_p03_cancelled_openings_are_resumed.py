@@ -83,13 +83,20 @@ async def test_the_waits_add_up_to_the_deadline() -> None:
     assert (len(network.requests), network.open_connections) == (1, 0)
 
 
+async def read_once(stream: Any) -> None:
+    with anyio.move_on_after(1):
+        await stream.__anext__()
+
+
 @pytest.mark.parametrize("by", ["stream", "client", "nobody"])
 async def test_who_polls_no_further_closes_it(by: str) -> None:
     network = MemoryNetwork(Reply((Stall(),)))
     async with client_on(network) as client:
         stream = client.chat.completions.stream(**REQUEST)
-        with anyio.move_on_after(1):
-            await stream.__anext__()
+        # In a task of its own: a coroutine may keep the exception that its last scope
+        # swallowed, and with it the stream.
+        async with anyio.create_task_group() as group:
+            group.start_soon(read_once, stream)
         assert (stream.state, network.open_connections) == ("sending", 1)
         if by == "stream":
             await stream.aclose()
