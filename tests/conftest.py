@@ -28,6 +28,7 @@ settings.register_profile(
     max_examples=50,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
 )
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
 settings.load_profile(os.environ.get("PENSTOCK_HYPOTHESIS", "ci"))

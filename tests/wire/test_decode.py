@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import re
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
