@@ -33,7 +33,7 @@ async def test_cut_on_a_socket(name: str, fault: Fault, tls: bool) -> None:
     def script(request: RecordedRequest) -> Reply:
         return cut(data, int(request.headers["x-cut"]), fault)
 
-    timeouts = Timeouts(read=0.05 if fault == "stall" else 600.0)
+    timeouts = Timeouts(read=0.25 if fault == "stall" else 600.0)
     slots = anyio.Semaphore(AT_ONCE)
     async with serve(script, tls=tls) as server:
         context = server.client_ssl_context() if tls else None
