@@ -27,6 +27,7 @@ CLIENTS = (
     "httpcore",
     "raw",
     "raw@uvloop",
+    "raw@trio",
 )
 _IMPORTED = ("penstock", "openai", "httpcore")
 # httpcore's pool is quadratic in its connections: half a minute for each run of this.

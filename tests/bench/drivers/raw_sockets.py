@@ -1,12 +1,14 @@
-"""The floor: an asyncio protocol, the least of HTTP that the bench's server needs, and msgspec."""
+"""The floor: sockets, the least of HTTP that the bench's server needs, and msgspec."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
+
+from penstock._http.network import in_trio
 
 from .base import Driver, Pause, Peer, Received
 from .by_hand import DONE, Events, body, decode_chunk, decode_completion
@@ -14,19 +16,33 @@ from .by_hand import DONE, Events, body, decode_chunk, decode_completion
 __all__ = ["DRIVER"]
 
 
-class RawStream(asyncio.Protocol):
+class RawStream(Protocol):
+    """A connection."""
+
+    def write(self, data: bytes) -> None: ...
+    async def receive(self) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class RawAsyncioStream(asyncio.Protocol):
     """Hands over what has arrived: one future a wait, no limit, no backpressure."""
 
-    __slots__ = ("_arrived", "_loop", "_waiter", "transport")
+    __slots__ = ("_arrived", "_loop", "_transport", "_waiter")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._arrived: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
-        self.transport = cast("asyncio.Transport", None)
+        self._transport = cast("asyncio.Transport", None)
+
+    @classmethod
+    async def connect(cls, host: str, port: int) -> RawAsyncioStream:
+        loop = asyncio.get_running_loop()
+        _, stream = await loop.create_connection(cls, host, port)
+        return stream
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._arrived.append(data)
@@ -40,6 +56,12 @@ class RawStream(asyncio.Protocol):
         data = b"".join(self._arrived)
         self._arrived.clear()
         return data
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._transport.abort()
 
 
 class Chunked:
@@ -98,7 +120,7 @@ class RawPeer(Peer):
                     break
                 data = await stream.receive()
         except BaseException:
-            stream.transport.abort()
+            stream.close()
             raise
         self._idle.append(stream)
         return Received(events, "".join(parts))
@@ -116,14 +138,13 @@ class RawPeer(Peer):
         if self._idle:
             stream = self._idle.pop()
         else:
-            loop = asyncio.get_running_loop()
-            _, stream = await loop.create_connection(RawStream, self._host, self._port)
+            stream = await _connect(self._host, self._port)
         head = (
             f"POST {self._target} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
             f"Authorization: Bearer none\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
-        stream.transport.write(head.encode() + content)
+        stream.write(head.encode() + content)
         arrived = b""
         while b"\r\n\r\n" not in arrived:
             arrived += await stream.receive()
@@ -132,7 +153,15 @@ class RawPeer(Peer):
 
     def close(self) -> None:
         for stream in self._idle:
-            stream.transport.close()
+            stream.close()
+
+
+async def _connect(host: str, port: int) -> RawStream:
+    if in_trio():
+        from .raw_trio import RawTrioStream
+
+        return await RawTrioStream.connect(host, port)
+    return await RawAsyncioStream.connect(host, port)
 
 
 @asynccontextmanager
@@ -144,4 +173,4 @@ async def open_peer(base_url: str) -> AsyncIterator[RawPeer]:
         peer.close()
 
 
-DRIVER = Driver(open_peer)
+DRIVER = Driver(open_peer, loops=("asyncio", "uvloop", "trio"))
