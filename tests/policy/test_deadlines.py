@@ -257,3 +257,19 @@ def test_which_error_a_connection_gets(
     limits = ConnectDeadline(Timeouts(connect=connect, total=total), now=0.0, total_at=total_at)
     assert type(limits.error()) is expected
     assert named in str(limits.error())
+
+
+@given(steps=st.lists(st.tuples(moments, moments), min_size=1))
+def test_it_knows_the_time_and_how_long_was_waited(steps: list[tuple[int, int]]) -> None:
+    limits = deadlines()
+    assert math.isnan(limits.now)
+    now = waited = 0.0
+    for between, wait in steps:
+        now += between
+        limits.begin(now)
+        now += wait
+        waited += wait
+        limits.end(now)
+        assert (limits.now, limits.waited) == (now, waited)
+        limits.check(now + 0.5)
+        assert (limits.now, limits.waited) == (now + 0.5, waited)

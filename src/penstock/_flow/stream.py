@@ -278,7 +278,6 @@ class CompletionStream(Generic[C_co]):
                     # Not in a coroutine of its own: once for each network read (3 %).
                     exchange = sender.exchange
                     assert exchange is not None
-                    self._timings.read_begins(sender.clock())
                     try:
                         data = await exchange.read()
                     except Exception as error:  # noqa: BLE001 - told apart, or raised again
@@ -311,12 +310,14 @@ class CompletionStream(Generic[C_co]):
                 self._report("failed", error)
             raise
         self._decoder = CompletionDecoder(exchange.headers.get("content-type"))
-        self._timings.handed_at = self._sender.headers_at
+        self._timings.waited_for_head = self._sender.limits.waited
 
     def _digest(self, decoder: CompletionDecoder, data: bytes) -> bool:
         """Make chunks of what a read brought; whether there are any."""
         sender, timings = self._sender, self._timings
-        timings.handed_at = timings.last_read = now = sender.clock()
+        limits = sender.limits
+        timings.last_read = now = limits.now
+        timings.waited = limits.waited
         if sender.lifecycle.state is not StreamState.FLOWING:
             self._check_readable()
             sender.lifecycle.advance(Event.FIRST_BYTE)
@@ -328,7 +329,7 @@ class CompletionStream(Generic[C_co]):
             return False
         chunks = decoder.feed(data)
         if decoder.token_seen:
-            sender.limits.token_arrived()
+            limits.token_arrived()
             if math.isnan(timings.first_token):
                 timings.first_token = now
                 if sender.reports is not None:

@@ -25,26 +25,22 @@ class StreamStatistics(msgspec.Struct, frozen=True):
     total: float | None
     """Until the end, or until the last bytes while it is still going on."""
     waited_for_consumer: float
-    """Seconds in which the stream had bytes to read and nobody read it."""
+    """Seconds, from the head to the last bytes, in which nobody waited for the network."""
 
 
 class Timings:
     """Points in time of one stream, on the event loop's clock; NaN until they come."""
 
-    __slots__ = ("_waited", "first_byte", "first_token", "handed_at", "last_read")
+    __slots__ = ("first_byte", "first_token", "last_read", "waited", "waited_for_head")
 
     def __init__(self) -> None:
         self.first_byte = math.nan
         self.first_token = math.nan
         self.last_read = math.nan
-        self.handed_at = math.nan
-        """Since when the consumer has had what there was."""
-        self._waited = 0.0
-
-    def read_begins(self, now: float) -> None:
-        """The consumer is back for more."""
-        self._waited += now - self.handed_at
-        self.handed_at = now
+        self.waited_for_head = 0.0
+        """Seconds waited for the network until the head was in."""
+        self.waited = 0.0
+        """The same until the last read."""
 
     def statistics(
         self, *, attempts: int, events: int, bytes: int, started: float, headers_at: float
@@ -54,6 +50,7 @@ class Timings:
         def since_start(at: float) -> float | None:
             return None if math.isnan(at) else at - started
 
+        away = self.last_read - headers_at - (self.waited - self.waited_for_head)
         return StreamStatistics(
             attempts=attempts,
             events=events,
@@ -62,5 +59,5 @@ class Timings:
             first_byte=since_start(self.first_byte),
             first_token=since_start(self.first_token),
             total=since_start(self.last_read),
-            waited_for_consumer=self._waited,
+            waited_for_consumer=0.0 if math.isnan(away) else away,
         )

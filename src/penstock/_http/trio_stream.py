@@ -23,44 +23,54 @@ __all__ = ["TrioStream", "connect_tcp", "connect_unix"]
 
 
 class TrioStream(NetworkStream):
-    """Reads the socket first and waits only when there is nothing to read."""
+    """Waits for the socket, then reads it; reads at once only while it is likely to be full."""
 
-    __slots__ = ("_closed", "_failed", "_hot", "_sock", "_token")
+    __slots__ = ("_closed", "_failed", "_full", "_sock", "_token")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._closed = False
         # The kernel reports a reset once, and an end of file from then on.
         self._failed: OSError | None = None
-        self._hot = False
+        # The last read took as much as it asked for, so that there may be more.
+        self._full = False
         self._token = trio.lowlevel.current_trio_token()
 
     async def receive(self, limits: Limits) -> bytes:
-        if self._hot:
-            # The last read did not wait either: siblings get their turn.
+        if self._full:
+            # Siblings get their turn.
             await trio.lowlevel.checkpoint()
             limits.check(trio.current_time())
         else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            # Not read first: of a live stream that would bring nothing but EAGAIN, and a
+            # checkpoint besides (12 % of what an event costs).
+            await self._until_readable(limits)
         while True:
             if self._closed:
                 raise ClosedLocally
             try:
                 data = self._sock.recv(READ_SIZE)
             except BlockingIOError:
-                self._hot = False
-                in_time = await self._wait(trio.lowlevel.wait_readable, limits)  # noqa: ASYNC120 - EAGAIN is no loss
-                # Bytes that came together with the deadline are bytes: they go first.
-                if in_time or fd_is_readable(self._sock.fileno()):
-                    continue
-                raise limits.error() from None
+                await self._until_readable(limits)  # noqa: ASYNC120 - EAGAIN is no loss
+                continue
             except OSError as error:
                 self._failed = error
                 data = b""
             if not data and self._failed is not None:
                 raise ConnectionFailed(f"the connection failed: {self._failed}") from self._failed
-            self._hot = True
+            self._full = len(data) == READ_SIZE
             return data
+
+    async def _until_readable(self, limits: Limits) -> None:
+        if self._closed:
+            raise ClosedLocally
+        began = trio.current_time()
+        if not await self._wait(trio.lowlevel.wait_readable, limits):
+            # Bytes that came together with the deadline are bytes: they go first. But a peer
+            # who always has something to send cannot outrun what had run out before.
+            if not fd_is_readable(self._sock.fileno()):
+                raise limits.error()
+            limits.check(began)
 
     def receive_nowait(self) -> bytes:
         try:

@@ -35,6 +35,8 @@ class Deadlines:
         "_token_limit",
         "_tokenless",
         "_total_at",
+        "now",
+        "waited",
     )
 
     def __init__(self, timeouts: Timeouts, *, total_at: float, streaming: bool) -> None:
@@ -47,6 +49,10 @@ class Deadlines:
         self._tokenless = 0.0
         self._since = math.inf
         self._kind: type[APITimeoutError] = ReadTimeout
+        self.now = math.nan
+        """When the last wait ended, or what needed no wait was checked: spares a clock."""
+        self.waited = 0.0
+        """Seconds waited for the network in all."""
 
     def begin(self, now: float) -> float:
         """A wait for the network begins; gives the time at which it has to end."""
@@ -68,9 +74,12 @@ class Deadlines:
         waited = now - self._since
         self._silent += waited
         self._tokenless += waited
+        self.waited += waited
+        self.now = now
 
     def check(self, now: float) -> None:
         """Raise when `total` has run out although the network never made anyone wait."""
+        self.now = now
         if now >= self._total_at:
             self._kind = TotalTimeout
             raise self.error()
