@@ -253,7 +253,7 @@ class Feed(ABC, Generic[T, P]):
             raise RuntimeError("enter it first: `async with fan_out...(...) as results:`")
         if self._news is not None:
             raise StreamBusyError("another task is reading this fan-out: one reader at a time")
-        while not self._is_ready():
+        while not self._posts:
             if not self._pulling and not self._running:
                 if self._cut:
                     # The children may have been cancelled together with this task, and first.
@@ -269,9 +269,6 @@ class Feed(ABC, Generic[T, P]):
             finally:
                 self._news = None
         return self._take()  # noqa: ASYNC910 - one wait may bring many posts
-
-    def _is_ready(self) -> bool:
-        return bool(self._posts)
 
     def _take(self) -> P:
         return self._posts.popleft()
