@@ -219,6 +219,8 @@ class Sender:
             if limiter is not None and limiter.line not in lines:
                 lines.append(limiter.line)
             self._slots = [Slot(line) for line in lines]
+        if not self._slots:
+            return  # noqa: ASYNC910 - nothing to wait for, and a scope is 3 % of a request
         patience = self.call.timeouts.slot
         with anyio.move_on_after(patience) as scope:
             for slot in self._slots:

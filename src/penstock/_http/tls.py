@@ -90,7 +90,8 @@ class TLSStream(NetworkStream):
             if self._over:
                 return self._end()  # noqa: ASYNC910 - the end is known
             # Reading may have to answer, as to a key update.
-            await self._flush(limits)
+            if self._outgoing.pending:
+                await self._flush(limits)
             await self._fill(limits)
 
     def _end(self) -> bytes:
@@ -138,14 +139,13 @@ class TLSStream(NetworkStream):
         else:
             self._incoming.write_eof()
 
-    async def _flush(self, limits: Limits) -> None:  # noqa: ASYNC910 - there may be nothing to send
-        if self._outgoing.pending:
-            try:
-                await self._inner.send(self._outgoing.read(), limits)
-            except BaseException:
-                # Part of a record may be out: nothing can follow it.
-                self.close()
-                raise
+    async def _flush(self, limits: Limits) -> None:
+        try:
+            await self._inner.send(self._outgoing.read(), limits)
+        except BaseException:
+            # Part of a record may be out: nothing can follow it.
+            self.close()
+            raise
 
     async def send(self, data: bytes, limits: Limits) -> None:
         try:
