@@ -20,8 +20,10 @@ class Job(msgspec.Struct, frozen=True):
     workload: str
     client: str
     """The name of a driver, and its event loop after an @ if that is not asyncio."""
-    base_url: str
     scale: str
+    base_url: str = ""
+    authority: str = ""
+    """The PEM file that vouches for the server; none without TLS."""
 
     @property
     def driver(self) -> str:

@@ -10,7 +10,7 @@ import pstats
 from pathlib import Path
 
 from .measure import Job
-from .server import serving
+from .serving import serving
 from .worker import perform
 
 __all__ = ["profile"]
@@ -19,10 +19,10 @@ __all__ = ["profile"]
 def profile(workload: str, client: str, scale: str, out: Path | None) -> None:
     """Print the 30 functions that take most themselves; with `out`, keep all of it there."""
     profiler = cProfile.Profile()
-    with serving() as base_url:
+    with serving() as server:
         # Once before, so that no import is among them.
-        perform(Job(workload, client, base_url, "tiny"))
-        job = Job(workload, client, base_url, scale)
+        perform(server.place(Job(workload, client, "tiny")))
+        job = server.place(Job(workload, client, scale))
         result = profiler.runcall(perform, job)
     print(f"{workload}, {client}: {result.events} events, {result.requests} requests")
     statistics = pstats.Stats(profiler)

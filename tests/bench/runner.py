@@ -12,7 +12,7 @@ import msgspec
 
 from . import drivers
 from .measure import Job, Result
-from .server import ROOT, serving
+from .serving import ROOT, Server, serving
 from .workloads import WORKLOADS
 
 __all__ = ["CLIENTS", "Outcome", "jobs", "measure"]
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct):
 def jobs(workloads: Sequence[str], clients: Sequence[str], scale: str) -> list[Job]:
     """Every measurement there is for these; what is not installed is left out."""
     return [
-        Job(workload, client, "", scale)
+        Job(workload, client, scale)
         for workload in workloads
         for client in clients
         if _fits(workload, client, scale)
@@ -70,10 +70,10 @@ def measure(work: Sequence[Job], runs: int, say: Callable[[str], None]) -> list[
     """
     results: dict[tuple[str, str], list[Result]] = {}
     failed: set[tuple[str, str]] = set()
-    with serving() as base_url:
+    with serving() as server:
         for job in _in_turn(work, runs):
             try:
-                result = one(msgspec.structs.replace(job, base_url=base_url))
+                result = one(job, server)
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 # The rest is worth having all the same; who fails is not in the tables.
                 say(f"{job.workload:13} {job.client:16} FAILED\n{error}")
@@ -103,19 +103,19 @@ def _in_turn(work: Sequence[Job], runs: int) -> Iterator[Job]:
             yield from group if number % 2 == 0 else reversed(group)
 
 
-def one(job: Job) -> Result:
+def one(job: Job, server: Server) -> Result:
     """One measurement in a process of its own. Raises RuntimeError with what it printed."""
     if job.workload == "import":
-        return _import(job)
-    before = _server_statistics(job.base_url)
-    output = _run("tests.bench.worker", msgspec.json.encode(job).decode())
+        return _import(job, server.plain)
+    before = _server_statistics(server.plain)
+    output = _run("tests.bench.worker", msgspec.json.encode(server.place(job)).decode())
     result = msgspec.json.decode(output, type=Result)
-    result.connections = _server_statistics(job.base_url)["connections"] - before["connections"] - 1
+    result.connections = _server_statistics(server.plain)["connections"] - before["connections"] - 1
     return result
 
 
-def _import(job: Job) -> Result:
-    output = _run("tests.bench.importing", job.client, job.base_url)
+def _import(job: Job, base_url: str) -> Result:
+    output = _run("tests.bench.importing", job.client, base_url)
     wall, cpu, after, _ = msgspec.json.decode(output, type=list[float])
     return Result(
         workload=job.workload,

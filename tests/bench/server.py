@@ -1,5 +1,9 @@
 """The server of the bench: pre-rendered answers over loopback, in a process of its own.
 
+    python -m tests.bench.server CERTIFICATE
+
+It prints two ports, the second for TLS with this certificate; `serving` starts it.
+
 It does next to nothing for an event, so that what is measured is the client: one write for
 each event of a paced stream, one for each 64 KiB of a burst. See `payloads` for what it says.
 """
@@ -9,20 +13,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
+import ssl
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
 from . import payloads
-
-__all__ = ["ROOT", "serving"]
-
-ROOT = Path(__file__).parents[2]
+from .measure import more_files
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _MODEL = re.compile(rb'"model": ?"([^"]*)"')
@@ -129,14 +128,23 @@ class House:
         return json.dumps(counts).encode()
 
 
-async def main() -> None:
+async def main(certificate: str) -> None:
     """Serve until whoever started this process closes its end of our input."""
+    more_files()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
     house = House(loop)
-    server = await loop.create_server(lambda: Connection(house), "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    servers = [
+        await loop.create_server(
+            lambda: Connection(house), "127.0.0.1", 0, backlog=4096, ssl=encryption
+        )
+        for encryption in (None, context)
+    ]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
-    server.close()
+    for server in servers:
+        server.close()
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -148,23 +156,6 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
 
 
-@contextmanager
-def serving() -> Iterator[str]:
-    """A server in a process of its own; gives its base URL."""
-    command = [sys.executable, "-m", "tests.bench.server"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            port = int(process.stdout.readline())
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.stdin.close()
-            process.wait(timeout=10)
-
-
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=event_loop()) as runner:
-        runner.run(main())
+        runner.run(main(sys.argv[1]))

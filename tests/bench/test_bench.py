@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
+import msgspec
 import pytest
 
 from tests.bench import payloads
@@ -14,7 +17,7 @@ from tests.bench.__main__ import main
 from tests.bench.measure import Job
 from tests.bench.report import ratio_table
 from tests.bench.runner import CLIENTS, Outcome, jobs
-from tests.bench.server import serving
+from tests.bench.serving import Server, serving
 from tests.bench.worker import perform
 from tests.bench.workloads import WORKLOADS, size_of
 
@@ -22,18 +25,18 @@ IN_PROCESS = [name for name, workload in WORKLOADS.items() if workload.run is no
 
 
 @pytest.fixture(scope="module")
-def base_url() -> Iterator[str]:
-    with serving() as url:
-        yield url
+def server() -> Iterator[Server]:
+    with serving() as served:
+        yield served
 
 
 @pytest.mark.parametrize("job", jobs(IN_PROCESS, CLIENTS, "tiny"), ids=lambda job: str(job.client))
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # what peers leave open is theirs
-def test_every_client_receives_the_whole_answer(job: Job, base_url: str) -> None:
+def test_every_client_receives_the_whole_answer(job: Job, server: Server) -> None:
     size = size_of(job.workload, "tiny")
     whole = len(payloads.text(size.events)) * size.streams
     # A worker compares the texts themselves and raises when they differ.
-    result = perform(Job(job.workload, job.client, base_url, "tiny"))
+    result = perform(server.place(job))
     assert result.requests == size.streams
     if job.workload == "idle":
         assert result.events == size.streams
@@ -83,3 +86,16 @@ def test_a_ratio_over_its_budget_is_marked() -> None:
 def test_the_profile_names_functions(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--profile=drain", "--tiny"])
     assert "tottime" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workload", [name for name, work in WORKLOADS.items() if work.tls])
+def test_over_tls_means_that(workload: str, server: Server) -> None:
+    placed = server.place(Job(workload, "raw", "tiny"))
+    assert placed.base_url.startswith("https://")
+    # Without the server's authority nobody is believed.
+    refused = False
+    try:
+        perform(msgspec.structs.replace(placed, authority=certifi.where()))
+    except* ssl.SSLCertVerificationError:
+        refused = True
+    assert refused

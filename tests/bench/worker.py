@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 
 import anyio
 import msgspec
 
 from . import drivers
+from .drivers.base import Address
 from .measure import Job, Result, more_files, peak_memory
 from .workloads import WORKLOADS, Measured, size_of
 
@@ -26,9 +28,12 @@ def perform(job: Job) -> Result:
     if run is None or job.loop not in driver.loops:
         raise ValueError(f"{job.client} does not do {job.workload}")
 
+    context = ssl.create_default_context(cafile=job.authority) if job.authority else None
+    address = Address(job.base_url, context)
+
     async def main() -> Measured:
         with anyio.fail_after(PATIENCE[job.scale]):
-            async with driver.open(job.base_url) as peer:
+            async with driver.open(address) as peer:
                 return await run(peer, size_of(job.workload, job.scale))
 
     backend = "trio" if job.loop == "trio" else "asyncio"

@@ -58,6 +58,7 @@ class Workload(msgspec.Struct, frozen=True):
     """The drivers that can do it; none named: all."""
     base: str = ""
     """The workload that this one adds something to."""
+    tls: bool = False
 
 
 async def paced(peer: Peer, size: Size) -> Measured:
@@ -201,6 +202,8 @@ WORKLOADS = {
     "paced": Workload("us/event", paced, *_PACED),
     "drain": Workload("us/event", burst, *_DRAIN),
     "fan": Workload("us/request", burst, *_FAN),
+    "paced-tls": Workload("us/event", paced, *_PACED, tls=True),
+    "drain-tls": Workload("us/event", burst, *_DRAIN, tls=True),
     "paced-merged": Workload("us/event", paced_merged, *_PACED, only=_ONLY, base="paced"),
     "drain-merged": Workload("us/event", burst_merged, *_DRAIN, only=_ONLY, base="drain"),
     "fan-merged": Workload("us/request", burst_merged, *_FAN, only=_ONLY, base="fan"),

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
-from .base import Driver, Pause, Peer, Received
+from .base import Address, Driver, Pause, Peer, Received
 from .by_hand import DONE, Events, body, decode_chunk, decode_completion
 
 __all__ = ["DRIVER"]
@@ -46,13 +46,13 @@ class AiohttpPeer(Peer):
 
 
 @asynccontextmanager
-async def open_peer(base_url: str) -> AsyncIterator[AiohttpPeer]:
+async def open_peer(address: Address) -> AsyncIterator[AiohttpPeer]:
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, ssl=address.ssl_context or True),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60),
         headers={"content-type": "application/json", "authorization": "Bearer none"},
     ) as session:
-        yield AiohttpPeer(session, base_url)
+        yield AiohttpPeer(session, address.base_url)
 
 
 DRIVER = Driver(open_peer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,7 +11,15 @@ from typing import NamedTuple
 import anyio
 import msgspec
 
-__all__ = ["Driver", "Merging", "NoPause", "Pause", "Peer", "Received"]
+__all__ = ["Address", "Driver", "Merging", "NoPause", "Pause", "Peer", "Received"]
+
+
+class Address(NamedTuple):
+    """Where the server is."""
+
+    base_url: str
+    ssl_context: ssl.SSLContext | None = None
+    """With the server's authority; None without TLS."""
 
 
 class Received(NamedTuple):
@@ -79,6 +88,5 @@ class Merging(Peer):
 class Driver(msgspec.Struct, frozen=True):
     """How a client is made."""
 
-    open: Callable[[str], AbstractAsyncContextManager[Peer]]
-    """From a base URL."""
+    open: Callable[[Address], AbstractAsyncContextManager[Peer]]
     loops: tuple[str, ...] = ("asyncio", "uvloop")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import httpcore
 
-from .base import Driver, Pause, Peer, Received
+from .base import Address, Driver, Pause, Peer, Received
 from .by_hand import DONE, Events, body, decode_chunk, decode_completion
 
 __all__ = ["DRIVER"]
@@ -57,11 +57,11 @@ class HttpcorePeer(Peer):
 
 
 @asynccontextmanager
-async def open_peer(base_url: str) -> AsyncIterator[HttpcorePeer]:
+async def open_peer(address: Address) -> AsyncIterator[HttpcorePeer]:
     async with httpcore.AsyncConnectionPool(
-        max_connections=None, max_keepalive_connections=None
+        ssl_context=address.ssl_context, max_connections=None, max_keepalive_connections=None
     ) as pool:
-        yield HttpcorePeer(pool, base_url)
+        yield HttpcorePeer(pool, address.base_url)
 
 
 DRIVER = Driver(open_peer, loops=("asyncio", "uvloop", "trio"))

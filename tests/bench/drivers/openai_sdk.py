@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from ..payloads import MESSAGES
-from .base import Driver, Pause, Peer, Received
+from .base import Address, Driver, Pause, Peer, Received
 
 __all__ = ["DRIVER", "OpenAIPeer"]
 
@@ -42,8 +42,12 @@ class OpenAIPeer(Peer):
 
 
 @asynccontextmanager
-async def open_peer(base_url: str) -> AsyncIterator[OpenAIPeer]:
-    async with openai.AsyncOpenAI(base_url=base_url, api_key="none") as client:
+async def open_peer(address: Address) -> AsyncIterator[OpenAIPeer]:
+    # Without TLS the client it makes by itself, as nearly all do.
+    http = address.ssl_context and openai.DefaultAsyncHttpxClient(verify=address.ssl_context)
+    async with openai.AsyncOpenAI(
+        base_url=address.base_url, api_key="none", http_client=http
+    ) as client:
         yield OpenAIPeer(client)
 
 

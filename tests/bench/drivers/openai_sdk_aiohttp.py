@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from .base import Driver
+from .base import Address, Driver
 from .openai_sdk import OpenAIPeer, openai
 
 __all__ = ["DRIVER"]
 
 
 @asynccontextmanager
-async def open_peer(base_url: str) -> AsyncIterator[OpenAIPeer]:
-    http = openai.DefaultAioHttpClient()
-    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", http_client=http) as client:
+async def open_peer(address: Address) -> AsyncIterator[OpenAIPeer]:
+    http = openai.DefaultAioHttpClient(verify=address.ssl_context or True)
+    async with openai.AsyncOpenAI(
+        base_url=address.base_url, api_key="none", http_client=http
+    ) as client:
         yield OpenAIPeer(client)
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import penstock
 
 from ..payloads import MESSAGES
-from .base import Driver, Merging, Pause, Received
+from .base import Address, Driver, Merging, Pause, Received
 
 __all__ = ["DRIVER"]
 
@@ -70,9 +70,13 @@ def _whole(completion: penstock.ChatCompletion) -> Received:
 
 
 @asynccontextmanager
-async def open_peer(base_url: str) -> AsyncIterator[PenstockPeer]:
+async def open_peer(address: Address) -> AsyncIterator[PenstockPeer]:
     async with penstock.AsyncClient(
-        base_url, api_key="none", timeouts=TIMEOUTS, proxy=""
+        address.base_url,
+        api_key="none",
+        timeouts=TIMEOUTS,
+        proxy="",
+        ssl_context=address.ssl_context,
     ) as client:
         yield PenstockPeer(client)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, cast
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from penstock._http.network import in_trio
 
-from .base import Driver, Pause, Peer, Received
+from .base import Address, Driver, Pause, Peer, Received
 from .by_hand import DONE, Events, body, decode_chunk, decode_completion
 
 __all__ = ["DRIVER"]
@@ -19,7 +20,7 @@ __all__ = ["DRIVER"]
 class RawStream(Protocol):
     """A connection."""
 
-    def write(self, data: bytes) -> None: ...
+    async def send(self, data: bytes) -> None: ...
     async def receive(self) -> bytes: ...
     def close(self) -> None: ...
 
@@ -36,9 +37,11 @@ class RawAsyncioStream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
 
     @classmethod
-    async def connect(cls, host: str, port: int) -> RawAsyncioStream:
+    async def connect(
+        cls, host: str, port: int, ssl_context: ssl.SSLContext | None
+    ) -> RawAsyncioStream:
         loop = asyncio.get_running_loop()
-        _, stream = await loop.create_connection(cls, host, port)
+        _, stream = await loop.create_connection(cls, host, port, ssl=ssl_context)
         return stream
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,7 +60,7 @@ class RawAsyncioStream(asyncio.Protocol):
         self._arrived.clear()
         return data
 
-    def write(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         self._transport.write(data)
 
     def close(self) -> None:
@@ -92,8 +95,9 @@ class Chunked:
 
 
 class RawPeer(Peer):
-    def __init__(self, base_url: str) -> None:
-        url = urlsplit(base_url)
+    def __init__(self, address: Address) -> None:
+        url = urlsplit(address.base_url)
+        self._ssl_context = address.ssl_context
         self._host, self._port = url.hostname or "", url.port or 80
         self._target = f"{url.path}/chat/completions"
         self._idle: list[RawStream] = []
@@ -138,13 +142,13 @@ class RawPeer(Peer):
         if self._idle:
             stream = self._idle.pop()
         else:
-            stream = await _connect(self._host, self._port)
+            stream = await _connect(self._host, self._port, self._ssl_context)
         head = (
             f"POST {self._target} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
             f"Authorization: Bearer none\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
-        stream.write(head.encode() + content)
+        await stream.send(head.encode() + content)
         arrived = b""
         while b"\r\n\r\n" not in arrived:
             arrived += await stream.receive()
@@ -156,17 +160,17 @@ class RawPeer(Peer):
             stream.close()
 
 
-async def _connect(host: str, port: int) -> RawStream:
+async def _connect(host: str, port: int, ssl_context: ssl.SSLContext | None) -> RawStream:
     if in_trio():
-        from .raw_trio import RawTrioStream
+        from .raw_trio import connect
 
-        return await RawTrioStream.connect(host, port)
-    return await RawAsyncioStream.connect(host, port)
+        return await connect(host, port, ssl_context)
+    return await RawAsyncioStream.connect(host, port, ssl_context)
 
 
 @asynccontextmanager
-async def open_peer(base_url: str) -> AsyncIterator[RawPeer]:
-    peer = RawPeer(base_url)
+async def open_peer(address: Address) -> AsyncIterator[RawPeer]:
+    peer = RawPeer(address)
     try:
         yield peer
     finally:
