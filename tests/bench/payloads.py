@@ -17,7 +17,9 @@ __all__ = [
     "END",
     "EVENT_STREAM_HEAD",
     "MESSAGES",
+    "MODELS",
     "json_response",
+    "models",
     "rendered",
     "segments",
     "text",
@@ -57,6 +59,7 @@ _WORDS = (
     ' it goes"',
     "\n",
 )
+MODELS = [f"bench-{number}-large" for number in range(40)]
 _HEAD = {
     "id": "chatcmpl-AQ8Zp0Xo2dVrxZJvQmT1k3YbC7eLh",
     "object": "chat.completion.chunk",
@@ -117,6 +120,17 @@ def whole(events: int) -> bytes:
         "usage": {"prompt_tokens": 21, "completion_tokens": events, "total_tokens": 21 + events},
     }
     return json_response(json.dumps(completion, separators=(",", ":")).encode())
+
+
+@cache
+def models() -> bytes:
+    """The answer that lists all models."""
+    listed = [
+        {"id": name, "object": "model", "created": 1731838800, "owned_by": "bench"}
+        for name in MODELS
+    ]
+    body = json.dumps({"object": "list", "data": listed}, separators=(",", ":"))
+    return json_response(body.encode())
 
 
 def json_response(body: bytes) -> bytes:

@@ -44,6 +44,7 @@ BUDGETS = {
     "drain-merged": Budget(extra=2),
     "fan-merged": Budget(extra=2),
     "create": Budget(openai=1 / 3),
+    "models": Budget(openai=1 / 3),
     "idle": Budget(at_most=40),
     "import": Budget(openai=1 / 5, memory=1 / 2),
 }

@@ -57,7 +57,11 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"GET "):
-            self.transport.write(payloads.json_response(self._house.statistics()))
+            if head.startswith(b"GET /v1/stats "):
+                self.transport.write(payloads.json_response(self._house.statistics()))
+            else:
+                self._house.requests += 1
+                self.transport.write(payloads.models())
             return
         self._house.requests += 1
         model = _MODEL.search(body)

@@ -120,29 +120,41 @@ async def burst_merged(peer: Peer, size: Size) -> Measured:
 async def collect(peer: Peer, size: Size) -> Measured:
     """A long stream that only its whole is wanted of."""
     assert isinstance(peer, Merging)
-    return await _one_by_one(peer.collect, "burst", size)
+    return await _one_by_one(peer.collect, f"burst:{size.events}", size)
 
 
 async def complete(peer: Peer, size: Size) -> Measured:
     """The same by `client.complete`."""
     assert isinstance(peer, Merging)
-    return await _one_by_one(peer.complete, "burst", size)
+    return await _one_by_one(peer.complete, f"burst:{size.events}", size)
 
 
 async def create(peer: Peer, size: Size) -> Measured:
     """Answers that do not stream, one after the other on one connection."""
-    return await _one_by_one(peer.create, "whole", size)
+    return await _one_by_one(peer.create, f"whole:{size.events}", size)
 
 
-async def _one_by_one(ask: Callable[[str], Awaitable[Received]], kind: str, size: Size) -> Measured:
+async def models(peer: Peer, size: Size) -> Measured:
+    """The list of models, one request after the other on one connection."""
+
+    async def ask(_: str) -> Received:
+        return await peer.models()
+
+    return await _one_by_one(ask, "", size)
+
+
+async def _one_by_one(
+    ask: Callable[[str], Awaitable[Received]], model: str, size: Size
+) -> Measured:
     for _ in range(size.warm_up):
-        await ask(f"{kind}:20")
+        await ask(model)
     clock = Stopwatch()
     clock.start()
-    received = [await ask(f"{kind}:{size.events}") for _ in range(size.streams)]
+    received = [await ask(model) for _ in range(size.streams)]
     clock.stop()
-    if any(text != payloads.text(size.events) for _, text in received):
-        raise WrongAnswer(f"{kind}: {received[0]}")
+    expected = payloads.text(size.events) if model else " ".join(payloads.MODELS)
+    if any(text != expected for _, text in received):
+        raise WrongAnswer(f"{model}: {received[0]}")
     return Measured(clock, received, size.streams * size.events, size.streams)
 
 
@@ -215,6 +227,13 @@ WORKLOADS = {
         Size(500, 100, warm_up=10),
         Size(100, 100, warm_up=5),
         Size(3, 20, warm_up=1),
+    ),
+    "models": Workload(
+        "us/request",
+        models,
+        Size(500, warm_up=10),
+        Size(100, warm_up=5),
+        Size(3, warm_up=1),
     ),
     "idle": Workload(
         "KiB/stream",

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from .base import Address, Driver, Pause, Peer, Received
-from .by_hand import DONE, Events, body, decode_chunk, decode_completion
+from .by_hand import DONE, Events, body, decode_chunk, decode_completion, decode_models
 
 __all__ = ["DRIVER"]
 
@@ -19,6 +19,7 @@ class AiohttpPeer(Peer):
     def __init__(self, session: Any, base_url: str) -> None:
         self._session = session
         self._url = f"{base_url}/chat/completions"
+        self._models_url = f"{base_url}/models"
 
     async def stream(self, model: str, pause: Pause) -> Received:
         events, after = 0, pause.after
@@ -43,6 +44,12 @@ class AiohttpPeer(Peer):
             response.raise_for_status()
             completion = decode_completion(await response.read())
         return Received(1, completion.choices[0].message.content or "")
+
+    async def models(self) -> Received:
+        async with self._session.get(self._models_url) as response:
+            response.raise_for_status()
+            listed = decode_models(await response.read())
+        return Received(1, " ".join(model.id for model in listed.data))
 
 
 @asynccontextmanager

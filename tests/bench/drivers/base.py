@@ -66,6 +66,10 @@ class Peer(ABC):
     async def create(self, model: str) -> Received:
         """Read one whole answer, which counts as one event."""
 
+    @abstractmethod
+    async def models(self) -> Received:
+        """Read the list of models; it counts as one event, and the text is their names."""
+
 
 class Merging(Peer):
     """A client that can do more than its peers."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.types import ChatCompletion, ChatCompletionChunk
+from penstock.types import ChatCompletion, ChatCompletionChunk, ModelList
 
 from ..payloads import MESSAGES
 
-__all__ = ["DONE", "Events", "body", "decode_chunk", "decode_completion"]
+__all__ = ["DONE", "Events", "body", "decode_chunk", "decode_completion", "decode_models"]
 
 DONE = b"[DONE]"
 
 decode_chunk = msgspec.json.Decoder(ChatCompletionChunk).decode
 decode_completion = msgspec.json.Decoder(ChatCompletion).decode
+decode_models = msgspec.json.Decoder(ModelList).decode
 
 
 def body(model: str, *, stream: bool) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpcore
 
 from .base import Address, Driver, Pause, Peer, Received
-from .by_hand import DONE, Events, body, decode_chunk, decode_completion
+from .by_hand import DONE, Events, body, decode_chunk, decode_completion, decode_models
 
 __all__ = ["DRIVER"]
 
@@ -19,6 +19,7 @@ class HttpcorePeer(Peer):
     def __init__(self, pool: httpcore.AsyncConnectionPool, base_url: str) -> None:
         self._pool = pool
         self._url = f"{base_url}/chat/completions"
+        self._models_url = f"{base_url}/models"
         self._headers = [("content-type", "application/json"), ("authorization", "Bearer none")]
 
     async def stream(self, model: str, pause: Pause) -> Received:
@@ -54,6 +55,13 @@ class HttpcorePeer(Peer):
         )
         completion = decode_completion(response.content)
         return Received(1, completion.choices[0].message.content or "")
+
+    async def models(self) -> Received:
+        response = await self._pool.request(
+            "GET", self._models_url, headers=self._headers, extensions={"timeout": TIMEOUTS}
+        )
+        listed = decode_models(response.content)
+        return Received(1, " ".join(model.id for model in listed.data))
 
 
 @asynccontextmanager

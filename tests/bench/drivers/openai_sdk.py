@@ -40,6 +40,10 @@ class OpenAIPeer(Peer):
         completion = await self._client.chat.completions.create(model=model, messages=MESSAGES)
         return Received(1, completion.choices[0].message.content)
 
+    async def models(self) -> Received:
+        listed = await self._client.models.list()
+        return Received(1, " ".join(model.id for model in listed.data))
+
 
 @asynccontextmanager
 async def open_peer(address: Address) -> AsyncIterator[OpenAIPeer]:

@@ -36,6 +36,9 @@ class PenstockPeer(Merging):
         completion = await self._client.chat.completions.create(model=model, messages=MESSAGES)
         return _whole(completion)
 
+    async def models(self) -> Received:
+        return Received(1, " ".join(model.id for model in await self._client.models.list()))
+
     async def merged(
         self, models: list[str], warm_up: int, warm: Callable[[], None]
     ) -> list[Received]:

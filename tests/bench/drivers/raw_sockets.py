@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from penstock._http.network import in_trio
 
 from .base import Address, Driver, Pause, Peer, Received
-from .by_hand import DONE, Events, body, decode_chunk, decode_completion
+from .by_hand import DONE, Events, body, decode_chunk, decode_completion, decode_models
 
 __all__ = ["DRIVER"]
 
@@ -99,14 +99,14 @@ class RawPeer(Peer):
         url = urlsplit(address.base_url)
         self._ssl_context = address.ssl_context
         self._host, self._port = url.hostname or "", url.port or 80
-        self._target = f"{url.path}/chat/completions"
+        self._path = url.path
         self._idle: list[RawStream] = []
 
     async def stream(self, model: str, pause: Pause) -> Received:
         events, after = 0, pause.after
         parts: list[str] = []
         split = Events()
-        stream, _, rest = await self._ask(body(model, stream=True))
+        stream, _, rest = await self._ask("POST", "/chat/completions", body(model, stream=True))
         chunked = Chunked(rest)
         data = b""
         try:
@@ -130,21 +130,29 @@ class RawPeer(Peer):
         return Received(events, "".join(parts))
 
     async def create(self, model: str) -> Received:
-        stream, head, content = await self._ask(body(model, stream=False))
-        size = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        while len(content) < size:
-            content += await stream.receive()
-        self._idle.append(stream)
+        content = await self._whole("POST", "/chat/completions", body(model, stream=False))
         return Received(1, decode_completion(content).choices[0].message.content or "")
 
-    async def _ask(self, content: bytes) -> tuple[RawStream, bytes, bytes]:
+    async def models(self) -> Received:
+        listed = decode_models(await self._whole("GET", "/models", b""))
+        return Received(1, " ".join(model.id for model in listed.data))
+
+    async def _whole(self, method: str, path: str, content: bytes) -> bytes:
+        stream, head, answer = await self._ask(method, path, content)
+        size = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(answer) < size:
+            answer += await stream.receive()
+        self._idle.append(stream)
+        return answer
+
+    async def _ask(self, method: str, path: str, content: bytes) -> tuple[RawStream, bytes, bytes]:
         """Send the request; gives the stream, the head and what came behind it."""
         if self._idle:
             stream = self._idle.pop()
         else:
             stream = await _connect(self._host, self._port, self._ssl_context)
         head = (
-            f"POST {self._target} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"{method} {self._path}{path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
             f"Authorization: Bearer none\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
