@@ -17,7 +17,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-from tests.support.clock import real_backend as anyio_backend
+from penstock.testing.plugin import real_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

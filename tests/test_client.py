@@ -18,10 +18,9 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, Limiter, PenstockError, Provider, Timeouts, providers
-from tests.support.chat import KEY, MESSAGES, REQUEST, URL, Watcher, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import (
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import (
     completion,
     error_reply,
     json_reply,
@@ -29,8 +28,9 @@ from tests.support.replies import (
     status_reply,
     tokens,
 )
-from tests.support.script import End, Reply, Reset, Send, Stall, reply
-from tests.support.sweep import open_fds
+from penstock.testing.script import End, Reply, Reset, Send, Stall, reply
+from penstock.testing.sweep import open_fds
+from tests.support.chat import KEY, MESSAGES, REQUEST, URL, Watcher, client_on
 
 __all__ = ["anyio_backend"]
 

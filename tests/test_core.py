@@ -12,8 +12,8 @@ import pytest
 
 from penstock import APIResponseError, Headers, Response
 from penstock._core import checked_retries, checked_wait, key_source
+from penstock.testing.plugin import virtual_backend as anyio_backend
 from tests.support.chat import KEY
-from tests.support.clock import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

@@ -11,11 +11,11 @@ import pytest
 
 import penstock
 from penstock import Limiter, Timeouts, observing
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
+from penstock.testing.script import End, Pause, Reply, Reset, Stall, reply
 from tests.support.chat import KEY, REQUEST, Watcher, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import completion, error_reply, json_reply, sse_reply, tokens
-from tests.support.script import End, Pause, Reply, Reset, Stall, reply
 
 __all__ = ["anyio_backend"]
 

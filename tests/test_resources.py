@@ -11,11 +11,10 @@ import pytest
 
 import penstock
 from penstock import CompletionStream, StreamState, Timeouts
-from tests.support.chat import MESSAGES, REQUEST, Watcher, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.cuts import every_byte
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import (
+from penstock.testing.cuts import every_byte
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import (
     completion,
     error_reply,
     json_reply,
@@ -23,7 +22,8 @@ from tests.support.replies import (
     status_reply,
     tokens,
 )
-from tests.support.script import Pause, Reset, Send, Stall, reply
+from penstock.testing.script import Pause, Reset, Send, Stall, reply
+from tests.support.chat import MESSAGES, REQUEST, Watcher, client_on
 
 __all__ = ["anyio_backend"]
 

@@ -14,10 +14,10 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, ChatCompletion, CompletionStream, Timeouts
-from tests.support.cuts import every_byte
-from tests.support.replies import error_reply, json_reply, sse_reply
-from tests.support.script import End, Pause, RecordedRequest, Reply, Reset, Stall
-from tests.support.server import Server, closed_port, serve
+from penstock.testing.cuts import every_byte
+from penstock.testing.replies import error_reply, json_reply, sse_reply
+from penstock.testing.script import End, Pause, RecordedRequest, Reply, Reset, Stall
+from penstock.testing.server import Server, closed_port, serve
 
 pytestmark = pytest.mark.anyio
 

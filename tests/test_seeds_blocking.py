@@ -13,11 +13,11 @@ import pytest
 import penstock
 from penstock import ChatCompletion, Client, Timeouts
 from penstock.blocking import Stream
-from tests.support.cuts import every_byte
-from tests.support.replies import error_reply, json_reply, sse_reply
-from tests.support.script import End, Pause, Reply, Reset, Stall
-from tests.support.server import Server, closed_port
-from tests.support.threaded import becomes_true, serve_in_thread
+from penstock.testing.cuts import every_byte
+from penstock.testing.replies import error_reply, json_reply, sse_reply
+from penstock.testing.script import End, Pause, Reply, Reset, Stall
+from penstock.testing.server import Server, closed_port
+from penstock.testing.threaded import becomes_true, serve_in_thread
 
 from .test_seeds import (
     COMPLETION,

@@ -25,11 +25,11 @@ from penstock import (
 )
 from penstock._flow.race import race
 from penstock.structured import OutputType
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import completion, json_reply, sse_reply, tokens
+from penstock.testing.script import Pause, Reply, Reset
 from penstock.types import ChatCompletion, ChatCompletionMessage, Choice, Function, ToolCall
 from tests.support.chat import MESSAGES, REQUEST, client_on
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import completion, json_reply, sse_reply, tokens
-from tests.support.script import Pause, Reply, Reset
 from tests.support.tool_replies import calls_reply
 
 pytestmark = pytest.mark.anyio

@@ -15,11 +15,11 @@ import pytest
 
 import penstock
 from penstock import Tool, ToolArgumentsError, ToolCall, tool, tool_message
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import sse_reply, tokens
+from penstock.testing.script import RecordedRequest, Reply
 from penstock.types import ChatCompletionMessage, Function
 from tests.support.chat import MESSAGES, client_on
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import sse_reply, tokens
-from tests.support.script import RecordedRequest, Reply
 from tests.support.tool_replies import calls_reply
 
 pytestmark = pytest.mark.anyio

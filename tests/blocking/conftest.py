@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.threaded import becomes_true
+from penstock.testing.threaded import becomes_true
 
 
 def own_threads() -> list[str]:

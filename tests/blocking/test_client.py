@@ -28,6 +28,18 @@ from penstock import (
     Timeouts,
     blocking,
 )
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import (
+    completion,
+    error_reply,
+    json_reply,
+    sse_event,
+    sse_reply,
+    tokens,
+)
+from penstock.testing.script import RecordedRequest, Repeat, Reply, Reset
+from penstock.testing.server import closed_port
+from penstock.testing.threaded import becomes_true, serve_in_thread
 from tests.support.blocking import (
     HELLO,
     SILENT,
@@ -43,11 +55,6 @@ from tests.support.blocking import (
     stream_of,
 )
 from tests.support.chat import KEY, REQUEST, Watcher
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import completion, error_reply, json_reply, sse_event, sse_reply, tokens
-from tests.support.script import RecordedRequest, Repeat, Reply, Reset
-from tests.support.server import closed_port
-from tests.support.threaded import becomes_true, serve_in_thread
 
 from .conftest import own_threads
 

@@ -15,6 +15,9 @@ import pytest
 import penstock
 from penstock import ChunkEvent, Client, Limiter, ResultEvent, StreamBusyError, StreamClosedError
 from penstock.blocking import fan_out, fan_out_chunks, race
+from penstock.testing.replies import error_reply, sse_event, sse_reply, tokens
+from penstock.testing.script import RecordedRequest, Repeat, Reply
+from penstock.testing.threaded import becomes_true, serve_in_thread
 from tests.support.blocking import (
     HELLO,
     SILENT,
@@ -27,9 +30,6 @@ from tests.support.blocking import (
     slowly,
 )
 from tests.support.chat import REQUEST
-from tests.support.replies import error_reply, sse_event, sse_reply, tokens
-from tests.support.script import RecordedRequest, Repeat, Reply
-from tests.support.threaded import becomes_true, serve_in_thread
 
 from .conftest import own_threads
 

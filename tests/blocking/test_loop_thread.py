@@ -17,8 +17,8 @@ import pytest
 
 from penstock import StreamClosedError
 from penstock.blocking.loop_thread import LoopThread
+from penstock.testing.threaded import becomes_true
 from tests.support.blocking import in_thread, interrupted_when
-from tests.support.threaded import becomes_true
 
 from .conftest import own_threads
 

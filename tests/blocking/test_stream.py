@@ -14,6 +14,9 @@ import pytest
 import penstock
 from penstock import StreamBusyError, StreamClosedError, StreamState, Timeouts
 from penstock.blocking import Stream
+from penstock.testing.replies import error_reply, sse_event, sse_reply, tokens
+from penstock.testing.script import End, Pause, Repeat, Reset, Stall
+from penstock.testing.threaded import becomes_true, serve_in_thread
 from tests.support.blocking import (
     HELLO,
     SILENT,
@@ -26,9 +29,6 @@ from tests.support.blocking import (
     stream_of,
 )
 from tests.support.chat import REQUEST
-from tests.support.replies import error_reply, sse_event, sse_reply, tokens
-from tests.support.script import End, Pause, Repeat, Reset, Stall
-from tests.support.threaded import becomes_true, serve_in_thread
 
 
 def text_of(stream: Stream[Any]) -> str:

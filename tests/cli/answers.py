@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.replies import LAST_CHUNK, chunk, json_reply, sse_event, sse_reply, tokens
-from tests.support.script import Repeat, reply
+from penstock.testing.replies import LAST_CHUNK, chunk, json_reply, sse_event, sse_reply, tokens
+from penstock.testing.script import Repeat, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.support.script import RecordedRequest, Reply
+    from penstock.testing.script import RecordedRequest, Reply
 
 WORDS = ("Hello", " there", "!")
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

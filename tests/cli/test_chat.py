@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from penstock.cli import main
-from tests.support.replies import error_reply
-from tests.support.server import closed_port
-from tests.support.threaded import becomes_true, serve_in_thread
+from penstock.testing.replies import error_reply
+from penstock.testing.server import closed_port
+from penstock.testing.threaded import becomes_true, serve_in_thread
 
 from .answers import chat_requests, endless, hello, server_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.support.script import RecordedRequest
+    from penstock.testing.script import RecordedRequest
 
 BACKENDS = ["asyncio", "trio", "uvloop"]
 

@@ -14,11 +14,11 @@ import penstock
 from penstock import ChatCompletionChunk
 from penstock._flow.channels import CompletionChannel, fan_out_channels
 from penstock._flow.limiter import Limiter
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import error_reply, sse_event, sse_reply, tokens
+from penstock.testing.script import Pause, Repeat, Reply, Reset, Stall
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, sse_event, sse_reply, tokens
-from tests.support.script import Pause, Repeat, Reply, Reset, Stall
 
 __all__ = ["anyio_backend"]
 

@@ -14,11 +14,18 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, ChunkEvent, Limiter, ResultEvent, fan_out_chunks
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import (
+    completion,
+    error_reply,
+    json_reply,
+    sse_event,
+    sse_reply,
+    tokens,
+)
+from penstock.testing.script import End, Pause, RecordedRequest, Repeat, Reply
 from tests.support.chat import REQUEST, Watcher, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import completion, error_reply, json_reply, sse_event, sse_reply, tokens
-from tests.support.script import End, Pause, RecordedRequest, Repeat, Reply
 
 __all__ = ["anyio_backend"]
 

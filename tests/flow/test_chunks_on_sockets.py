@@ -10,10 +10,10 @@ import anyio.lowlevel
 import pytest
 
 from penstock import AsyncClient, ChunkEvent, Limiter, ResultEvent, fan_out_chunks
+from penstock.testing.replies import sse_event, sse_reply, tokens
+from penstock.testing.script import Repeat, Stall
+from penstock.testing.server import Server, serve
 from tests.support.chat import KEY, REQUEST
-from tests.support.replies import sse_event, sse_reply, tokens
-from tests.support.script import Repeat, Stall
-from tests.support.server import Server, serve
 
 pytestmark = pytest.mark.anyio
 

@@ -13,12 +13,12 @@ import pytest
 import penstock
 from penstock._flow.fan_out import FanOutStatistics, Result, fan_out
 from penstock._flow.limiter import Limiter
+from penstock.testing.clock import virtual
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import error_reply, sse_reply, tokens
+from penstock.testing.script import Pause, RecordedRequest, Reply
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, sse_reply, tokens
-from tests.support.script import Pause, RecordedRequest, Reply
 
 __all__ = ["anyio_backend"]
 

@@ -13,8 +13,8 @@ import penstock
 from penstock import Limiter
 from penstock._flow.feed import Feed
 from penstock._flow.slots import Slot, lent_slots
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.sweep import cancel_sweep
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.sweep import cancel_sweep
 
 __all__ = ["anyio_backend"]
 

@@ -11,13 +11,13 @@ import pytest
 import penstock
 from penstock import Limiter, Timeouts
 from penstock._flow import fetch
+from penstock.testing.cuts import cut_at, every_byte
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import error_reply, json_reply, status_reply
+from penstock.testing.script import End, Fault, Reply, Reset, Send, Stall, reply
+from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import Watcher, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.cuts import cut_at, every_byte
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, json_reply, status_reply
-from tests.support.script import End, Fault, Reply, Reset, Send, Stall, reply
-from tests.support.sweep import cancel_sweep
 
 __all__ = ["anyio_backend"]
 

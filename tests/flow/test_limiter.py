@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 import penstock
 from penstock import Limiter, RateLimitError
 from penstock._flow.slots import lent, lent_slots
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
+from penstock.testing.script import RecordedRequest, Reply, Stall
+from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import completion, error_reply, json_reply, sse_reply, tokens
-from tests.support.script import RecordedRequest, Reply, Stall
-from tests.support.sweep import cancel_sweep
 
 __all__ = ["anyio_backend"]
 

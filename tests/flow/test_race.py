@@ -13,11 +13,11 @@ import pytest
 import penstock
 from penstock._flow.limiter import Limiter
 from penstock._flow.race import race
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import Event, error_reply, sse_reply, status_reply, tokens
+from penstock.testing.script import Pause, Reply, Reset, Stall
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import Event, error_reply, sse_reply, status_reply, tokens
-from tests.support.script import Pause, Reply, Reset, Stall
 
 __all__ = ["anyio_backend"]
 

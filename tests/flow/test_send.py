@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import Limiter, Timeouts
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import error_reply, json_reply, sse_reply, tokens
+from penstock.testing.script import End, Reply, Reset, Stall, reply
+from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import KEY, REQUEST, Watcher, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, json_reply, sse_reply, tokens
-from tests.support.script import End, Reply, Reset, Stall, reply
-from tests.support.sweep import cancel_sweep
 
 __all__ = ["anyio_backend"]
 

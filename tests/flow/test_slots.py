@@ -7,7 +7,7 @@ import pytest
 
 from penstock import Limiter
 from penstock._flow.slots import Slot, lent, lent_slots
-from tests.support.clock import virtual_backend as anyio_backend
+from penstock.testing.plugin import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

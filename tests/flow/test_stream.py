@@ -13,11 +13,11 @@ import pytest
 
 import penstock
 from penstock import CompletionStream, Limiter, StreamState, Timeouts
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import error_reply, json_reply, sse_reply, tokens
+from penstock.testing.script import End, Pause, Reset, Stall
 from tests.support.chat import KEY, REQUEST, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, json_reply, sse_reply, tokens
-from tests.support.script import End, Pause, Reset, Stall
 
 __all__ = ["anyio_backend"]
 

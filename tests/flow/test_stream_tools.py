@@ -9,10 +9,10 @@ import pytest
 
 import penstock
 from penstock import CompletionStream, StreamState, ToolCall
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import sse_reply, tokens
+from penstock.testing.script import Pause, Reset, Stall
 from tests.support.chat import REQUEST, client_on
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import sse_reply, tokens
-from tests.support.script import Pause, Reset, Stall
 from tests.support.tool_replies import call_piece, calls_reply, whole_call
 
 pytestmark = pytest.mark.anyio

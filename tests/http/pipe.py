@@ -13,7 +13,7 @@ import anyio.lowlevel
 from penstock._http.dial import Dialer, Origin
 from penstock._http.network import ClosedLocally, Limits, NetworkStream
 from penstock._http.proxy import Proxy
-from tests.support.certificates import server_ssl_context
+from penstock.testing.certificates import server_ssl_context
 
 ORIGIN = Origin("http", "example.com", 80)
 

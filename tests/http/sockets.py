@@ -15,7 +15,7 @@ from penstock._http import asyncio_stream, trio_stream
 from penstock._http.asyncio_stream import AsyncioStream
 from penstock._http.network import NetworkStream, fd_is_readable, in_trio
 from penstock._http.trio_stream import TrioStream
-from tests.support.clock import Backend, virtual
+from penstock.testing.clock import Backend, virtual
 
 T = TypeVar("T")
 

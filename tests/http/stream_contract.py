@@ -23,8 +23,8 @@ from penstock._http.network import (
     NetworkStream,
     in_trio,
 )
-from tests.support.server import closed_port
-from tests.support.sweep import BackendName, cancel_sweep, open_fds
+from penstock.testing.server import closed_port
+from penstock.testing.sweep import BackendName, cancel_sweep, open_fds
 
 from .limits import NoLimits, OutOfTime, Within
 from .sockets import (

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from penstock._http.asyncio_stream import HIGH_WATER, AsyncioStream, connect_tcp
 from penstock._http.network import ClosedLocally, ConnectionFailed
-from tests.support.clock import REAL_BACKENDS, Backend
-from tests.support.sweep import BackendName, open_fds
+from penstock.testing.clock import Backend
+from penstock.testing.plugin import REAL_BACKENDS
+from penstock.testing.sweep import BackendName, open_fds
 
 from .limits import NoLimits, OutOfTime, Within
 from .sockets import (

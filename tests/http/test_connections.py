@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from penstock._http.connections import KEEPALIVE_EXPIRY, Connections
 from penstock._http.dial import Dialer
 from penstock._http.network import ConnectionFailed, Limits, NetworkStream
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.sweep import BackendName, cancel_sweep
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.sweep import BackendName, cancel_sweep
 
 from .limits import NoLimits
 from .pipe import ORIGIN, Pipe, PipeDialer

@@ -29,14 +29,14 @@ from penstock._http.tls import TLSStream
 from penstock._http.trio_stream import TrioStream
 from penstock._policy.deadlines import ConnectDeadline
 from penstock.errors import APITimeoutError, ConnectTimeout, TotalTimeout
+from penstock.testing.certificates import _authority, client_ssl_context
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import json_reply
+from penstock.testing.script import Reply, Send, StartTLS
+from penstock.testing.server import Server, closed_port, serve
+from penstock.testing.sweep import BackendName, cancel_sweep, open_fds
 from penstock.timeouts import Timeouts
-from tests.support.certificates import _authority, client_ssl_context
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import json_reply
-from tests.support.script import Reply, Send, StartTLS
-from tests.support.server import Server, closed_port, serve
 from tests.support.socks import serve_socks
-from tests.support.sweep import BackendName, cancel_sweep, open_fds
 
 from .limits import NoLimits
 from .pipe import ORIGIN, Pipe, TLSPeer

@@ -23,10 +23,10 @@ from penstock._http.outgoing import Outgoing
 from penstock._http.proxy import Proxy
 from penstock._wire.encoding import EncodingError
 from penstock._wire.framing import FramingError
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.replies import LAST_CHUNK, chunk, head
-from tests.support.script import RequestReader
-from tests.support.sweep import BackendName, cancel_sweep
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import LAST_CHUNK, chunk, head
+from penstock.testing.script import RequestReader
+from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.wire.pieces import in_pieces
 
 from .limits import NoLimits, OutOfTime, Within

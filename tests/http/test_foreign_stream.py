@@ -13,11 +13,11 @@ import pytest
 from penstock._http.foreign_stream import ForeignStream
 from penstock._http.network import ClosedLocally, ConnectionFailed
 from penstock.errors import ReadTimeout
-from tests.support.clock import virtual_backend as anyio_backend
+from penstock.testing.memory import MemoryNetwork, MemoryStream
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.script import End, Pause, Reply, Reset, Send, Stall, reply
+from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.support.httpcore_compat import httpcore
-from tests.support.memory import MemoryNetwork, MemoryStream
-from tests.support.script import End, Pause, Reply, Reset, Send, Stall, reply
-from tests.support.sweep import BackendName, cancel_sweep
 
 from .limits import NoLimits, OutOfTime, Within
 from .sockets import run, run_virtual

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from penstock._http.dial import Origin
 from penstock._http.network import ConnectionFailed
 from penstock._http.proxy import Proxy, proxy_from_environment, tunnel
-from tests.support.clock import virtual_backend as anyio_backend
+from penstock.testing.plugin import virtual_backend as anyio_backend
 from tests.support.socks import SocksServer
 
 from .limits import NoLimits, OutOfTime, Within

@@ -11,7 +11,7 @@ from penstock._http.dial import Origin
 from penstock._http.network import ConnectionFailed
 from penstock._http.proxy import Proxy
 from penstock._http.socks import connect_socks5
-from tests.support.clock import virtual_backend as anyio_backend
+from penstock.testing.plugin import virtual_backend as anyio_backend
 from tests.support.socks import HOST_UNREACHABLE, REFUSED_BY_RULES, SocksServer
 
 from .limits import NoLimits, OutOfTime, Within

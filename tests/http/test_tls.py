@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from penstock._http import tls
 from penstock._http.network import ClosedLocally, ConnectionFailed
 from penstock._http.tls import TLSStream, default_context, start_tls
-from tests.support.certificates import client_ssl_context, server_ssl_context
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.sweep import BackendName, cancel_sweep
+from penstock.testing.certificates import client_ssl_context, server_ssl_context
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.sweep import BackendName, cancel_sweep
 
 from .limits import NoLimits, OutOfTime, Within
 from .pipe import Pipe, TLSPeer, split
@@ -60,7 +60,7 @@ def context(version: ssl.TLSVersion) -> ssl.SSLContext:
 
 
 def ca_pem() -> str:
-    from tests.support.certificates import _authority
+    from penstock.testing.certificates import _authority
 
     return _authority().cert_pem.bytes().decode()
 
@@ -106,7 +106,7 @@ async def test_http_1_1_alone_is_offered() -> None:
 
 def refused_servers() -> dict[str, tuple[ssl.SSLContext, str, str]]:
     """Server, host asked for, and what the message has to say."""
-    from tests.support.certificates import _authority
+    from penstock.testing.certificates import _authority
 
     ours = _authority()
     past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)

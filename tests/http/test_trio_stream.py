@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from penstock._http.trio_stream import TrioStream, _address6
-from tests.support.sweep import open_fds
+from penstock.testing.sweep import open_fds
 
 from .limits import NoLimits, OutOfTime, Within
 from .sockets import at_the_door, connected, listening, run, run_virtual, saw_the_end

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import penstock
-from tests.support.replies import sse_reply
-from tests.support.script import End, Reply, Reset, Send, Stall
+from penstock.testing.replies import sse_reply
+from penstock.testing.script import End, Reply, Reset, Send, Stall
 
 Fault = Literal["end", "reset", "stall"]
 FAULTS: dict[Fault, End | Reset | Stall] = {"end": End(), "reset": Reset(), "stall": Stall()}

@@ -7,9 +7,9 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, Timeouts
+from penstock.testing.script import RecordedRequest, Reply
+from penstock.testing.server import serve
 from tests.support.chat import REQUEST
-from tests.support.script import RecordedRequest, Reply
-from tests.support.server import serve
 
 from .recorded import FAULTS, RECORDINGS, Fault, Text, cut, read, text_of, worth
 

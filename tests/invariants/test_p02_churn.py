@@ -11,11 +11,11 @@ import pytest
 import sniffio
 
 from penstock import AsyncClient, Limiter, PenstockError, Timeouts, fan_out_chunks
+from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
+from penstock.testing.script import End, Pause, RecordedRequest, Reply, Reset, Stall, reply
+from penstock.testing.server import serve
+from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST
-from tests.support.replies import completion, error_reply, json_reply, sse_reply, tokens
-from tests.support.script import End, Pause, RecordedRequest, Reply, Reset, Stall, reply
-from tests.support.server import serve
-from tests.support.sweep import open_fds
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,8 @@ import anyio
 import pytest
 
 from penstock import AsyncClient, Limiter, fan_out_chunks
-from tests.support.chat import REQUEST, client_on
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import (
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import (
     completion,
     error_reply,
     json_reply,
@@ -22,9 +21,10 @@ from tests.support.replies import (
     status_reply,
     tokens,
 )
-from tests.support.script import Pause, RecordedRequest, Reply, Reset, Send, Stall, reply
-from tests.support.server import serve
-from tests.support.sweep import BackendName, Mode, cancel_sweep, open_fds
+from penstock.testing.script import Pause, RecordedRequest, Reply, Reset, Send, Stall, reply
+from penstock.testing.server import serve
+from penstock.testing.sweep import BackendName, Mode, cancel_sweep, open_fds
+from tests.support.chat import REQUEST, client_on
 
 from .recorded import RECORDINGS
 

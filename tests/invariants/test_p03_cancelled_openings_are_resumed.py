@@ -14,12 +14,12 @@ import anyio
 import pytest
 
 import penstock
+from penstock.testing.cuts import every_byte
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import error_reply, sse_reply, tokens
+from penstock.testing.script import Pause, Reply, Send, Stall
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.cuts import every_byte
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, sse_reply, tokens
-from tests.support.script import Pause, Reply, Send, Stall
 
 __all__ = ["anyio_backend"]
 

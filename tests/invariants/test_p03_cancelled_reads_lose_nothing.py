@@ -13,12 +13,12 @@ import sniffio
 
 import penstock
 from penstock import AsyncClient, ChunkEvent, CompletionStream, ResultEvent, fan_out_chunks
+from penstock.testing.cuts import split_at
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import error_reply, sse_reply
+from penstock.testing.script import End, Pause, Reply, Reset, Send, reply
 from tests.support.chat import REQUEST, URL
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.cuts import split_at
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, sse_reply
-from tests.support.script import End, Pause, Reply, Reset, Send, reply
 
 from .recorded import FINISH, PLAIN, RECORDINGS, USAGE, Text, delta, text_of, worth
 

@@ -14,11 +14,11 @@ import pytest
 import sniffio
 
 from penstock import AsyncClient, ChunkEvent, fan_out_chunks
+from penstock.testing.cuts import split_at
+from penstock.testing.replies import sse_reply
+from penstock.testing.script import Pause, Reply
+from penstock.testing.server import Server, serve
 from tests.support.chat import REQUEST
-from tests.support.cuts import split_at
-from tests.support.replies import sse_reply
-from tests.support.script import Pause, Reply
-from tests.support.server import Server, serve
 
 from .recorded import PLAIN, RECORDINGS, delta, text_of
 

@@ -12,11 +12,11 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, Limiter, Timeouts
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import Event, completion, error_reply, head, json_reply, sse_reply
+from penstock.testing.script import Pause, Repeat, Reply, Reset, Send, Stall, reply
 from tests.support.chat import REQUEST, URL
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import Event, completion, error_reply, head, json_reply, sse_reply
-from tests.support.script import Pause, Repeat, Reply, Reset, Send, Stall, reply
 
 from .recorded import FINISH, PLAIN, RECORDINGS, call, delta, text_of
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import event, given
 
-from tests.support.clock import virtual_backend as anyio_backend
+from penstock.testing.plugin import virtual_backend as anyio_backend
 
 from .runs import Failed, Record, Run, runs
 

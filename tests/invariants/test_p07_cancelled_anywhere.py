@@ -16,12 +16,12 @@ from penstock import AsyncClient, Limiter, ResultEvent
 from penstock._flow.channels import fan_out_channels
 from penstock._flow.chunks import fan_out_chunks
 from penstock._flow.fan_out import fan_out
+from penstock.testing.clock import virtual
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import error_reply, sse_reply, tokens
+from penstock.testing.script import Pause, RecordedRequest, Reply
+from penstock.testing.sweep import BackendName, Suspensions, cancel_sweep
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import error_reply, sse_reply, tokens
-from tests.support.script import Pause, RecordedRequest, Reply
-from tests.support.sweep import BackendName, Suspensions, cancel_sweep
 
 Kind = Literal["fan_out", "ordered", "chunks", "channels", "nested"]
 KINDS: list[Kind] = ["fan_out", "ordered", "chunks", "channels", "nested"]

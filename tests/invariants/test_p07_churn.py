@@ -18,13 +18,13 @@ from penstock._flow.channels import CompletionChannel, fan_out_channels
 from penstock._flow.chunks import fan_out_chunks
 from penstock._flow.fan_out import fan_out
 from penstock._flow.race import race
+from penstock.testing.clock import virtual
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import Event, error_reply, sse_reply, tokens
+from penstock.testing.script import Pause, Player, RecordedRequest, Reply, Reset
+from penstock.testing.server import serve
+from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import Event, error_reply, sse_reply, tokens
-from tests.support.script import Pause, Player, RecordedRequest, Reply, Reset
-from tests.support.server import serve
-from tests.support.sweep import open_fds
 
 TASKS = 6
 

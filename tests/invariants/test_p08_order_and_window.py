@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock._flow.fan_out import fan_out
-from tests.support.clock import virtual_backend as anyio_backend
+from penstock.testing.plugin import virtual_backend as anyio_backend
 
 from .runs import Record, Run, runs
 

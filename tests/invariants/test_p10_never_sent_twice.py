@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import AsyncClient, Timeouts
+from penstock.testing.clock import virtual
+from penstock.testing.memory import MemoryNetwork, MemoryStream
+from penstock.testing.replies import completion, error_reply, json_reply, sse_reply
+from penstock.testing.script import Pause, RecordedRequest, Reply, Reset, Send, Stall, Step, reply
+from penstock.testing.server import serve
 from tests.support.chat import REQUEST, URL
-from tests.support.clock import virtual
-from tests.support.memory import MemoryNetwork, MemoryStream
-from tests.support.replies import completion, error_reply, json_reply, sse_reply
-from tests.support.script import Pause, RecordedRequest, Reply, Reset, Send, Stall, Step, reply
-from tests.support.server import serve
 
 from .recorded import PLAIN, RECORDINGS, Fault, cut
 

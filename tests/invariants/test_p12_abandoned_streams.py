@@ -14,13 +14,13 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from penstock import AsyncClient, Limiter, PenstockError
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import sse_reply
+from penstock.testing.script import Stall, reply
+from penstock.testing.server import Server, serve
+from penstock.testing.sweep import open_fds
+from penstock.testing.threaded import becomes_true
 from tests.support.chat import REQUEST, client_on
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import sse_reply
-from tests.support.script import Stall, reply
-from tests.support.server import Server, serve
-from tests.support.sweep import open_fds
-from tests.support.threaded import becomes_true
 
 from .recorded import PLAIN
 

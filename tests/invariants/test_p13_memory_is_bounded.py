@@ -14,12 +14,12 @@ from penstock._flow.channels import fan_out_channels
 from penstock._flow.chunks import fan_out_chunks
 from penstock._flow.fan_out import fan_out
 from penstock._flow.race import race
+from penstock.testing.clock import virtual
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import sse_event, sse_reply, tokens
+from penstock.testing.script import Repeat
+from penstock.testing.server import serve
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import sse_event, sse_reply, tokens
-from tests.support.script import Repeat
-from tests.support.server import serve
 
 STREAMS = 100
 EVENT = sse_event(tokens("x", role_first=False, finish=None)[0])

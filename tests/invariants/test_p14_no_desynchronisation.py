@@ -9,10 +9,10 @@ import pytest
 
 import penstock
 from penstock import AsyncClient
+from penstock.testing.replies import completion, json_reply, sse_reply
+from penstock.testing.script import End, Pause, Player, RecordedRequest, Reply, Reset, Send, reply
+from penstock.testing.server import Server, serve
 from tests.support.chat import REQUEST
-from tests.support.replies import completion, json_reply, sse_reply
-from tests.support.script import End, Pause, Player, RecordedRequest, Reply, Reset, Send, reply
-from tests.support.server import Server, serve
 
 from .recorded import FINISH, PLAIN, delta, text_of
 

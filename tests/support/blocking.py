@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import penstock
 from penstock import Client
+from penstock.testing.replies import completion, json_reply, sse_reply, tokens
+from penstock.testing.script import Pause, RecordedRequest, Reply, Stall, reply
+from penstock.testing.threaded import becomes_true
 
 from .chat import REQUEST
-from .replies import completion, json_reply, sse_reply, tokens
-from .script import Pause, RecordedRequest, Reply, Stall, reply
-from .threaded import becomes_true
 
 if TYPE_CHECKING:
-    from .server import Server
+    from penstock.testing.server import Server
 
 SILENT = reply(Stall())
 """Not even a head."""

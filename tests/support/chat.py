@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock import AsyncClient
-
-from .memory import MemoryNetwork
-from .script import Script
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.script import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,14 +10,14 @@ from unittest import mock
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
-from .replies import completion, error_reply, json_reply, sse_reply, tokens
-from .script import End, Pause, Stall
-from .threaded import serve_in_thread
+from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
+from penstock.testing.script import End, Pause, Stall
+from penstock.testing.threaded import serve_in_thread
 
 if TYPE_CHECKING:
     from sybil import Example
 
-    from .script import RecordedRequest, Reply
+    from penstock.testing.script import RecordedRequest, Reply
 
 WORDS = ("Hello", " there", "!")
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

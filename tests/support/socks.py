@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from .loopback import Gone, LoopbackStream
+from penstock.testing.loopback import Gone, LoopbackStream
 
 REFUSED_BY_RULES = 2
 HOST_UNREACHABLE = 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .replies import sse_reply, tokens
-from .script import Reply
+from penstock.testing.replies import sse_reply, tokens
+from penstock.testing.script import Reply
 
 
 def call_piece(

@@ -8,8 +8,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from tests.support import clock
-from tests.support.clock import DeadlockError, virtual
+from penstock.testing import clock
+from penstock.testing.clock import DeadlockError, virtual
 
 pytestmark = pytest.mark.anyio
 

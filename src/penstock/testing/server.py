@@ -30,7 +30,7 @@ from .script import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 Ended = Literal["client closed", "reset", "server closed", "server stopped"]
 
@@ -44,7 +44,7 @@ class ServerConnection:
     closed_at: float | None = None  # by both sides: after an End, when the client has closed too
     ended: Ended | None = None  # who ended it first, and how
     bytes_sent: int = 0
-    requests: list[RecordedRequest] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list[RecordedRequest])
 
 
 class Server:
@@ -61,10 +61,12 @@ class Server:
 
     @property
     def open_connections(self) -> int:
+        """How many connections are not closed yet."""
         return sum(connection.closed_at is None for connection in self.connections)
 
     async def wait_until(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
         """Wait until `condition()` is true; TimeoutError when it does not become so."""
+        await anyio.lowlevel.checkpoint()
         with anyio.fail_after(timeout):
             while not condition():
                 await self._changed.wait()
@@ -81,11 +83,13 @@ class Server:
         """Return a client's context that trusts this server's certificate."""
         return client_ssl_context()
 
-    def _note_change(self) -> None:
+    def note_change(self) -> None:
+        """Let those who wait for a condition look again."""
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def accept(self, listener: socket.socket) -> None:
+        """Serve whoever connects, until it is cancelled."""
         async with anyio.create_task_group() as group:
             while True:
                 await anyio.wait_readable(listener)
@@ -95,10 +99,12 @@ class Server:
                     continue
                 connection = ServerConnection(len(self.connections), anyio.current_time())
                 self.connections.append(connection)
-                self._note_change()
+                self.note_change()
                 group.start_soon(self._serve, LoopbackStream(sock), connection)
 
-    async def _serve(self, stream: LoopbackStream, connection: ServerConnection) -> None:
+    async def _serve(  # noqa: ASYNC910 - it ends at once when nothing can be sent
+        self, stream: LoopbackStream, connection: ServerConnection
+    ) -> None:
         try:
             if self._tls:
                 if self._tls == "stall":
@@ -119,7 +125,7 @@ class Server:
             else:
                 stream.close()
             connection.closed_at = anyio.current_time()
-            self._note_change()
+            self.note_change()
 
 
 class _Conversation:
@@ -151,9 +157,9 @@ class _Conversation:
         if self._error is not None:
             raise self._error
 
-    async def _catch(self, part: Callable[[], object]) -> None:
+    async def _catch(self, part: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910
         try:
-            await part()  # type: ignore[misc]
+            await part()
         except Exception as error:  # noqa: BLE001
             self._error = self._error or error
 
@@ -168,7 +174,7 @@ class _Conversation:
                 self._server.requests.append(request)
                 self._waiting.append(request)
                 self._wake_player.set()
-                self._server._note_change()
+                self._server.note_change()
                 if request.method == "CONNECT":
                     # What follows may be TLS, and the player decides that.
                     await self._wake_listener.wait()
@@ -209,7 +215,7 @@ async def serve(
     *,
     tls: bool | Literal["stall"] = False,
     uds: str | Path | None = None,
-) -> AsyncIterator[Server]:
+) -> AsyncGenerator[Server]:
     """Run a server for as long as the block lasts.
 
     `tls="stall"` accepts connections and never answers the handshake. An error of the script, or
@@ -222,7 +228,7 @@ async def serve(
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(server._accept, listener)
+            group.start_soon(server.accept, listener)
             try:
                 yield server
             except (GeneratorExit, anyio.get_cancelled_exc_class()):

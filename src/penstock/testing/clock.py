@@ -3,7 +3,7 @@
 In virtual time nothing sleeps: when every task waits, the clock jumps to the next timer. A module
 chooses it by overriding anyio's fixture with one import line:
 
-    from tests.support.clock import virtual_backend as anyio_backend  # noqa: F401
+    from penstock.testing.plugin import virtual_backend as anyio_backend  # noqa: F401
 
     pytestmark = pytest.mark.anyio
 
@@ -18,8 +18,6 @@ import math
 import selectors
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,13 +69,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self))  # type: ignore[arg-type]
 
     def time(self) -> float:
+        """Seconds of virtual time."""
         return self._now
 
     def next_timer(self) -> float:
-        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        """When the next timer is due; infinity if there is none."""
+        loop: Any = self
+        timers: list[asyncio.TimerHandle] = loop._scheduled
         return timers[0].when() if timers else math.inf
 
     def jump_to(self, when: float) -> None:
+        """Set the clock to this time, never back."""
         # The timer's own time, not now + timeout: adding up differences would make deadlines
         # inexact in the last digits.
         self._now = max(self._now, when)
@@ -122,7 +124,7 @@ def virtual_trio_clock() -> Any:
         def fail() -> Any:
             raise DeadlockError
 
-        task = GLOBAL_RUN_CONTEXT.runner.main_task
+        task: Any = GLOBAL_RUN_CONTEXT.runner.main_task
         if task is not None and task._abort_func is not None:
             task._attempt_abort(fail)
 
@@ -136,24 +138,3 @@ def virtual(name: str) -> Backend:
     if name == "asyncio":
         return "asyncio", {"loop_factory": VirtualLoop}
     return "trio", {"clock": virtual_trio_clock()}
-
-
-REAL_BACKENDS = [
-    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-    pytest.param(("trio", {}), id="trio"),
-]
-VIRTUAL_BACKENDS = [pytest.param(name, id=f"{name}-virtual") for name in ("asyncio", "trio")]
-
-
-@pytest.fixture(scope="module", params=REAL_BACKENDS)
-def real_backend(request: pytest.FixtureRequest) -> Backend:
-    """The backends with real time; `tests/conftest.py` makes them the default."""
-    backend: Backend = request.param
-    return backend
-
-
-@pytest.fixture(scope="module", params=VIRTUAL_BACKENDS)
-def virtual_backend(request: pytest.FixtureRequest) -> Backend:
-    """The backends with virtual time."""
-    return virtual(request.param)

@@ -139,6 +139,7 @@ class Player:
         self._played = 0
 
     def reply_to(self, request: RecordedRequest) -> Reply:
+        """What to play for this request, which is the next one."""
         script = self._script
         if isinstance(script, Reply):
             return script
@@ -163,6 +164,7 @@ class RequestReader:
         return self._request is None and not self._h11.trailing_data[0]
 
     def feed(self, data: bytes, *, connection: int, time: float) -> list[RecordedRequest]:
+        """Take bytes from the client; return the requests they complete."""
         if not data:  # httpcore writes empty data as well, which means an end of file to h11
             return []
         self._h11.receive_data(data)

@@ -10,12 +10,12 @@ import anyio
 import pytest
 from anyio.streams.tls import TLSStream
 
-from tests.support.cuts import cut_at, every_byte
+from penstock.testing.cuts import cut_at, every_byte
+from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
+from penstock.testing.script import End, Pause, Repeat, Reset, Stall, StartTLS, reply
+from penstock.testing.server import Server, closed_port, serve
+from penstock.testing.sweep import open_fds
 from tests.support.httpcore_compat import httpcore
-from tests.support.replies import error_reply, json_reply, sse_reply, status_reply, tokens
-from tests.support.script import End, Pause, Repeat, Reset, Stall, StartTLS, reply
-from tests.support.server import Server, closed_port, serve
-from tests.support.sweep import open_fds
 
 if TYPE_CHECKING:
     from pathlib import Path

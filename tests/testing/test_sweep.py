@@ -12,12 +12,12 @@ import anyio.lowlevel
 import pytest
 from anyio.streams.tls import TLSStream
 
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import Event, json_reply, sse_reply, tokens
+from penstock.testing.script import Pause
+from penstock.testing.server import serve
+from penstock.testing.sweep import ALL_MODES, BackendName, Mode, cancel_sweep, open_fds
 from tests.support.httpcore_compat import httpcore
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import Event, json_reply, sse_reply, tokens
-from tests.support.script import Pause
-from tests.support.server import serve
-from tests.support.sweep import ALL_MODES, BackendName, Mode, cancel_sweep, open_fds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

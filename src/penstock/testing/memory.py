@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from .httpcore_compat import httpcore
+from .._http import core
 from .script import (
     End,
     Pause,
@@ -45,16 +45,19 @@ class MemoryConnection:
     closed_at: float | None = None  # when the client closed it
     bytes_read: int = 0  # by the client
     bytes_written: int = 0
-    requests: list[RecordedRequest] = field(default_factory=list)
-    tls: list[str | None] = field(default_factory=list)  # server_hostname of each start_tls
+    requests: list[RecordedRequest] = field(default_factory=list[RecordedRequest])
+    tls: list[str | None] = field(
+        default_factory=list[str | None]
+    )  # server_hostname of each start_tls
     stream: MemoryStream | None = None
 
     @property
     def requests_served(self) -> int:
+        """How many whole requests have come."""
         return len(self.requests)
 
 
-class MemoryNetwork(httpcore.AsyncNetworkBackend):
+class MemoryNetwork(core.httpcore.AsyncNetworkBackend):
     """Plays `script` to whoever connects, and records all that happens.
 
     `refuse`: so many of the next connects fail. `stall`: so many after them hang. `delay`: what
@@ -82,6 +85,7 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
 
     @property
     def open_connections(self) -> int:
+        """How many connections the client has not closed yet."""
         return sum(connection.closed_at is None for connection in self.connections)
 
     async def connect_tcp(
@@ -92,14 +96,17 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> MemoryStream:
+        """Open a connection to the script; the address is only recorded."""
         return await self._connect(host, port, timeout)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> MemoryStream:
+        """The same for a unix socket."""
         return await self._connect(path, 0, timeout)
 
     async def sleep(self, seconds: float) -> None:
+        """Part of httpcore's interface."""
         await anyio.sleep(seconds)
 
     async def _connect(self, host: str, port: int, timeout: float | None) -> MemoryStream:
@@ -108,13 +115,13 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         if self.refuse > 0:
             self.refuse -= 1
             await anyio.lowlevel.checkpoint()
-            raise httpcore.ConnectError("connection refused (by the script)")
+            raise core.httpcore.ConnectError("connection refused (by the script)")
         if self.stall > 0:
             self.stall -= 1
             wait = float("inf")
         if timeout is not None and timeout < wait:
             await anyio.sleep(timeout)
-            raise httpcore.ConnectTimeout("connect timed out")
+            raise core.httpcore.ConnectTimeout("connect timed out")
         if wait == float("inf"):
             await anyio.sleep_forever()
         await anyio.sleep(wait)
@@ -126,7 +133,7 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         return connection.stream
 
 
-class MemoryStream(httpcore.AsyncNetworkStream):
+class MemoryStream(core.httpcore.AsyncNetworkStream):
     """The client's end of one connection; the server's end is `_script`, run when looked at."""
 
     def __init__(
@@ -144,19 +151,20 @@ class MemoryStream(httpcore.AsyncNetworkStream):
         self._changed = anyio.Event()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Bytes of one segment at most; b"" at the end. Cancelled, it has read nothing."""
         start = anyio.current_time()
         deadline = float("inf") if timeout is None else start + timeout
         await anyio.lowlevel.checkpoint()
         while True:
             if self.connection.closed_at is not None:
-                raise httpcore.ReadError("the stream was closed")
+                raise core.httpcore.ReadError("the stream was closed")
             self._look_ahead()
             ready = self._next[0] if self._next else float("inf")
             now = anyio.current_time()
             if ready <= now:
                 return self._take(max_bytes)
             if deadline <= now:
-                raise httpcore.ReadTimeout("read timed out")
+                raise core.httpcore.ReadTimeout("read timed out")
             with anyio.CancelScope(deadline=min(ready, deadline)):
                 await self._changed.wait()
 
@@ -193,19 +201,20 @@ class MemoryStream(httpcore.AsyncNetworkStream):
                 self._next = (self._server_time, b"")
                 self._over = True
             elif isinstance(step, Reset):
-                self._next = (self._server_time, httpcore.ReadError)
+                self._next = (self._server_time, core.httpcore.ReadError)
                 self._over = True
             elif isinstance(step, Stall):
                 self._over = True
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Hand bytes to the server, which hears them at once."""
         await anyio.lowlevel.checkpoint()
         if self.connection.closed_at is not None:
-            raise httpcore.WriteError("the stream was closed")
+            raise core.httpcore.WriteError("the stream was closed")
         self._look_ahead()
         now = anyio.current_time()
-        if self._next and self._next[1] is httpcore.ReadError and self._next[0] <= now:
-            raise httpcore.WriteError("connection reset (by the script)")
+        if self._next and self._next[1] is core.httpcore.ReadError and self._next[0] <= now:
+            raise core.httpcore.WriteError("connection reset (by the script)")
         self.connection.bytes_written += len(buffer)
         number = self.connection.number
         for request in self._requests.feed(buffer, connection=number, time=now):
@@ -215,11 +224,13 @@ class MemoryStream(httpcore.AsyncNetworkStream):
         self._wake()
 
     async def aclose(self) -> None:
+        """Close the connection, also when cancelled."""
         # Closed before the checkpoint: a close that is cancelled has closed all the same.
         self.close_nowait()
         await anyio.lowlevel.checkpoint()
 
     def close_nowait(self) -> None:
+        """Close the connection; a reader elsewhere gets a ReadError."""
         if self.connection.closed_at is None:
             self.connection.closed_at = anyio.current_time()
             self._wake()
@@ -234,11 +245,13 @@ class MemoryStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> MemoryStream:
+        """Only record the host name; the bytes stay as they are."""
         await anyio.lowlevel.checkpoint()
         self.connection.tls.append(server_hostname)
         return self
 
     def get_extra_info(self, info: str) -> Any:
+        """Answer "is_readable", as a socket would; None to anything else."""
         if info == "is_readable":  # so an idle connection is known to be stale
             if self.connection.closed_at is not None:
                 return True

@@ -172,7 +172,7 @@ async def _cancel_natively(body: Body, point: int, mode: Mode, may_swallow: bool
         if n != point and not (mode == "twice" and n == point + 1):
             return
         reached = True
-        if mode == "late" and isinstance(waits_for, asyncio.Future):
+        if mode == "late" and asyncio.isfuture(waits_for):
             # Added before the task adds its own, so it runs first when the future is done.
             waits_for.add_done_callback(lambda _: task.cancel())
         else:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.cuts import cut_at, every_byte, split_at, two_pieces
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import Framing, json_reply, sse_event, sse_reply, status_reply, tokens
-from tests.support.script import (
+from penstock.testing.cuts import cut_at, every_byte, split_at, two_pieces
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import Framing, json_reply, sse_event, sse_reply, status_reply, tokens
+from penstock.testing.script import (
     End,
     Pause,
     Player,

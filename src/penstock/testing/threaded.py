@@ -11,13 +11,13 @@ from anyio.from_thread import start_blocking_portal
 from .server import Server, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from .script import Script
 
 
 @contextmanager
-def serve_in_thread(script: Script) -> Iterator[Server]:
+def serve_in_thread(script: Script) -> Generator[Server]:
     """Run `serve(script)` beside the block. Read the server's records, call none of its methods."""
     with (
         start_blocking_portal() as portal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from .script import End, Repeat, Reply, Send, Step
 
@@ -147,7 +147,9 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def _pairs(headers: Headers) -> list[tuple[str, str]]:
-    return list(headers.items() if isinstance(headers, Mapping) else headers)
+    if isinstance(headers, Mapping):
+        return list(cast("Mapping[str, str]", headers).items())
+    return list(headers)
 
 
 def _frame(

@@ -8,12 +8,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.cuts import cut_at, every_byte
+from penstock.testing.cuts import cut_at, every_byte
+from penstock.testing.memory import MemoryNetwork, MemoryStream
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import json_reply, sse_reply, tokens
+from penstock.testing.script import End, Pause, Repeat, Reset, Send, Stall, reply
 from tests.support.httpcore_compat import httpcore
-from tests.support.memory import MemoryNetwork, MemoryStream
-from tests.support.replies import json_reply, sse_reply, tokens
-from tests.support.script import End, Pause, Repeat, Reset, Send, Stall, reply
 
 __all__ = ["anyio_backend"]
 
