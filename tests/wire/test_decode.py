@@ -196,8 +196,9 @@ def test_a_plain_list_and_bare_names() -> None:
 
 
 def test_models_with_what_msgspec_refuses() -> None:
-    models = decode_models(b'{"data":[{"id":"\\ud83d","x":NaN,"y":' + b"1" * 5000 + b"}]}")
-    assert models[0].id == "\ufffd"
+    listed = b'{"object":"\\ud83d","data":[{"id":"\\ud83d","x":NaN,"y":' + b"1" * 5000 + b"}]}"
+    models = decode_models(listed)
+    assert (models.object, models[0].id) == ("\ufffd", "\ufffd")
     assert models[0].to_dict()["y"] == math.inf
     conforms(models)
 

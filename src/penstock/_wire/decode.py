@@ -71,7 +71,7 @@ def decode_models(data: bytes) -> ModelList:
         models = [_model(item) for item in items if item] if is_list(items) else []
     except RecursionError as error:
         raise _too_deep(data) from error
-    return ModelList(data=models, object=as_text(payload.get("object")), raw=data)
+    return ModelList(data=models, object=scrub(as_text(payload.get("object"))), raw=data)
 
 
 def _model(item: Any) -> Model:
