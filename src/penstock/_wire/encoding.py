@@ -10,6 +10,8 @@ import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..headers import Headers
 
 __all__ = ["ContentDecoder", "EncodingError", "content_decoder"]
@@ -73,10 +75,14 @@ class ContentDecoder:
         """Decode the window up to the end of the present stream; gives how much that is."""
         if not self._begun:
             self._begin(window[0])
+        # zlib keeps back what a call that fails had decoded; a copy (2 us) can do it again.
+        before = self._stream.copy()
+        room = allowed + 1 - len(decoded)
         try:
             # One byte more than allowed tells "over" from "full"; 0 would mean no bound.
-            decoded += self._stream.decompress(window, allowed + 1 - len(decoded))
+            decoded += self._stream.decompress(window, room)
         except zlib.error as error:
+            decoded += _before_the_fault(before.decompress, window, room)
             raise EncodingError(f"broken compressed data: {error}") from error
         if len(decoded) > allowed:
             raise EncodingError(f"compressed data that decodes to more than {allowed} bytes")
@@ -97,6 +103,18 @@ class ContentDecoder:
         # padding other than zero (RFC 1951, section 3.2.4), which no encoder writes.
         elif not self._gzip and first & 0x0F != 8:
             self._stream = zlib.decompressobj(_RAW)
+
+
+def _before_the_fault(
+    decompress: Callable[[bytes, int], bytes], window: bytes, room: int
+) -> bytearray:
+    decoded = bytearray()
+    try:
+        for place in range(len(window)):
+            decoded += decompress(window[place : place + 1], room - len(decoded))
+    except zlib.error:
+        pass
+    return decoded
 
 
 def content_decoder(headers: Headers, limit: int | None = None) -> ContentDecoder | None:
