@@ -124,6 +124,16 @@ def test_nesting_without_end_is_cut_off() -> None:
         payload = payload["error"]
 
 
+def test_a_place_nested_without_end_is_cut_off() -> None:
+    step: Any = 0
+    for _ in range(2000):  # to tell these steps in words, Python's stack is too small
+        step = [step]
+    error = {"detail": [{"loc": ["body", step, {}, None, 0], "msg": "no"}]}
+    assert error_details(error) == ErrorDetails("body.0: no", param="body.0")
+    error = {"detail": [{"loc": [step], "msg": "no"}]}
+    assert error_details(error) == ErrorDetails("no")
+
+
 names = st.sampled_from(
     ["error", "errors", "detail", "message", "msg", "code", "type", "param", "status", "loc"]
 )

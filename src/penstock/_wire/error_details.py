@@ -71,8 +71,8 @@ def _of_object(payload: dict[str, Any], depth: int) -> ErrorDetails:
     param = as_text(payload.get("param"))
     place = payload.get("loc")
     if is_list(place):  # FastAPI: where in the request the error is
-        param = ".".join(str(step) for step in place)
-        message = f"{param}: {message}" if message else param
+        param = ".".join(text for step in place if (text := as_text(step))) or None
+        message = ": ".join(filter(None, (param, message))) or None
     own = ErrorDetails(
         message=message,
         code=_code(payload),
