@@ -163,6 +163,25 @@ def test_tool_calls_that_are_none(calls: Any) -> None:
     assert not chunk_of(choices=[{"delta": {"tool_calls": calls}}]).choices[0].delta.tool_calls
 
 
+def test_what_is_empty_stays_as_it_is() -> None:
+    members = {
+        "content": "",
+        "refusal": "",
+        "reasoning": "",
+        "reasoning_content": "",
+        "tool_calls": [],
+        "annotations": [],
+    }
+    delta = chunk_of(choices=[{"delta": members}]).choices[0].delta
+    message = completion_of(choices=[{"message": members}]).choices[0].message
+    for built in (delta, message):
+        shown = msgspec.to_builtins(built)
+        assert {name: shown.get(name) for name in members} == members
+    parts = {**members, "content": [THINKING, {"type": "refusal", "refusal": "No"}]}
+    delta = chunk_of(choices=[{"delta": parts}]).choices[0].delta
+    assert (delta.reasoning, delta.refusal) == ("Hmm", "No")
+
+
 def test_logprobs() -> None:
     tokens = [
         {

@@ -9,6 +9,7 @@ default. The payload itself stays in `raw`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from penstock.types import (
@@ -47,6 +48,7 @@ from .lenient_values import (
 
 __all__ = ["build_chunk", "build_completion", "build_model"]
 
+_Call = TypeVar("_Call", ToolCallDelta, ToolCall)
 _Details = TypeVar("_Details", PromptTokensDetails, CompletionTokensDetails)
 
 
@@ -112,54 +114,65 @@ def _head(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _delta(value: Any) -> ChoiceDelta:
     delta = as_object(value)
-    calls = [
-        ToolCallDelta(
-            index=whole(call.get("index")),
-            id=as_text(call.get("id")),
-            type=as_text(call.get("type")),
-            function=_function_delta(call.get("function")),
-        )
-        for call in _tool_calls(delta)
-    ]
-    return ChoiceDelta(**_texts(delta), role=as_text(delta.get("role")), tool_calls=calls or None)
+    return ChoiceDelta(
+        **_texts(delta),
+        role=as_text(delta.get("role")),
+        tool_calls=_tool_calls(delta, _tool_call_delta),
+    )
 
 
 def _message(value: Any) -> ChatCompletionMessage:
     message = as_object(value)
-    calls = [
-        ToolCall(
-            id=as_text(call.get("id")),
-            type=as_text(call.get("type")) or "function",
-            function=_function(call.get("function")),
-        )
-        for call in _tool_calls(message)
-    ]
     return ChatCompletionMessage(
         **_texts(message),
         role=as_text(message.get("role")) or "assistant",
-        tool_calls=calls or None,
+        tool_calls=_tool_calls(message, _tool_call),
     )
 
 
 def _texts(message: dict[str, Any]) -> dict[str, Any]:
     """What a delta and a message have in common; thinking and refusals may be parts of content."""
     content = message.get("content")
+    refusal = any_text(message.get("refusal"))
     reasoning = any_text(message.get("reasoning"))
     reasoning_content = any_text(message.get("reasoning_content"))
     annotations = message.get("annotations")
     return {
         "content": content_text(content, "text"),
-        "refusal": any_text(message.get("refusal")) or content_text(content, "refusal"),
+        # What is empty stays so, where nothing else is.
+        "refusal": refusal or content_text(content, "refusal") or refusal,
         "reasoning_field": reasoning,
         "reasoning_content_field": reasoning_content
-        or (None if reasoning else content_text(content, "thinking")),
+        or (None if reasoning else content_text(content, "thinking"))
+        or reasoning_content,
         "annotations": annotations if is_list(annotations) else None,
     }
 
 
-def _tool_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+def _tool_calls(
+    message: dict[str, Any], build: Callable[[dict[str, Any]], _Call]
+) -> list[_Call] | None:
     calls = message.get("tool_calls")
-    return [calls] if is_object(calls) else objects(calls)
+    if is_object(calls):
+        return [build(calls)]
+    return [build(call) for call in objects(calls)] if is_list(calls) else None
+
+
+def _tool_call_delta(call: dict[str, Any]) -> ToolCallDelta:
+    return ToolCallDelta(
+        index=whole(call.get("index")),
+        id=as_text(call.get("id")),
+        type=as_text(call.get("type")),
+        function=_function_delta(call.get("function")),
+    )
+
+
+def _tool_call(call: dict[str, Any]) -> ToolCall:
+    return ToolCall(
+        id=as_text(call.get("id")),
+        type=as_text(call.get("type")) or "function",
+        function=_function(call.get("function")),
+    )
 
 
 def _function_delta(function: Any) -> FunctionDelta | None:
