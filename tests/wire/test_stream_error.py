@@ -55,6 +55,18 @@ def test_what_reports_an_error(payload: Any, expected: bool) -> None:
     assert reports_error(payload) is expected
 
 
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ({"error": {"code": " ", "message": "no"}}, "no"),
+        ({"error": {"loc": ["\n"], "code": "down"}}, "down: {}"),
+        ({"error": {"message": " " * 5000 + "no"}}, "no"),
+    ],
+)
+def test_blanks_say_nothing(payload: Any, message: str) -> None:
+    assert str(stream_error(payload, b"{}")) == message
+
+
 class TestStreamError:
     def test_everything_it_says(self) -> None:
         payload = {

@@ -71,7 +71,8 @@ def _of_object(payload: dict[str, Any], depth: int) -> ErrorDetails:
     param = as_text(payload.get("param"))
     place = payload.get("loc")
     if is_list(place):  # FastAPI: where in the request the error is
-        param = ".".join(text for step in place if (text := as_text(step))) or None
+        steps = [text for step in place if (text := as_text(step)) and text.strip()]
+        param = ".".join(steps) or None
         message = ": ".join(filter(None, (param, message))) or None
     own = ErrorDetails(
         message=message,

@@ -18,8 +18,8 @@ _TAG = re.compile(r"<[^<>]*>")
 
 def one_line(text: str, limit: int = _EXCERPT) -> str:
     """The beginning of the text, blanks joined and control characters replaced."""
-    # Cut first: a body may be megabytes of blanks.
-    line = " ".join(text[: 8 * limit].split())
+    # Cut first: a body may be megabytes of text, and begin with blanks.
+    line = " ".join(text.lstrip()[: 8 * limit].split())
     shown = "".join(char if char.isprintable() else "\ufffd" for char in line[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 

@@ -35,14 +35,14 @@ def stream_error(payload: Any, data: bytes = b"") -> StreamError:
     Where it has no message, `data`, the bytes it was read from, tells what there is.
     """
     details = error_details(payload)
-    label = details.type if details.code is None else str(details.code)
+    label = one_line(str(details.code) if details.code is not None else details.type or "", _LABEL)
     said = (
         one_line(details.message, _MESSAGE)
         if details.message
         else excerpt(data) or "an error without a message"
     )
     return StreamError(
-        f"{one_line(label, _LABEL)}: {said}" if label else said,
+        f"{label}: {said}" if label else said,
         code=details.code,
         type=details.type,
         param=details.param,
