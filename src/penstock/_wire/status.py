@@ -16,6 +16,7 @@ from penstock.types import decode_json
 
 from .error_details import ErrorDetails, error_details
 from .excerpt import one_line, words
+from .nesting import is_too_deep
 
 __all__ = ["request_id", "status_error"]
 
@@ -74,7 +75,7 @@ def status_error(
 
 
 def _read(body: bytes) -> tuple[Any, ErrorDetails]:
-    """The body, parsed if it is JSON, and what it says."""
+    """The body, parsed if it is JSON of a sane depth, and what it says."""
     text = body.decode("utf-8", "replace")
     try:
         payload = decode_json(body)
@@ -83,7 +84,7 @@ def _read(body: bytes) -> tuple[Any, ErrorDetails]:
     details = error_details(payload)
     if payload and details.message is None:
         details = details._replace(message=text.strip())
-    return payload, details
+    return text if is_too_deep(payload) else payload, details
 
 
 def _headline(status: int, details: ErrorDetails) -> str:

@@ -10,6 +10,7 @@ from penstock.types import decode_json
 from .error_details import error_details
 from .excerpt import excerpt, one_line, words
 from .lenient_values import is_object
+from .nesting import is_too_deep
 
 __all__ = ["body_excerpt", "is_event_stream", "reports_error", "stream_error", "unstreamed_error"]
 
@@ -47,7 +48,7 @@ def stream_error(payload: Any, data: bytes = b"") -> StreamError:
         type=details.type,
         param=details.param,
         status_code=details.status_code,
-        body=payload,
+        body=body_excerpt(data) if is_too_deep(payload) else payload,
     )
 
 
