@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,16 +11,11 @@ def test_it_begins_at_the_maximum() -> None:
     assert AdaptiveLimit(1, 64).limit == 64
 
 
-def test_a_refusal_halves_what_was_in_flight() -> None:
+@pytest.mark.parametrize(("in_flight", "half"), [(20, 10), (21, 10), (3, 1), (1, 1), (1000, 32)])
+def test_a_refusal_halves_what_was_in_flight_or_the_limit(in_flight: int, half: int) -> None:
     limit = AdaptiveLimit(1, 64)
-    assert limit.refused(limit.epoch, 20)
-    assert limit.limit == 10
-
-
-def test_more_in_flight_than_the_limit_halves_the_limit() -> None:
-    limit = AdaptiveLimit(1, 64)
-    assert limit.refused(limit.epoch, 1000)
-    assert limit.limit == 32
+    assert limit.refused(limit.epoch, in_flight)
+    assert limit.limit == half
 
 
 def test_one_cut_for_all_that_were_sent_before_it() -> None:

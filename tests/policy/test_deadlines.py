@@ -240,6 +240,18 @@ def test_a_connection_has_one_deadline_for_all_its_steps(
                 limits.check(step)
 
 
+@given(moments, st.integers(min_value=1, max_value=100), limits_or_none)
+def test_a_connection_s_time_is_up_at_its_deadline(
+    now: int, connect: int, total: int | None
+) -> None:
+    total_at = math.inf if total is None else now + total
+    limits = ConnectDeadline(Timeouts(connect=connect, total=total), now=now, total_at=total_at)
+    at = limits.begin(now)
+    limits.check(at - 0.25)
+    with pytest.raises(type(limits.error())):
+        limits.check(at)
+
+
 @pytest.mark.parametrize(
     ("connect", "total", "expected", "named"),
     [

@@ -229,6 +229,14 @@ def test_a_stale_connection_costs_no_wait_once(max_retries: int) -> None:
     assert [delay(1), delay(2)] == [[None, None], [0.0, None], [0.0, 1.0]][max_retries]
 
 
+@given(_transient, unit)
+def test_nothing_is_stale_or_permanent_unless_it_is_said(
+    error: PenstockError, random: float
+) -> None:
+    delay = retry_delay(error, failures=1, max_retries=1, random=random)
+    assert delay == backoff(1, random)
+
+
 @given(_transient, st.booleans())
 def test_what_is_permanent_is_not_tried_again(error: PenstockError, stale: bool) -> None:
     delay = retry_delay(error, failures=1, max_retries=9, random=0.0, stale=stale, permanent=True)
