@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -53,10 +54,10 @@ def test_a_usual_answer() -> None:
 
 def test_nothing_seen() -> None:
     answer = Accumulator().completion()
-    assert answer.choices == []
-    assert (answer.object, answer.id, answer.usage, answer.raw) == ("chat.completion",) + (
-        None,
-    ) * 3
+    assert answer == ChatCompletion(choices=[])
+    assert answer.object == "chat.completion"
+    assert (answer.id, answer.created, answer.model, answer.usage, answer.raw) == (None,) * 5
+    assert (answer.system_fingerprint, answer.service_tier) == (None, None)
     assert whole(chunk(usage=None, choices=[])).choices == []
 
 
@@ -79,9 +80,21 @@ class TestRule5MissingMembers:
         assert (answer.id, answer.created, answer.model) == ("a", 1.5, "m")
         assert answer.system_fingerprint == "fp"
 
-    def test_the_last_service_tier_wins(self) -> None:
-        answer = whole(*(chunk(service_tier=tier) for tier in ("auto", None, "flex", "")))
-        assert answer.service_tier == "flex"
+    def test_each_may_come_in_a_chunk_of_its_own_in_any_order(self) -> None:
+        for names in itertools.permutations(HEAD):
+            chunks = [chunk(**{name: HEAD[name]}) for name in names]
+            at_once, one_by_one = Accumulator(), Accumulator()
+            at_once.extend(chunks)
+            for one in chunks:
+                one_by_one.extend([one])
+            answer = at_once.completion()
+            assert {name: getattr(answer, name) for name in HEAD} == HEAD
+            assert one_by_one.completion() == answer
+
+    @pytest.mark.parametrize("first", [{}, HEAD], ids=["alone", "after the rest"])
+    def test_the_last_service_tier_wins(self, first: dict[str, Any]) -> None:
+        tiers = [chunk(service_tier=tier) for tier in ("default", None, "flex", "")]
+        assert whole(chunk(**first), *tiers).service_tier == "flex"
 
     def test_content_that_never_came_is_none_and_empty_is_empty(self) -> None:
         assert whole(delta(role="assistant")).choices[0].message.content is None
@@ -159,9 +172,15 @@ class TestRule6Usage:
         both = chunk(usage=self.ONE, choices=[{"delta": {}, "usage": self.TWO}])
         assert whole(both).usage == Usage(total_tokens=1)
 
-    def test_at_groq(self) -> None:
-        answer = whole(chunk(x_groq={"id": "r"}), chunk(x_groq={"usage": self.TWO}))
+    @pytest.mark.parametrize("first", [{}, HEAD], ids=["alone", "after the rest"])
+    def test_at_groq(self, first: dict[str, Any]) -> None:
+        answer = whole(chunk(**first, x_groq={"id": "r"}), chunk(x_groq={"usage": self.TWO}))
         assert answer.usage == Usage(total_tokens=2)
+
+    @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens", "total_tokens"])
+    def test_one_count_is_enough(self, name: str) -> None:
+        answer = whole(chunk(usage={"total_tokens": 0, name: 3}), chunk(usage={}))
+        assert getattr(answer.usage, name) == 3
 
 
 class TestRule7Reasoning:
@@ -173,6 +192,17 @@ class TestRule7Reasoning:
         assert message.reasoning == message.reasoning_content == "Let me"
         sent_back = {"role": "assistant", "content": "x", name: "Let me"}
         assert answer.to_dict()["choices"][0]["message"] == sent_back
+
+    @pytest.mark.parametrize(
+        "names", [("reasoning", "reasoning_content"), ("reasoning_content", "reasoning")]
+    )
+    def test_goes_back_as_reasoning_content_if_some_of_it_came_so(
+        self, names: tuple[str, str]
+    ) -> None:
+        pieces: list[dict[str, Any]] = [{names[0]: "Let "}, {names[1]: "me"}]
+        answer = whole(*(delta(**members) for members in pieces))
+        message = answer.to_dict()["choices"][0]["message"]
+        assert message == {"role": "assistant", "reasoning_content": "Let me"}
 
     def test_once_when_both_come(self) -> None:
         answer = whole(
@@ -225,6 +255,14 @@ def test_refusal_annotations_and_logprobs() -> None:
     assert choice.logprobs is not None
     assert [one.token for one in choice.logprobs.content or ()] == ["a", "b", "c"]
     assert [one.token for one in choice.logprobs.refusal or ()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("given", "other"), [("content", "refusal"), ("refusal", "content")])
+def test_log_probabilities_of_one_kind(given: str, other: str) -> None:
+    listed = [{"token": "a", "logprob": -1.0}]
+    [choice] = whole(chunk(choices=[{"delta": {}, "logprobs": {given: listed}}])).choices
+    assert [one.token for one in getattr(choice.logprobs, given)] == ["a"]
+    assert getattr(choice.logprobs, other) is None
 
 
 def test_a_snapshot_does_not_change() -> None:
