@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -139,6 +140,25 @@ def test_junk_is_read_as_h11_reads_it(stream: bytes, data: st.DataObject | None)
         assert outcome.payload == theirs.payload
 
 
+def test_payloads_that_look_like_framing_at_all_splits() -> None:
+    # Read from anywhere inside of these, the rest looks like one whole chunk of a known size.
+    parts = [b"1", b"5", b"\r\n", b"1\r\nx\r\n", b"\n" + b"\r\n" * 6, b"x\r\n".ljust(17, b"1")]
+    stream = b"".join(map(chunk, parts)) + b"0\r\n\r\n"
+    complete = Outcome("complete", b"".join(parts))
+    assert read(stream) == complete  # by now each size is known
+    for first, second in itertools.combinations(range(len(stream)), 2):
+        assert read(stream[:first], stream[first:second], stream[second:]) == complete
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40)))
+def test_reads_of_one_chunk_each(parts: list[bytes]) -> None:
+    fed = [chunk(part) for part in parts]
+    body = ChunkedBody()
+    assert [body.feed(piece) for piece in fed * 2] == parts * 2
+    assert body.feed(b"0\r\n\r\n") == b""
+    assert body.finished
+
+
 @given(bodies())
 def test_every_beginning_of_a_body_is_incomplete(body: tuple[bytes, bytes]) -> None:
     stream, payload = body
@@ -172,6 +192,13 @@ def test_a_size_is_hexadecimal_digits_only(line: bytes) -> None:
     stream = chunk(b"before") + line + b"\r\nhello\r\n0\r\n\r\n"
     assert read(stream) == Outcome("refused", b"before")
     assert read(*bytewise(stream)) == Outcome("refused", b"before")
+
+
+def test_an_empty_size_line_is_refused_at_once() -> None:
+    for payload in (b"h", b"hello"):
+        whole = chunk(payload) + b"\r\n"
+        for cut in range(len(whole) + 1):
+            assert read(whole[:cut], whole[cut:]) == Outcome("refused", payload)
 
 
 def test_a_chunk_must_end_with_crlf() -> None:
@@ -218,7 +245,7 @@ def test_a_size_line_is_bounded(before: bytes, whole: bool) -> None:
     # MAX_LINE counts the CRLF before the line, not the one at its end.
     fits = before + b"5;".ljust(chunked.MAX_LINE - 2, b"x") + b"\r\nhello"
     too_long = fits.replace(b";", b";x")
-    endless = before + b"5;" + b"x" * (chunked.MAX_LINE + 1)
+    endless = before + b"5;".ljust(chunked.MAX_LINE, b"x")
 
     def fed(stream: bytes) -> list[bytes]:
         return [stream] if whole else bytewise(stream)
@@ -227,6 +254,21 @@ def test_a_size_line_is_bounded(before: bytes, whole: bool) -> None:
     assert read(*fed(fits)) == Outcome("waiting", payload + b"hello")
     assert read(*fed(too_long)) == Outcome("refused", payload)
     assert read(*fed(endless)) == Outcome("refused", payload)
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 20])
+def test_trailers_may_be_as_long_as_their_bounds(size: int) -> None:
+    lines = [b"a:".ljust(chunked.MAX_LINE - 2, b"x") + b"\r\n"] * 3
+    lines += [b"b:".ljust(chunked.MAX_LINE - 4, b"x") + b"\r\n", b"\r\n"]
+    assert sum(map(len, lines)) == chunked.MAX_TRAILERS
+
+    def state(trailers: bytes) -> str:
+        stream = b"0\r\n" + trailers
+        return read(*(stream[i : i + size] for i in range(0, len(stream), size))).state
+
+    assert state(b"".join(lines)) == "complete"
+    assert state(b"".join(lines).replace(b"b:", b"b:x")) == "refused"
+    assert state(b"".join(lines[1:]).replace(b"a:", b"a:x", 1)) == "refused"
 
 
 @pytest.mark.parametrize("size", [1000, 1 << 20])
