@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
@@ -123,6 +124,10 @@ def test_agrees_with_the_standard_in_one_piece(stream: bytes) -> None:
 def test_rules(stream: bytes, events: list[Event]) -> None:
     assert read(stream) == events
     assert read(*bytewise(stream)) == events
+    # A live stream comes an event at a time.
+    assert read(*re.split(rb"(?<=\n\n)", stream)) == events
+    for cut in range(len(stream)):
+        assert read(stream[:cut], stream[cut:]) == events
 
 
 def test_an_event_is_there_with_its_last_byte() -> None:
@@ -149,6 +154,8 @@ def test_pending_is_what_no_empty_line_ended() -> None:
     assert decoder.pending == b"data: a\n"
     assert decoder.feed(b"\r") == [b"a"]
     assert decoder.pending == b""
+    decoder.feed(b"\n\n\ndata: b")
+    assert decoder.pending == b"data: b"
 
 
 @pytest.mark.parametrize("cut", range(25))
