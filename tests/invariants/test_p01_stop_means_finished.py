@@ -10,12 +10,12 @@ import pytest
 import penstock
 from penstock import AsyncClient, Timeouts
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import completion, json_reply
 from penstock.testing.script import End, Pause, Reply, Reset, Send, Step
 from tests.support.chat import REQUEST, URL
 
 from .recorded import FAULTS, FOLDER, RECORDINGS, Fault, Text, cut, read, text_of, worth
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

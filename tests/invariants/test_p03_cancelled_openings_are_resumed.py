@@ -16,10 +16,11 @@ import pytest
 import penstock
 from penstock.testing.cuts import every_byte
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, Reply, Send, Stall
 from tests.support.chat import REQUEST, client_on
+
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

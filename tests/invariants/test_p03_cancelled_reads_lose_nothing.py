@@ -15,12 +15,12 @@ import penstock
 from penstock import AsyncClient, ChunkEvent, CompletionStream, ResultEvent, fan_out_chunks
 from penstock.testing.cuts import split_at
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, sse_reply
 from penstock.testing.script import End, Pause, Reply, Reset, Send, reply
 from tests.support.chat import REQUEST, URL
 
 from .recorded import FINISH, PLAIN, RECORDINGS, USAGE, Text, delta, text_of, worth
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

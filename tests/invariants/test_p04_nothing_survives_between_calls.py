@@ -17,12 +17,12 @@ import sniffio
 import penstock
 from penstock import AsyncClient, CompletionStream, Limiter, StreamBusyError, StreamClosedError
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import completion, error_reply, json_reply, sse_reply
 from penstock.testing.script import Pause, Reply, Reset, Stall, reply
 from tests.support.chat import REQUEST, URL
 
 from .recorded import PLAIN, Text, read, text_of
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

@@ -13,12 +13,12 @@ import pytest
 import penstock
 from penstock import AsyncClient, Limiter, Timeouts
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import Event, completion, error_reply, head, json_reply, sse_reply
 from penstock.testing.script import Pause, Repeat, Reply, Reset, Send, Stall, reply
 from tests.support.chat import REQUEST, URL
 
 from .recorded import FINISH, PLAIN, RECORDINGS, call, delta, text_of
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

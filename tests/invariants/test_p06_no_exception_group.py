@@ -20,10 +20,11 @@ from penstock._flow.fan_out import fan_out
 from penstock._flow.race import race
 from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Reset
 from tests.support.chat import REQUEST, client_on
+
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

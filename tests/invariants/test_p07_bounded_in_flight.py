@@ -7,9 +7,8 @@ from collections import Counter
 import pytest
 from hypothesis import event, given
 
-from penstock.testing.plugin import virtual_backend as anyio_backend
-
 from .runs import Failed, Record, Run, runs
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock._flow.fan_out import fan_out
-from penstock.testing.plugin import virtual_backend as anyio_backend
 
 from .runs import Record, Run, runs
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from penstock import AllAttemptsFailed, Limiter
 from penstock._flow.race import race
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import Event, error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Reset
 from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.support.chat import REQUEST, client_on
+
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 
