@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import penstock
 from penstock import Limiter, RateLimitError
 from penstock._flow.slots import lent, lent_slots
+from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
@@ -254,6 +255,35 @@ async def test_a_pause_that_comes_while_others_wait() -> None:
         await anyio.sleep(1)
         limiter.pause(5)
     assert times == pytest.approx([6])
+
+
+def test_many_free_places_are_taken_in_a_few_turns_of_the_loop() -> None:
+    # On a busy loop a turn takes milliseconds: one place in each would leave most of them idle.
+    # On asyncio alone, as trio shuffles what is done in a turn, and so which of those woken
+    # find themselves first in line.
+    async def main() -> None:
+        limiter = Limiter(64)
+        slots = [await limiter.acquire() for _ in range(64)]
+
+        async def work() -> None:
+            async with limiter:
+                await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(work)
+            await anyio.sleep(1)
+            for slot in slots:
+                slot.release()
+            turns = 0
+            while limiter.statistics().in_flight < 64:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+            assert turns <= 8
+            group.cancel_scope.cancel()
+
+    backend, options = virtual("asyncio")
+    anyio.run(main, backend=backend, backend_options=options)
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 
 import anyio
 
@@ -21,6 +22,10 @@ from .._policy.adaptive import AdaptiveLimit
 from ..errors import APIStatusError, RateLimitError
 
 __all__ = ["Line", "Slot", "lent", "lent_slots"]
+
+# One that takes a place wakes others in turn. Where each woke only the next one, a busy loop
+# would fill a single place in each of its turns; where each woke all, it were quadratic.
+WOKEN_AT_ONCE = 16
 
 # Service unavailable, and "overloaded" as Anthropic's gateways say it.
 OVERLOADED = (503, 529)
@@ -89,7 +94,7 @@ class Line:
         finally:
             ticket.gone = True
             self.waiting -= 1
-            self.wake_first()
+            self.wake()
 
     def _try_take(self) -> float:
         """Take a place and give 0, or give the seconds until it is worth asking again."""
@@ -115,15 +120,21 @@ class Line:
     def leave(self) -> None:
         """Give a place back."""
         self.in_flight -= 1
-        self.wake_first()
+        self.wake()
 
-    def wake_first(self) -> None:
-        """Have the first in line look again."""
+    def wake(self) -> None:
+        """Have those look again who may find a place: the first in line, and some behind it."""
         queue = self._queue
         while queue and queue[0].gone:
             queue.popleft()
-        if queue and self.in_flight < self.limit.limit:
-            queue[0].event.set()
+        free = self.limit.limit - self.in_flight
+        if not queue or free <= 0:
+            return
+        queue[0].event.set()
+        # Pace and pauses are the first one's business.
+        if free > 1 and not self._interval and self.paused_until <= anyio.current_time():
+            for ticket in islice(queue, 1, min(free, WOKEN_AT_ONCE)):
+                ticket.event.set()
 
     def refused(self, epoch: int, error: APIStatusError) -> None:
         """An error status came; only refusals for load count."""
@@ -140,7 +151,7 @@ class Line:
         if self._adapts:
             binding = bool(self.waiting) or self.in_flight >= self.limit.limit
             self.limit.succeeded(epoch, binding=binding)
-            self.wake_first()
+            self.wake()
 
 
 class Slot:
