@@ -1,0 +1,308 @@
+"""The soak itself: hundreds of tasks in rounds, and a balance after each round."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from itertools import count
+from typing import Any
+
+import anyio
+import msgspec
+import sniffio
+
+from penstock import AsyncClient, Limiter, Timeouts
+
+from .disturbing import Opened, disturbed
+from .ledger import Ledger
+from .operations import Operation, Performer
+from .record import Memory, Run
+from .resources import Holdings, holdings, peak_memory
+from .serving import Serving, serving
+
+__all__ = ["Settings", "soak"]
+
+LIMIT = 96
+IN_VAIN = 0.1
+"""The part of the requests that may run out of time, on a loaded machine, before the pace slows."""
+TIMEOUTS = Timeouts(connect=0.7, read=0.4, first_token=1.0, idle=0.6, total=3.0, close=0.5)
+HUNG = 90.0
+"""Seconds; sixteen requests one after the other take half of it at the most."""
+QUIET = 5.0
+"""Seconds within which the server has to see every connection closed that the client closed."""
+
+# The medians of the first and the last third of the checkpoints may differ by so much. Resident
+# memory is coarse: what a peak has left in half-used arenas stays. The interpreter's blocks are
+# exact, but for idle connections, caches and counters; a leak of one object in every tenth
+# request of a long run is above it.
+MEMORY_TOLERANCE = 6 * 1024 * 1024
+BLOCKS_TOLERANCE = 6000
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """One run's."""
+
+    seconds: float
+    seed: int
+    backend: str = "asyncio"
+    tasks: int = 200
+    round_seconds: float = 20.0
+    load: float | None = None
+    """Cores that client and server may take together; None: as many as they can."""
+    only: int | None = None
+    """The number of the one operation to perform, to look into it."""
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, settings: Settings, server: Serving) -> None:
+        self._settings = settings
+        self._server = server
+        self._ledger = Ledger()
+        self._performer = Performer(self._ledger, settings.seed)
+        self._limiter = Limiter(LIMIT)
+        self._clients: dict[str, AsyncClient] = {}
+        self._numbers = count()
+        self._operations = 0
+        self._ways: Counter[str] = Counter()
+        self._disturbances: Counter[str] = Counter()
+        self._pace = 0.0 if settings.load is None else settings.tasks / 100
+        self._points: list[Holdings] = []
+        self._idle: list[int] = []
+        self._connections = 0
+        self._cpu = 0.0
+
+    async def run(self) -> Run:
+        settings = self._settings
+        if sniffio.current_async_library() == "asyncio":
+            asyncio.get_running_loop().set_exception_handler(self._unhandled)
+        began = time.monotonic()
+        async with AsyncExitStack() as stack:
+            for name in self._server.ports:
+                self._clients[name] = await stack.enter_async_context(self._client(name))
+            # A short round first: imports and caches are no leaks.
+            rest = settings.seconds
+            length = min(2.0, rest / 4)
+            while rest > 0:
+                length = min(length, rest)
+                await self._round(length)
+                rest = settings.seconds - (time.monotonic() - began)
+                length = settings.round_seconds
+                if settings.only is not None:
+                    break
+            seconds = time.monotonic() - began
+        self._flat()
+        return self._summary(seconds)
+
+    def _client(self, name: str) -> AsyncClient:
+        scheme = "https" if name == "tls" else "http"
+        return AsyncClient(
+            f"{scheme}://127.0.0.1:{self._server.ports[name]}/v1",
+            proxy="",
+            ssl_context=self._server.ssl_context if name == "tls" else None,
+            timeouts=TIMEOUTS,
+            limiter=self._limiter,
+            observer=self._ledger,
+        )
+
+    # --- a round ---
+
+    async def _round(self, seconds: float) -> None:
+        began, cpu = time.monotonic(), time.process_time() + self._cpu
+        requests, late = self._ledger.requests, self._late()
+        only = self._settings.only
+        if only is not None:
+            await self._operate(only)
+        else:
+            async with anyio.create_task_group() as group:
+                for _ in range(self._settings.tasks):
+                    group.start_soon(self._work, began + seconds)
+        await self._balance()
+        if self._settings.load is not None:
+            load = (time.process_time() + self._cpu - cpu) / (time.monotonic() - began)
+            share = (self._late() - late) / max(1, self._ledger.requests - requests)
+            factor = max(load / self._settings.load, share / IN_VAIN)
+            self._pace = min(20.0, self._pace * min(2.0, max(0.7, factor)))
+
+    def _late(self) -> int:
+        return self._ledger.outcomes["error TotalTimeout"]
+
+    async def _work(self, until: float) -> None:
+        jitter = random.Random()
+        while True:
+            await anyio.sleep(self._pace * jitter.uniform(0, 2))
+            if time.monotonic() >= until:
+                return
+            await self._operate(next(self._numbers))
+
+    async def _operate(self, number: int) -> None:
+        operation = Operation.draw(self._settings.seed, number)
+        if self._settings.only is not None:
+            print(operation)
+        self._operations += 1
+        self._ways[operation.way] += 1
+        self._disturbances[operation.disturbance] += 1
+
+        async def work(opened: Opened) -> None:
+            if operation.client != "own":
+                client = self._clients[operation.client]
+                await self._performer.perform(operation, client, opened)
+                return
+            async with self._client("plain") as client:
+                opened(client)
+                await self._performer.perform(operation, client, opened)
+
+        with anyio.move_on_after(HUNG) as scope:
+            try:
+                await disturbed(operation.disturbance, operation.when, work)
+            except Exception as error:  # noqa: BLE001 - told at the end, with the rest
+                self._ledger.violation(f"{operation} raised {error!r}")
+        if scope.cancelled_caught:
+            self._ledger.violation(f"{operation} hung")
+
+    # --- the balance ---
+
+    async def _balance(self) -> None:
+        """Everything is over: what is left?"""
+        ledger = self._ledger
+        await anyio.sleep(0.01)
+        now = holdings()
+        idle = self._idle_connections()
+        report = await self._quiet_server()
+        ledger.settle(report["attempts"])
+        ledger.violations += report["violations"]
+        self._connections, self._cpu = report["connections"], report["cpu"]
+        slots = self._limiter.statistics()
+        if slots.in_flight or slots.waiting:
+            ledger.violation(f"slots were not given back: {slots}")
+        for name, client in self._clients.items():
+            if client._core.service.live:
+                ledger.violation(f"the client {name!r} holds calls that are over")
+        if now.streams:
+            ledger.violation(f"{now.streams} streams are still reachable")
+        first = self._points[0] if self._points else now
+        for what, before, after in (
+            ("tasks", first.tasks, now.tasks),
+            (
+                "file descriptors",
+                first.descriptors - (self._idle[0] if self._idle else idle),
+                now.descriptors - idle,
+            ),
+        ):
+            if after > before:
+                ledger.violation(f"{after} {what} are open where {before} were")
+        self._points.append(now)
+        self._idle.append(idle)
+        print(
+            f"{ledger.requests} requests, {len(ledger.violations)} violations,"
+            f" {now.memory / 2**20:.1f} MiB, {now.blocks} blocks,"
+            f" {now.descriptors} descriptors ({idle} idle), pace {self._pace:.2f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _idle_connections(self) -> int:
+        return sum(len(client._connections._idle) for client in self._clients.values())
+
+    async def _quiet_server(self) -> dict[str, Any]:
+        """The server's report, once it has no connection open but the idle ones."""
+        report = self._server.report()
+        end = time.monotonic() + QUIET
+        while report["open"] > self._idle_connections() and time.monotonic() < end:
+            await anyio.sleep(0.02)
+            later = self._server.report()
+            for name, attempts in report["attempts"].items():
+                later["attempts"][name] = attempts + later["attempts"].get(name, [])
+            later["violations"] += report["violations"]
+            report = later
+        if report["open"] > self._idle_connections():
+            self._ledger.violation(
+                f"the server has {report['open']} connections open,"
+                f" the client {self._idle_connections()} idle ones"
+            )
+        return report
+
+    def _thirds(self) -> tuple[list[Holdings], list[Holdings]]:
+        points = self._points[1:] or self._points
+        third = max(1, len(points) // 3)
+        return points[:third], points[-third:]
+
+    def _flat(self) -> None:
+        first, last = self._thirds()
+        for name, tolerance in (("memory", MEMORY_TOLERANCE), ("blocks", BLOCKS_TOLERANCE)):
+            before, after = (_median(points, name) for points in (first, last))
+            if after - before > tolerance:
+                self._ledger.violation(f"{name} has grown from {before} to {after}")
+
+    def _unhandled(self, loop: object, context: dict[str, Any]) -> None:
+        self._ledger.violation(f"the event loop was left with {context}")
+
+    def _summary(self, seconds: float) -> Run:
+        ledger = self._ledger
+        first, last = self._thirds()
+        open_beside = [
+            point.descriptors - idle for point, idle in zip(self._points, self._idle, strict=True)
+        ]
+        return Run(
+            backend=self._settings.backend,
+            seed=self._settings.seed,
+            seconds=round(seconds, 1),
+            checkpoints=len(self._points),
+            operations=self._operations,
+            requests=ledger.requests,
+            sent=ledger.sent,
+            connections=self._connections,
+            outcomes=dict(ledger.outcomes.most_common()),
+            faults=dict(ledger.faults.most_common()),
+            ways=dict(self._ways.most_common()),
+            disturbances=dict(self._disturbances.most_common()),
+            memory=Memory(
+                first=_median(first, "memory"),
+                last=_median(last, "memory"),
+                peak=peak_memory(),
+                blocks_first=_median(first, "blocks"),
+                blocks_last=_median(last, "blocks"),
+            ),
+            descriptors=(min(open_beside), max(open_beside)),
+            cpu=round((time.process_time() + self._cpu) / seconds, 2),
+            violations=ledger.violations,
+        )
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Within, warnings and what cannot be raised are violations."""
+
+        def unraisable(args: Any) -> None:
+            self._ledger.violation(f"unraisable: {args.exc_value!r} in {args.object!r}")
+
+        before = sys.unraisablehook
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", ResourceWarning)
+            warnings.showwarning = self._ledger.warned  # restored with the rest
+            sys.unraisablehook = unraisable
+            try:
+                yield
+            finally:
+                sys.unraisablehook = before
+
+
+def _median(points: list[Holdings], name: str) -> int:
+    return int(statistics.median(getattr(point, name) for point in points))
+
+
+def soak(settings: Settings) -> Run:
+    """Run it; what was found is in `violations`."""
+    backend = "trio" if settings.backend == "trio" else "asyncio"
+    options = {} if backend == "trio" else {"use_uvloop": settings.backend == "uvloop"}
+    with serving(settings.seed) as server:
+        run = Soak(settings, server)
+        with run.heard():
+            return anyio.run(run.run, backend=backend, backend_options=options)
