@@ -15,7 +15,7 @@ from .plot import plot
 from .profiling import profile
 from .report import environment, figures_table, ratio_table
 from .runner import CLIENTS, jobs, measure
-from .workloads import WORKLOADS
+from .workloads import IN_TABLE, WORKLOADS
 
 FULL_RUNS, QUICK_RUNS = 5, 3
 
@@ -23,7 +23,7 @@ FULL_RUNS, QUICK_RUNS = 5, 3
 def main(arguments: list[str] | None = None) -> None:
     chosen = _parser().parse_args(arguments)
     scale = "tiny" if chosen.tiny else "quick" if chosen.quick else "full"
-    workloads = chosen.workload or list(WORKLOADS)
+    workloads = chosen.workload or IN_TABLE
     clients = chosen.client or list(CLIENTS)
     if chosen.profile:
         profile(chosen.profile, clients[0], scale, chosen.out)
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "--workload", action="append", choices=list(WORKLOADS), help="one or more; all by default"
+        "--workload", action="append", choices=IN_TABLE, help="one or more; all by default"
     )
     parser.add_argument(
         "--client",

@@ -11,7 +11,28 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Job", "Result", "Stopwatch", "more_files", "peak_memory", "resident_memory"]
+__all__ = [
+    "Job",
+    "Result",
+    "Size",
+    "Stopwatch",
+    "forget_peak",
+    "more_files",
+    "peak_memory",
+    "resident_memory",
+]
+
+
+class Size(msgspec.Struct, frozen=True):
+    """How much of a workload. `paced` takes (events - warm_up) / rate seconds."""
+
+    streams: int = 1
+    events: int = 1
+    rate: int = 0
+    warm_up: int = 0
+    """Events of each paced stream before the clock starts; elsewhere requests of the kind."""
+    characters: int = 0
+    """Of each event's content; 0: words of all kinds."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -20,7 +41,9 @@ class Job(msgspec.Struct, frozen=True):
     workload: str
     client: str
     """The name of a driver, and its event loop after an @ if that is not asyncio."""
-    scale: str
+    size: Size
+    patience: float = 120
+    """Seconds, warm-up included; enough for the slowest client on a busy machine."""
     base_url: str = ""
     authority: str = ""
     """The PEM file that vouches for the server; none without TLS."""
@@ -40,7 +63,7 @@ class Result(msgspec.Struct, kw_only=True):
     workload: str
     client: str
     figure: float
-    """What the workload is about: microseconds of CPU an event or request, KiB, milliseconds."""
+    """What the workload is about, in its unit."""
     cpu: float
     """Seconds of this process in the measured part, as wall."""
     wall: float
@@ -53,6 +76,8 @@ class Result(msgspec.Struct, kw_only=True):
     """Of the texts received; that they are right is checked before there is a result."""
     connections: int = 0
     """That the server saw, warm-up included."""
+    late: float = 0
+    """Milliseconds: 99 of 100 events left the server at most so long after their time."""
 
 
 class Stopwatch:
@@ -64,6 +89,10 @@ class Stopwatch:
 
     def start(self) -> None:
         gc.collect()  # what the warm-up left is not the measured part's
+        self.start_at_once()
+
+    def start_at_once(self) -> None:
+        """Without the collection, which would hold up what is already under way."""
         self._wall = time.perf_counter()
         self._cpu = time.process_time()
 
@@ -80,6 +109,12 @@ def resident_memory() -> int:
 def peak_memory() -> int:
     """Bytes resident at most so far."""
     return _memory("VmHWM")
+
+
+def forget_peak() -> None:
+    """Let the peak begin anew from here; only Linux can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _memory(field: str) -> int:

@@ -2,16 +2,18 @@
 
 A request's model names the answer, so every client asks in the same way:
 
-    burst:N              N events as fast as the socket takes them
-    paced:STREAMS:RATE:N N events, RATE a second; nobody gets any before STREAMS have asked
-    whole:N              one JSON completion of N words
-    endless              one event, then silence
+    burst:N[:CHARACTERS]  N events as fast as the socket takes them
+    paced:STREAMS:RATE:N  N events, RATE a second; nobody gets any before STREAMS have asked
+    timed:STREAMS:RATE:N  the same, each stream at moments of its own; an event's content is its
+                          number and the server's monotonic clock in nanoseconds when it was sent
+    whole:N               one JSON completion of N words
+    endless               one event, then silence
 """
 
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 
 __all__ = [
     "END",
@@ -19,9 +21,11 @@ __all__ = [
     "MESSAGES",
     "MODELS",
     "json_response",
+    "length",
     "models",
     "rendered",
     "segments",
+    "stamped",
     "text",
     "whole",
 ]
@@ -59,6 +63,7 @@ _WORDS = (
     ' it goes"',
     "\n",
 )
+_TEXT = "".join(_WORDS)
 MODELS = [f"bench-{number}-large" for number in range(40)]
 _HEAD = {
     "id": "chatcmpl-AQ8Zp0Xo2dVrxZJvQmT1k3YbC7eLh",
@@ -68,27 +73,43 @@ _HEAD = {
     "system_fingerprint": "fp_9f2bfdaa89",
 }
 _SLAB = 64 * 1024  # bytes the server writes at once
+_few = lru_cache(maxsize=8)  # some answers are large
 
 
-def word(number: int) -> str:
+def word(number: int, characters: int = 0) -> str:
     """The content of one event."""
-    return _WORDS[number % len(_WORDS)]
+    if not characters:
+        return _WORDS[number % len(_WORDS)]
+    start = number % len(_TEXT)
+    return (_TEXT * (2 + characters // len(_TEXT)))[start : start + characters]
 
 
-@cache
-def text(events: int) -> str:
+@_few
+def text(events: int, characters: int = 0) -> str:
     """The whole text of an answer."""
-    return "".join(map(word, range(events)))
+    return "".join(word(number, characters) for number in range(events))
 
 
-@cache
-def segments(events: int) -> list[bytes]:
+@_few
+def segments(events: int, characters: int = 0) -> list[bytes]:
     """An answer's events, each a chunk of its own, without the end of the body."""
-    return [_segment(number, events) for number in range(events)]
+    return [_segment(number, events, word(number, characters)) for number in range(events)]
 
 
-def _segment(number: int, events: int) -> bytes:
-    delta = {"content": word(number)}
+@_few
+def stamped(events: int) -> list[tuple[bytes, bytes]]:
+    """What comes before and after the nineteen digits of the time in each event."""
+    digits = "0" * 19
+    pairs: list[tuple[bytes, bytes]] = []
+    for number in range(events):
+        segment = _segment(number, events, f"{number} {digits}")
+        before, _, after = segment.partition(digits.encode())
+        pairs.append((before, after))
+    return pairs
+
+
+def _segment(number: int, events: int, content: str) -> bytes:
+    delta = {"content": content}
     if number == 0:
         delta = {"role": "assistant", **delta}
     choice = {
@@ -102,14 +123,19 @@ def _segment(number: int, events: int) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-@cache
-def rendered(events: int) -> list[bytes]:
+@_few
+def rendered(events: int, characters: int = 0) -> list[bytes]:
     """A whole body in slabs; each event is a chunk of its own."""
-    body = b"".join(segments(events)) + END
+    body = b"".join(segments(events, characters)) + END
     return [body[start : start + _SLAB] for start in range(0, len(body), _SLAB)]
 
 
-@cache
+def length(events: int, characters: int = 0) -> int:
+    """Bytes of a whole body."""
+    return sum(map(len, rendered(events, characters)))
+
+
+@_few
 def whole(events: int) -> bytes:
     """The same text as one JSON completion."""
     message = {"role": "assistant", "content": text(events), "refusal": None}

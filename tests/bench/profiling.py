@@ -12,6 +12,7 @@ from pathlib import Path
 from .measure import Job
 from .serving import serving
 from .worker import perform
+from .workloads import size_of
 
 __all__ = ["profile"]
 
@@ -21,8 +22,8 @@ def profile(workload: str, client: str, scale: str, out: Path | None) -> None:
     profiler = cProfile.Profile()
     with serving() as server:
         # Once before, so that no import is among them.
-        perform(server.place(Job(workload, client, "tiny")))
-        job = server.place(Job(workload, client, scale))
+        perform(server.place(Job(workload, client, size_of(workload, "tiny"))))
+        job = server.place(Job(workload, client, size_of(workload, scale)))
         result = profiler.runcall(perform, job)
     print(f"{workload}, {client}: {result.events} events, {result.requests} requests")
     statistics = pstats.Stats(profiler)

@@ -13,9 +13,9 @@ import msgspec
 from . import drivers
 from .measure import Job, Result
 from .serving import ROOT, Server, serving
-from .workloads import WORKLOADS
+from .workloads import WORKLOADS, size_of
 
-__all__ = ["CLIENTS", "Outcome", "jobs", "measure"]
+__all__ = ["CLIENTS", "Outcome", "jobs", "measure", "one", "several"]
 
 CLIENTS = (
     "penstock",
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct):
 def jobs(workloads: Sequence[str], clients: Sequence[str], scale: str) -> list[Job]:
     """Every measurement there is for these; what is not installed is left out."""
     return [
-        Job(workload, client, scale)
+        Job(workload, client, size_of(workload, scale))
         for workload in workloads
         for client in clients
         if _fits(workload, client, scale)
@@ -107,11 +107,19 @@ def one(job: Job, server: Server) -> Result:
     """One measurement in a process of its own. Raises RuntimeError with what it printed."""
     if job.workload == "import":
         return _import(job, server.plain)
-    before = _server_statistics(server.plain)
-    output = _run("tests.bench.worker", msgspec.json.encode(server.place(job)).decode())
-    result = msgspec.json.decode(output, type=Result)
-    result.connections = _server_statistics(server.plain)["connections"] - before["connections"] - 1
+    before = statistics_of(server)["connections"]
+    (result,) = several([job], server)
+    after = statistics_of(server)
+    result.connections = int(after["connections"] - before) - 1
+    result.late = after["late"]
     return result
+
+
+def several(work: Sequence[Job], server: Server) -> list[Result]:
+    """One measurement after the other in the same process. Raises RuntimeError, too."""
+    placed = [server.place(job) for job in work]
+    output = _run("tests.bench.worker", msgspec.json.encode(placed).decode())
+    return [msgspec.json.decode(line, type=Result) for line in output.splitlines()]
 
 
 def _import(job: Job, base_url: str) -> Result:
@@ -137,6 +145,7 @@ def _run(module: str, *arguments: str) -> str:
     return process.stdout
 
 
-def _server_statistics(base_url: str) -> dict[str, int]:
-    with urllib.request.urlopen(f"{base_url}/stats") as response:
-        return msgspec.json.decode(response.read(), type=dict[str, int])
+def statistics_of(server: Server) -> dict[str, float]:
+    """The server's counts."""
+    with urllib.request.urlopen(f"{server.plain}/stats") as response:
+        return msgspec.json.decode(response.read(), type=dict[str, float])

@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from . import payloads
 from .measure import more_files
+from .pace import InTurn, Together
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _MODEL = re.compile(rb'"model": ?"([^"]*)"')
@@ -64,18 +65,19 @@ class Connection(asyncio.Protocol):
                 self.transport.write(payloads.models())
             return
         self._house.requests += 1
-        model = _MODEL.search(body)
-        kind, *numbers = (model[1].decode() if model else "").split(":")
+        found = _MODEL.search(body)
+        model = found[1].decode() if found else ""
+        kind, *numbers = model.split(":")
         counts = [int(number) for number in numbers]
         if kind == "whole":
             self.transport.write(payloads.whole(counts[0]))
             return
         self.transport.write(payloads.EVENT_STREAM_HEAD)
         if kind == "burst":
-            self._unsent = iter(payloads.rendered(counts[0]))
+            self._unsent = iter(payloads.rendered(*counts))
             self._send()
-        elif kind == "paced":
-            self._house.join((counts[0], counts[1], counts[2]), self)
+        elif kind in ("paced", "timed"):
+            self._house.join(model, self)
         elif kind == "endless":
             self.transport.write(payloads.segments(2)[0])
 
@@ -92,23 +94,30 @@ class Connection(asyncio.Protocol):
 
 
 class House:
-    """What the connections share: the pace, and the count of everything."""
+    """What the connections share: those that wait for one another, and the count of everything."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.connections = 0
         self.requests = 0
         self.open = 0
         self._loop = loop
-        self._waiting: defaultdict[tuple[int, int, int], list[Connection]] = defaultdict(list)
+        self._waiting: defaultdict[str, list[Connection]] = defaultdict(list)
+        self._timed: InTurn | None = None
 
-    def join(self, pace: tuple[int, int, int], connection: Connection) -> None:
-        """Wait for enough streams of this pace; then all of them go."""
-        group = self._waiting[pace]
+    def join(self, model: str, connection: Connection) -> None:
+        """Wait for enough streams of the same kind; then all of them go."""
+        group = self._waiting[model]
         group.append(connection)
-        if len(group) == pace[0]:
-            del self._waiting[pace]
-            _, rate, events = pace
-            self._tick(group, payloads.segments(events), 0, self._loop.time(), 1 / rate)
+        kind, *numbers = model.split(":")
+        streams, rate, events = map(int, numbers)
+        if len(group) < streams:
+            return
+        del self._waiting[model]
+        writers = [waiting.transport for waiting in group]
+        if kind == "timed":
+            self._timed = InTurn(self._loop, writers, rate, events)
+        else:
+            Together(self._loop, writers, rate, events)
 
     def leave(self, connection: Connection) -> None:
         """Nobody waits any longer for a client that has failed."""
@@ -116,19 +125,13 @@ class House:
             if connection in group:
                 group.remove(connection)
 
-    def _tick(
-        self, group: list[Connection], segments: list[bytes], at: int, begun: float, step: float
-    ) -> None:
-        last = at == len(segments) - 1
-        data = segments[at] + payloads.END if last else segments[at]
-        for connection in group:
-            connection.transport.write(data)
-        if not last:
-            when = begun + (at + 1) * step
-            self._loop.call_at(when, self._tick, group, segments, at + 1, begun, step)
-
     def statistics(self) -> bytes:
-        counts = {"connections": self.connections, "requests": self.requests, "open": self.open}
+        counts = {
+            "connections": self.connections,
+            "requests": self.requests,
+            "open": self.open,
+            "late": self._timed.late() if self._timed is not None else 0.0,
+        }
         return json.dumps(counts).encode()
 
 

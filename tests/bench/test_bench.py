@@ -33,8 +33,8 @@ def server() -> Iterator[Server]:
 @pytest.mark.parametrize("job", jobs(IN_PROCESS, CLIENTS, "tiny"), ids=lambda job: str(job.client))
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # what peers leave open is theirs
 def test_every_client_receives_the_whole_answer(job: Job, server: Server) -> None:
-    size = size_of(job.workload, "tiny")
-    text = payloads.text(size.events)
+    size = job.size
+    text = payloads.text(size.events, size.characters)
     if job.workload == "models":
         text = " ".join(payloads.MODELS)
     whole = len(text) * size.streams
@@ -43,11 +43,11 @@ def test_every_client_receives_the_whole_answer(job: Job, server: Server) -> Non
     assert result.requests == size.streams
     if job.workload == "idle":
         assert result.events == size.streams
-    elif job.workload.startswith("paced"):
-        assert result.characters == whole
+    elif job.workload.startswith(("paced", "timed")):
+        assert result.characters == (0 if job.workload == "timed" else whole)
         assert result.events == size.streams * (size.events - size.warm_up)
     else:
-        assert result.characters == whole
+        assert result.characters == (0 if job.workload == "long" else whole)
         assert result.events == size.streams * size.events
 
 
@@ -93,7 +93,7 @@ def test_the_profile_names_functions(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("workload", [name for name, work in WORKLOADS.items() if work.tls])
 def test_over_tls_means_that(workload: str, server: Server) -> None:
-    placed = server.place(Job(workload, "raw", "tiny"))
+    placed = server.place(Job(workload, "raw", size_of(workload, "tiny")))
     assert placed.base_url.startswith("https://")
     # Without the server's authority nobody is believed.
     refused = False

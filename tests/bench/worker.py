@@ -1,4 +1,4 @@
-"""One measurement, in the process it is made in: `python -m tests.bench.worker JOB`."""
+"""Measurements, in the process they are made in: `python -m tests.bench.worker JOBS`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import msgspec
 from . import drivers
 from .drivers.base import Address
 from .measure import Job, Result, more_files, peak_memory
-from .workloads import WORKLOADS, Measured, size_of
+from .work import Measured
+from .workloads import WORKLOADS
 
 __all__ = ["perform"]
-
-# Seconds, warm-up included, for the slowest client on a busy machine.
-PATIENCE = {"full": 240, "quick": 120, "tiny": 30}
 
 
 def perform(job: Job) -> Result:
@@ -32,9 +30,9 @@ def perform(job: Job) -> Result:
     address = Address(job.base_url, context)
 
     async def main() -> Measured:
-        with anyio.fail_after(PATIENCE[job.scale]):
+        with anyio.fail_after(job.patience):
             async with driver.open(address) as peer:
-                return await run(peer, size_of(job.workload, job.scale))
+                return await run(peer, job.size)
 
     backend = "trio" if job.loop == "trio" else "asyncio"
     options = {"use_uvloop": True} if job.loop == "uvloop" else {}
@@ -53,11 +51,19 @@ def perform(job: Job) -> Result:
 
 
 def _figure(unit: str, measured: Measured) -> float:
-    if unit == "KiB/stream":
-        return measured.memory / 1024 / measured.requests
-    units = measured.events if unit == "us/event" else measured.requests
-    return measured.clock.cpu / units * 1e6
+    match unit:
+        case "KiB" | "KiB/stream":
+            return measured.memory / 1024 / measured.requests
+        case "ms":
+            return measured.delay
+        case "ns/byte":
+            return measured.clock.cpu / measured.size * 1e9
+        case "us/event":
+            return measured.clock.cpu / measured.events * 1e6
+        case _:
+            return measured.clock.cpu / measured.requests * 1e6
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(perform(msgspec.json.decode(sys.argv[1], type=Job))).decode())
+    for job in msgspec.json.decode(sys.argv[1], type=list[Job]):
+        print(msgspec.json.encode(perform(job)).decode(), flush=True)

@@ -23,7 +23,7 @@ class AiohttpPeer(Peer):
 
     async def stream(self, model: str, pause: Pause) -> Received:
         events, after = 0, pause.after
-        parts: list[str] = []
+        parts = pause.parts()
         split = Events()
         async with self._session.post(self._url, data=body(model, stream=True)) as response:
             response.raise_for_status()

@@ -41,6 +41,10 @@ class Pause:
         self.reached_by_all = anyio.Event()
         self.over = anyio.Event()
 
+    def parts(self) -> list[str]:
+        """Where a stream's contents go, one after the other."""
+        return []
+
     async def wait(self) -> None:
         self._missing -= 1
         if not self._missing:
@@ -50,7 +54,7 @@ class Pause:
 
 class NoPause(Pause):
     def __init__(self) -> None:
-        super().__init__(0, 0)
+        super().__init__(0, 0)  # and parts() may watch what comes
 
 
 class Peer(ABC):

@@ -24,7 +24,7 @@ class HttpcorePeer(Peer):
 
     async def stream(self, model: str, pause: Pause) -> Received:
         events, after = 0, pause.after
-        parts: list[str] = []
+        parts = pause.parts()
         split = Events()
         async with self._pool.stream(
             "POST",

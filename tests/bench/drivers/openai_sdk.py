@@ -22,7 +22,7 @@ class OpenAIPeer(Peer):
 
     async def stream(self, model: str, pause: Pause) -> Received:
         events, after = 0, pause.after
-        parts: list[str] = []
+        parts = pause.parts()
         stream = await self._client.chat.completions.create(
             model=model, messages=MESSAGES, stream=True
         )

@@ -21,7 +21,7 @@ class PenstockPeer(Merging):
 
     async def stream(self, model: str, pause: Pause) -> Received:
         events, after = 0, pause.after
-        parts: list[str] = []
+        parts = pause.parts()
         async with self._client.chat.completions.stream(model=model, messages=MESSAGES) as stream:
             async for chunk in stream:
                 events += 1

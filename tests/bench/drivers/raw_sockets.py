@@ -68,29 +68,36 @@ class RawAsyncioStream(asyncio.Protocol):
 
 
 class Chunked:
-    """Takes the chunked coding off."""
+    """Takes the chunked coding off, in time that is linear in the body's length."""
 
-    __slots__ = ("_rest", "ended")
+    __slots__ = ("_due", "_rest", "ended")
 
     def __init__(self, rest: bytes) -> None:
-        self._rest = rest
+        self._rest = bytearray(rest)
+        self._due = 0  # so much of the rest has to be there before there is anything to do
         self.ended = False
 
     def feed(self, data: bytes) -> bytes:
-        data = self._rest + data
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._due:
+                return b""
+            data = bytes(self._rest)
         payloads: list[bytes] = []
-        start = 0
+        start = due = 0
         while (line_end := data.find(b"\r\n", start)) >= 0:
             size = int(data[start:line_end], 16)
             end = line_end + 2 + size
             if len(data) < end + 2:
+                due = end + 2 - start
                 break
             if size == 0:
                 self.ended = True
                 break
             payloads.append(data[line_end + 2 : end])
             start = end + 2
-        self._rest = data[start:]
+        self._rest = bytearray(data[start:])
+        self._due = due
         return b"".join(payloads)
 
 
@@ -104,7 +111,7 @@ class RawPeer(Peer):
 
     async def stream(self, model: str, pause: Pause) -> Received:
         events, after = 0, pause.after
-        parts: list[str] = []
+        parts = pause.parts()
         split = Events()
         stream, _, rest = await self._ask("POST", "/chat/completions", body(model, stream=True))
         chunked = Chunked(rest)
