@@ -138,6 +138,16 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.bench", *arguments)
 
 
+@nox.session(python=[version for version in PYTHONS if version in ("3.11", "3.12")][:1])
+def fuzz(session: nox.Session) -> None:
+    """Look for inputs that break the wire, for a time on each target.
+
+    For instance: nox --session fuzz -- --seconds 60 sse chunked
+    """
+    sync(session, "fuzz")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """The demo on the embedded model."""

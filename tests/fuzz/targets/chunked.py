@@ -1,0 +1,100 @@
+"""The chunked coding as h11 reads it, whatever the splits.
+
+Deliberate differences, which are all that is allowed:
+
+- A malformed trailer line is refused as soon as it is there; h11 waits for the section's end.
+- h11 bounds the bytes of an unfinished line or trailer section, we those of each line and of
+  all trailers. Both bounds are beyond the size of an input here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import h11
+
+from penstock._wire import chunked
+from penstock._wire.chunked import ChunkedBody, FramingError
+
+from ..reader import Reader, ways
+from ..target import Target
+
+
+class Outcome(NamedTuple):
+    state: str  # "complete", "waiting" or "refused"
+    payload: bytes
+    excess: bytes = b""
+
+
+def check(data: bytes) -> None:
+    reader = Reader(data)
+    places = reader.places()
+    stream = reader.rest()
+    chunked._known_sizes.clear()  # the first way reads every size, the others look it up
+    outcomes = [read(pieces) for pieces in ways(stream, places)]
+    ours = outcomes[0]
+    assert outcomes == [ours] * len(outcomes), outcomes
+    theirs = read_with_h11(stream)
+    if ours.state == "refused" and theirs.state == "waiting":
+        assert read_with_h11(stream + b"\r\n\r\n").state == "refused", ours
+        assert ours.payload == theirs.payload
+    else:
+        assert ours == theirs
+
+
+def read(pieces: list[bytes]) -> Outcome:
+    body = ChunkedBody()
+    payload = b""
+    try:
+        for piece in pieces:
+            payload += body.feed(piece)
+    except FramingError as error:
+        assert not body.finished
+        return Outcome("refused", payload + error.payload)
+    assert body.eof() is body.finished
+    return Outcome("complete" if body.finished else "waiting", payload, body.excess)
+
+
+def read_with_h11(stream: bytes) -> Outcome:
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert isinstance(connection.next_event(), h11.Response)
+    if stream:  # to h11, no bytes are the end
+        connection.receive_data(stream)
+    payload = b""
+    while True:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError:
+            return Outcome("refused", payload)
+        if isinstance(event, h11.Data):
+            payload += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            return Outcome("complete", payload, connection.trailing_data[0])
+        else:
+            assert event is h11.NEED_DATA
+            return Outcome("waiting", payload)
+
+
+TARGET = Target(
+    check,
+    seeds=[
+        b"\x00" + stream
+        for stream in (
+            b"5\r\nhello\r\n0\r\n\r\n",
+            b"005;ext=1\r\nhello\r\nA \t\r\n0123456789\r\n00\r\n\r\nHTTP/1.1 200 OK",
+            b"1\r\nx\r\n0\r\nA: b\r\n folded\r\nc:\n\nrest",
+            b"5\r\nhello\n\r\n0\r\n\r\n",
+            b"0x5\r\nhello\r\n0\r\n\r\n",
+            b"1" * 21 + b"\r\n",
+            b"5 ;a\r\nhello\r\n0\r\n a: b\r\n\r\n",
+        )
+    ],
+    words=[
+        *(b"\r\n", b"\r", b"\n", b"0\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n", b";"),
+        *(b"1\r\nx\r\n", b"0x", b"+1", b"1_0", b"-1", b"ffffffffffffffffffff", b"A: b\r\n"),
+        *(b" \t", b"\t", b"a:", b"\x00", b"\x0b", b"\x0c", b"\xb2", b";a=b", b' ;"'),
+    ],
+)
