@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from penstock import AsyncClient, PenstockError
+from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.replies import sse_reply, status_reply
+from penstock.testing.script import Reply
 from tests.support.chat import REQUEST, client_on
-from tests.support.clock import virtual_backend as anyio_backend
-from tests.support.replies import sse_reply, status_reply
-from tests.support.script import Reply
 
 __all__ = ["anyio_backend"]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.replies import LAST_CHUNK, chunk, completion, head, sse_event, tokens
-from tests.support.script import End, Pause, Repeat, Reset, Send, Stall, Step
+from penstock.testing.replies import LAST_CHUNK, chunk, completion, head, sse_event, tokens
+from penstock.testing.script import End, Pause, Repeat, Reset, Send, Stall, Step
 
 from .answers import pieces_of, text_of
 

@@ -23,8 +23,8 @@ import anyio
 import anyio.abc
 import trustme
 
-from tests.support.loopback import Gone, LoopbackStream
-from tests.support.script import End, Pause, RequestReader, Reset, Send, Stall, unroll
+from penstock.testing.loopback import Gone, LoopbackStream
+from penstock.testing.script import End, Pause, RequestReader, Reset, Send, Stall, unroll
 
 from .faults import NEVER, Plan, plan
 
