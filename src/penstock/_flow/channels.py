@@ -12,8 +12,9 @@ from anyio.abc import ObjectReceiveStream
 
 from ..errors import StreamBusyError, StreamClosedError
 from ..types import ChatCompletion, ChatCompletionChunk
+from .cancellation import cancelled_by_itself
 from .chunks import HasCompletions, Request
-from .feed import Feed, Source, cancelled_by_itself
+from .feed import Feed, Source
 from .limiter import Limiter
 from .slots import Slot
 from .stream import CompletionStream

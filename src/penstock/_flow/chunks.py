@@ -9,7 +9,8 @@ import anyio
 import msgspec
 
 from ..types import ChatCompletion, ChatCompletionChunk
-from .feed import Feed, Source, cancelled_by_itself
+from .cancellation import cancelled_by_itself
+from .feed import Feed, Source
 from .limiter import Limiter
 from .slots import Slot
 from .stream import CompletionStream

@@ -9,7 +9,8 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 import msgspec
 
-from .feed import Feed, Source, cancelled_by_itself
+from .cancellation import cancelled_by_itself
+from .feed import Feed, Source
 from .limiter import Limiter
 from .slots import Slot
 

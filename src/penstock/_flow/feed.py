@@ -8,22 +8,22 @@ until the consumer has them, so a cancelled read loses nothing.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from ..errors import StreamBusyError, StreamClosedError
+from .cancellation import cancelled_by_itself, scope_cancelled, sole
 from .limiter import Limiter
 from .slots import Slot, lent
 
-__all__ = ["Feed", "Source", "cancelled_by_itself", "sole"]
+__all__ = ["Feed", "Source"]
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -285,36 +285,3 @@ async def _close(source: AsyncIterator[Any]) -> None:  # noqa: ASYNC910 - the so
         rest = errors.split(GeneratorExit)[1]
         if rest is not None:
             raise rest from None
-
-
-def sole(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one that stands for all: KeyboardInterrupt and its like, else a cancellation.
-
-    Errors that are an Exception have been taken care of where they arose.
-    """
-    cancellation: BaseException = errors
-    stack: list[BaseException] = [errors]
-    while stack:
-        error = stack.pop()
-        if isinstance(error, BaseExceptionGroup):
-            stack.extend(reversed(cast("BaseExceptionGroup[BaseException]", error).exceptions))
-        elif isinstance(error, anyio.get_cancelled_exc_class()):
-            cancellation = error
-        elif not isinstance(error, Exception):
-            return error
-    return cancellation
-
-
-def cancelled_by_itself() -> bool:
-    """Whether the cancellation in hand came from a call's own doing, so that this task goes on.
-
-    Tasks of a fan-out are cancelled by scopes alone. asyncio's CancelledError can also be the
-    result of an awaited future that was cancelled, and a generator may yield inside a cancel
-    scope that is cancelled later, whoever runs then.
-    """
-    return not scope_cancelled()
-
-
-def scope_cancelled() -> bool:
-    """Whether a cancel scope around this task is cancelled."""
-    return anyio.current_effective_deadline() == -math.inf

@@ -20,8 +20,8 @@ from ..errors import (
     PermissionDeniedError,
 )
 from ..types import Usage
+from .cancellation import cancelled_by_itself, sole
 from .chunks import HasCompletions, Request
-from .feed import cancelled_by_itself, sole
 from .stream import CompletionStream
 from .timings import StreamStatistics
 
