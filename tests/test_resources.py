@@ -366,7 +366,7 @@ async def test_what_is_known_of_a_stream_and_its_numbers() -> None:
     assert after.first_byte == pytest.approx(2, abs=0.01)
     assert after.first_token == pytest.approx(4, abs=0.01)
     assert after.total == pytest.approx(8, abs=0.01)
-    assert after.bytes == network.connections[0].bytes_read - len(
+    assert after.bytes == network.connections[0].bytes_sent - len(
         answer.data[: answer.data.index(b"\r\n\r\n") + 4]
     )
     assert after.waited_for_consumer == pytest.approx(5 * 0.25, abs=0.3)

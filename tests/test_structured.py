@@ -25,12 +25,12 @@ from penstock import (
 )
 from penstock._flow.race import race
 from penstock.structured import OutputType
+from penstock.testing.answers import tool_calls_reply
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import completion, json_reply, sse_reply, tokens
 from penstock.testing.script import Pause, Reply, Reset
 from penstock.types import ChatCompletion, ChatCompletionMessage, Choice, Function, ToolCall
 from tests.support.chat import MESSAGES, REQUEST, client_on
-from tests.support.tool_replies import calls_reply
 
 pytestmark = pytest.mark.anyio
 
@@ -318,7 +318,7 @@ async def test_a_whole_value_at_the_token_limit_is_a_value() -> None:
 
 
 async def test_a_message_that_calls_tools_has_no_value() -> None:
-    async with client_on(calls_reply(("c1", "look", "{}"))) as client:
+    async with client_on(tool_calls_reply(("c1", "look", "{}"))) as client:
         whole = await client.chat.completions.parse(**REQUEST, response_format=Person)
     (choice,) = whole.choices
     assert choice.message.parsed is None

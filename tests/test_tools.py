@@ -15,12 +15,12 @@ import pytest
 
 import penstock
 from penstock import Tool, ToolArgumentsError, ToolCall, tool, tool_message
+from penstock.testing.answers import tool_calls_reply
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_reply, tokens
 from penstock.testing.script import RecordedRequest, Reply
 from penstock.types import ChatCompletionMessage, Function
 from tests.support.chat import MESSAGES, client_on
-from tests.support.tool_replies import calls_reply
 
 pytestmark = pytest.mark.anyio
 
@@ -417,9 +417,11 @@ def agent(request: RecordedRequest) -> Reply:
     """A model that asks twice, the second time rightly, and then answers with what it was told."""
     said = [message["content"] for message in request.json["messages"] if message["role"] == "tool"]
     if not said:
-        return calls_reply(("c1", "weather", '{"city": "Oslo"}'), ("c2", "later", '{"seconds": 1}'))
+        return tool_calls_reply(
+            ("c1", "weather", '{"city": "Oslo"}'), ("c2", "later", '{"seconds": 1}')
+        )
     if len(said) == 2:
-        return calls_reply(("c3", "weather", '{"place": "Oslo"}'))
+        return tool_calls_reply(("c3", "weather", '{"place": "Oslo"}'))
     return sse_reply(tokens(" | ".join(said)))
 
 

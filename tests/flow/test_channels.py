@@ -94,15 +94,15 @@ async def test_a_slow_channel_holds_back_only_its_own_connection() -> None:
             quick = await anext(channels)
             assert await text_of(quick.receive) == "abc"
             await anyio.sleep(100)
-            stopped_at = network.connections[0].bytes_read
+            stopped_at = network.connections[0].bytes_sent
             # The buffer, one network read that is being put into it, and the head.
             assert stopped_at <= 10 * len(EVENT) + 500
             await anyio.sleep(100)
-            assert network.connections[0].bytes_read == stopped_at
+            assert network.connections[0].bytes_sent == stopped_at
             for _ in range(50):
                 assert (await slow.receive.receive()).choices
             await anyio.sleep(1)
-            assert stopped_at + 40 * len(EVENT) < network.connections[0].bytes_read
+            assert stopped_at + 40 * len(EVENT) < network.connections[0].bytes_sent
     assert network.open_connections == 0
 
 

@@ -208,9 +208,9 @@ async def test_a_stalled_consumer_stops_the_reading() -> None:
     ):
         await anext(events)
         await anyio.sleep(1)
-        read = [connection.bytes_read for connection in network.connections]
+        read = [connection.bytes_sent for connection in network.connections]
         await anyio.sleep(100)
-        assert [connection.bytes_read for connection in network.connections] == read
+        assert [connection.bytes_sent for connection in network.connections] == read
         # Of all five together: the bound, and one read of each beyond it.
         assert sum(read) <= (3 + 5 + 5) * 2 * size
     assert network.open_connections == 0

@@ -9,18 +9,18 @@ import pytest
 
 import penstock
 from penstock import CompletionStream, StreamState, ToolCall
+from penstock.testing.answers import tool_call_chunks, tool_call_piece, tool_calls_reply
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_reply, tokens
 from penstock.testing.script import Pause, Reset, Stall
 from tests.support.chat import REQUEST, client_on
-from tests.support.tool_replies import call_piece, calls_reply, whole_call
 
 pytestmark = pytest.mark.anyio
 
 PARIS, ROME = '{"city":"Paris"}', '{"city":"Rome"}'
 ROLE, FINISH = tokens(finish="tool_calls")
-FIRST, SECOND = whole_call("a", "weather", PARIS), whole_call("b", "weather", ROME, 1)
-BOTH = calls_reply(("a", "weather", PARIS), ("b", "weather", ROME))
+FIRST, SECOND = tool_call_chunks("a", "weather", PARIS), tool_call_chunks("b", "weather", ROME, 1)
+BOTH = tool_calls_reply(("a", "weather", PARIS), ("b", "weather", ROME))
 
 
 def arguments(calls: list[ToolCall]) -> list[str]:
@@ -138,7 +138,7 @@ async def test_one_at_a_time_from_iterators_of_their_own() -> None:
 
 
 async def test_the_calls_of_the_first_choice() -> None:
-    other = call_piece(0, "x", "weather", ROME, choice=1, finish="tool_calls")
+    other = tool_call_piece(0, "x", "weather", ROME, choice=1, finish="tool_calls")
     answer = sse_reply([ROLE, other, *FIRST, FINISH])
     async with client_on(answer) as client, client.chat.completions.stream(**REQUEST) as stream:
         assert arguments(await all_of(stream)) == [PARIS]

@@ -25,7 +25,7 @@ from penstock._wire.encoding import EncodingError
 from penstock._wire.framing import FramingError
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import LAST_CHUNK, chunk, head
-from penstock.testing.script import RequestReader
+from penstock.testing.requests import RequestReader
 from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.wire.pieces import in_pieces
 

@@ -90,7 +90,7 @@ async def test_what_comes() -> None:
     assert await stream.receive(NoLimits()) == b"two"
     for _ in range(2):
         assert await stream.receive(NoLimits()) == b""
-    assert inner.connection.bytes_written == len(REQUEST)
+    assert inner.connection.bytes_received == len(REQUEST)
     await stream.aclose(1.0)
 
 

@@ -82,10 +82,10 @@ async def stalled(network: MemoryNetwork, bound: int) -> None:
     await anyio.sleep(10)
     heads = 600 * len(network.connections)
     open_now = [each for each in network.connections if each.closed_at is None]
-    size = sum(connection.bytes_read for connection in open_now)
+    size = sum(connection.bytes_sent for connection in open_now)
     assert size <= bound + heads
     await anyio.sleep(1000)
-    assert sum(connection.bytes_read for connection in open_now) == size
+    assert sum(connection.bytes_sent for connection in open_now) == size
 
 
 def test_results_that_nobody_takes_hold_back_the_calls() -> None:

@@ -13,12 +13,12 @@ from penstock.testing.cuts import cut_at, every_byte, split_at, two_pieces
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import Framing, json_reply, sse_event, sse_reply, status_reply, tokens
+from penstock.testing.requests import RequestReader
 from penstock.testing.script import (
     End,
     Pause,
     Player,
     Repeat,
-    RequestReader,
     Reset,
     Send,
     reply,

@@ -14,11 +14,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .answers import (
+        ToolCallSpec,
+        text_reply,
+        tool_call_chunks,
+        tool_call_piece,
+        tool_calls_reply,
+    )
     from .clock import Backend, DeadlockError, VirtualLoop, virtual, virtual_trio_clock
-    from .cuts import cut_at, every_byte, split_at, two_pieces
+    from .cuts import (
+        cut_after_events,
+        cut_after_head,
+        cut_at,
+        cut_in_head,
+        drip,
+        every_byte,
+        split_at,
+        two_pieces,
+    )
+    from .dispatch import by_model, by_stream
     from .memory import MemoryConnection, MemoryNetwork, MemoryStream
+    from .records import Connection
     from .replies import (
+        PING,
         completion,
+        error_event,
         error_reply,
         json_reply,
         sse_event,
@@ -27,6 +47,7 @@ if TYPE_CHECKING:
         tokens,
     )
     from .script import (
+        Answer,
         End,
         Fault,
         Pause,
@@ -41,13 +62,16 @@ if TYPE_CHECKING:
         Step,
         reply,
     )
-    from .server import Server, ServerConnection, closed_port, serve
+    from .server import Server, closed_port, serve
     from .sweep import BackendName, Mode, cancel_sweep, open_fds
     from .threaded import becomes_true, serve_in_thread
 
 __all__ = [
+    "PING",
+    "Answer",
     "Backend",
     "BackendName",
+    "Connection",
     "DeadlockError",
     "End",
     "Fault",
@@ -63,16 +87,23 @@ __all__ = [
     "Script",
     "Send",
     "Server",
-    "ServerConnection",
     "Stall",
     "StartTLS",
     "Step",
+    "ToolCallSpec",
     "VirtualLoop",
     "becomes_true",
+    "by_model",
+    "by_stream",
     "cancel_sweep",
     "closed_port",
     "completion",
+    "cut_after_events",
+    "cut_after_head",
     "cut_at",
+    "cut_in_head",
+    "drip",
+    "error_event",
     "error_reply",
     "every_byte",
     "json_reply",
@@ -84,18 +115,42 @@ __all__ = [
     "sse_event",
     "sse_reply",
     "status_reply",
+    "text_reply",
     "tokens",
+    "tool_call_chunks",
+    "tool_call_piece",
+    "tool_calls_reply",
     "two_pieces",
     "virtual",
     "virtual_trio_clock",
 ]
 
 _HOME = {
+    "answers": (
+        "ToolCallSpec",
+        "text_reply",
+        "tool_call_chunks",
+        "tool_call_piece",
+        "tool_calls_reply",
+    ),
     "clock": ("Backend", "DeadlockError", "VirtualLoop", "virtual", "virtual_trio_clock"),
-    "cuts": ("cut_at", "every_byte", "split_at", "two_pieces"),
+    "cuts": (
+        "cut_after_events",
+        "cut_after_head",
+        "cut_at",
+        "cut_in_head",
+        "drip",
+        "every_byte",
+        "split_at",
+        "two_pieces",
+    ),
+    "dispatch": ("by_model", "by_stream"),
     "memory": ("MemoryConnection", "MemoryNetwork", "MemoryStream"),
+    "records": ("Connection",),
     "replies": (
+        "PING",
         "completion",
+        "error_event",
         "error_reply",
         "json_reply",
         "sse_event",
@@ -104,6 +159,7 @@ _HOME = {
         "tokens",
     ),
     "script": (
+        "Answer",
         "End",
         "Fault",
         "Pause",
@@ -118,7 +174,7 @@ _HOME = {
         "Step",
         "reply",
     ),
-    "server": ("Server", "ServerConnection", "closed_port", "serve"),
+    "server": ("Server", "closed_port", "serve"),
     "sweep": ("BackendName", "Mode", "cancel_sweep", "open_fds"),
     "threaded": ("becomes_true", "serve_in_thread"),
 }

@@ -1,19 +1,32 @@
-"""Cut a reply's bytes: at a fault, at given positions, at every byte."""
+"""Faults in a reply: cut it anywhere, split it, slow it down.
+
+Each function takes a reply (or bytes) and returns another, so they can be combined. A cut keeps
+what comes before it and puts a fault in the place of the rest: `Reset()` (the default) breaks the
+connection off, `End()` closes it politely, `Stall()` goes silent, and a list of steps does
+anything else, for instance `[Send(b"<html>"), End()]`.
+"""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
-from .script import Fault, Reply, Send, Step
+from .script import Fault, Pause, Repeat, Reply, Reset, Send, Step, unroll
 
-BytesOrReply = bytes | Reply
+BytesOrReply: TypeAlias = bytes | Reply
+
+_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 
 
-def cut_at(source: BytesOrReply, n: int, fault: Fault | Iterable[Step]) -> Reply:
-    """Return the first `n` bytes, then the fault, then nothing more."""
+def cut_at(source: BytesOrReply, n: int, fault: Fault | Iterable[Step] = Reset()) -> Reply:  # noqa: B008 - frozen
+    """Return the first `n` bytes, then the fault, then nothing more.
+
+    With `n=0` the server answers nothing at all. Pauses before the cut stay.
+    """
     steps: list[Step] = []
-    for step in _steps(source):
+    for step in unroll(_steps(source)):
         if not isinstance(step, Send):
             steps.append(step)
             continue
@@ -25,6 +38,29 @@ def cut_at(source: BytesOrReply, n: int, fault: Fault | Iterable[Step]) -> Reply
         steps.append(step)
     end = tuple(fault) if isinstance(fault, Iterable) else (fault,)
     return Reply((*steps, *end))
+
+
+def cut_in_head(source: BytesOrReply, fault: Fault | Iterable[Step] = Reset()) -> Reply:  # noqa: B008
+    """Cut in the middle of the response's head."""
+    return cut_at(source, _head_size(_data(source)) // 2, fault)
+
+
+def cut_after_head(source: BytesOrReply, fault: Fault | Iterable[Step] = Reset()) -> Reply:  # noqa: B008
+    """Cut after the head: the client knows the status, and nothing of the body."""
+    return cut_at(source, _head_size(_data(source)), fault)
+
+
+def cut_after_events(
+    source: BytesOrReply,
+    n: int,
+    fault: Fault | Iterable[Step] = Reset(),  # noqa: B008
+) -> Reply:
+    """Cut an event stream after its n-th event.
+
+    Comments (pings) are no events. Of `text_reply("a", "b")` the first event has only the role,
+    so 2 leaves "a" to the client. ValueError if there are fewer events.
+    """
+    return cut_at(source, 0 if n == 0 else _end_of_event(source, n), fault)
 
 
 def split_at(source: BytesOrReply, positions: Iterable[int]) -> Reply:
@@ -54,9 +90,76 @@ def two_pieces(source: BytesOrReply) -> Iterator[Reply]:
     return (split_at(source, [n]) for n in range(1, len(_data(source))))
 
 
+def drip(source: BytesOrReply, every: float, *, size: int = 1) -> Reply:
+    """Return the same bytes, `size` at a time, with `every` seconds before each piece."""
+    steps: list[Step] = []
+    for step in _steps(source):
+        if not isinstance(step, Send):
+            steps.append(step)
+            continue
+        for start in range(0, len(step.data), size):
+            steps += [Pause(every), Send(step.data[start : start + size])]
+    return Reply(tuple(steps))
+
+
 def _steps(source: BytesOrReply) -> tuple[Step, ...]:
     return (Send(source),) if isinstance(source, bytes) else source.steps
 
 
 def _data(source: BytesOrReply) -> bytes:
     return source if isinstance(source, bytes) else source.data
+
+
+def _head_size(data: bytes) -> int:
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        raise ValueError("the reply has no whole head")
+    return end + 4
+
+
+def _end_of_event(source: BytesOrReply, n: int) -> int:
+    """Return where the n-th event is over, counted in the reply's bytes."""
+    # An endless repetition has as many events as are asked for.
+    data = b"".join(
+        step.data * (n if step.times is None else step.times)
+        if isinstance(step, Repeat)
+        else step.data
+        for step in _steps(source)
+        if isinstance(step, Send | Repeat)
+    )
+    places = _payload_places(data)
+    payload = b"".join(data[start:end] for start, end in places)
+    start = 0
+    for blank in _BLANK_LINE.finditer(payload):
+        block = payload[start : blank.start()].lstrip(b"\r\n\xef\xbb\xbf")
+        start = blank.end()
+        if block and not all(line.startswith(b":") for line in block.splitlines()):
+            n -= 1
+        if n == 0:
+            return _place_of(places, start)
+    raise ValueError("the reply has fewer events")
+
+
+def _payload_places(data: bytes) -> list[tuple[int, int]]:
+    """Return where in the data the body is, without the chunked framing."""
+    start = _head_size(data)
+    if b"\r\ntransfer-encoding: chunked\r\n" not in data[:start].lower():
+        return [(start, len(data))]
+    places: list[tuple[int, int]] = []
+    while start < len(data):
+        line_end = data.index(b"\r\n", start)
+        size = int(data[start:line_end].split(b";")[0], 16)
+        if size == 0:
+            break
+        places.append((line_end + 2, line_end + 2 + size))
+        start = line_end + 2 + size + 2
+    return places
+
+
+def _place_of(places: list[tuple[int, int]], end: int) -> int:
+    """Return where in the data the payload's first `end` bytes are over."""
+    for first, last in places:
+        if end <= last - first:
+            return first + end
+        end -= last - first
+    raise AssertionError("the payload ends before")

@@ -15,12 +15,14 @@ import anyio
 import anyio.lowlevel
 
 from .._http import core
+from .records import Connection, Records
+from .requests import RequestReader
 from .script import (
     End,
     Pause,
     Player,
     RecordedRequest,
-    RequestReader,
+    Reply,
     Reset,
     Script,
     Send,
@@ -28,6 +30,7 @@ from .script import (
     Step,
     unroll,
 )
+from .stacks import capture
 
 if TYPE_CHECKING:
     import ssl
@@ -35,29 +38,18 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class MemoryConnection:
-    """What happened on one connection, from its opening."""
+class MemoryConnection(Connection):
+    """What happened on one connection to a `MemoryNetwork`; `bytes_sent` counts what was read."""
 
-    number: int
-    host: str  # or the path of a unix socket
-    port: int
-    opened_at: float
-    closed_at: float | None = None  # when the client closed it
-    bytes_read: int = 0  # by the client
-    bytes_written: int = 0
-    requests: list[RecordedRequest] = field(default_factory=list[RecordedRequest])
-    tls: list[str | None] = field(
-        default_factory=list[str | None]
-    )  # server_hostname of each start_tls
+    host: str = ""
+    """Or the path of a unix socket."""
+    port: int = 0
+    tls: list[str | None] = field(default_factory=list[str | None])
+    """The `server_hostname` of each start_tls."""
     stream: MemoryStream | None = None
 
-    @property
-    def requests_served(self) -> int:
-        """How many whole requests have come."""
-        return len(self.requests)
 
-
-class MemoryNetwork(core.httpcore.AsyncNetworkBackend):
+class MemoryNetwork(Records[MemoryConnection], core.httpcore.AsyncNetworkBackend):
     """Plays `script` to whoever connects, and records all that happens.
 
     `refuse`: so many of the next connects fail. `stall`: so many after them hang. `delay`: what
@@ -74,19 +66,13 @@ class MemoryNetwork(core.httpcore.AsyncNetworkBackend):
         delay: float = 0.0,
         max_read: int | None = None,
     ) -> None:
+        super().__init__()
         self._player = Player(script)
         self.refuse = refuse
         self.stall = stall
         self.delay = delay
         self.max_read = max_read
         self.connects: list[tuple[str, int]] = []  # attempts, failed ones too
-        self.connections: list[MemoryConnection] = []
-        self.requests: list[RecordedRequest] = []
-
-    @property
-    def open_connections(self) -> int:
-        """How many connections the client has not closed yet."""
-        return sum(connection.closed_at is None for connection in self.connections)
 
     async def connect_tcp(
         self,
@@ -127,7 +113,9 @@ class MemoryNetwork(core.httpcore.AsyncNetworkBackend):
         await anyio.sleep(wait)
         # From here on there is no await: a connection that was opened is always handed out.
         number = len(self.connections)
-        connection = MemoryConnection(number, host, port, anyio.current_time())
+        connection = MemoryConnection(
+            number, anyio.current_time(), host=host, port=port, used_at=capture()
+        )
         connection.stream = MemoryStream(self, self._player, connection)
         self.connections.append(connection)
         return connection.stream
@@ -145,6 +133,7 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
         self._requests = RequestReader()
         self._waiting: deque[RecordedRequest] = deque()  # requests the server has not come to
         self._steps: Iterator[Step] = iter(())
+        self._answering: RecordedRequest | None = None
         self._server_time = 0.0  # when the server will have done all the steps taken so far
         self._next: tuple[float, bytes | type[Exception]] | None = None  # when, and what
         self._over = False  # the server has ended or stalled: no step will follow
@@ -179,7 +168,8 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
             self._next = (when, rest)
         elif data:  # an empty one is the end of file, which can be read for ever
             self._next = None
-        self.connection.bytes_read += len(data)
+            self._look_ahead()  # is that all?
+        self.connection.bytes_sent += len(data)
         return data
 
     def _look_ahead(self) -> None:
@@ -187,11 +177,12 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
         while self._next is None and not self._over:
             step = next(self._steps, None)
             if step is None:
+                self._answered()
                 if not self._waiting:
                     return
-                request = self._waiting.popleft()
+                self._answering = request = self._waiting.popleft()
                 self._server_time = max(self._server_time, request.time)
-                self._steps = unroll(self._player.reply_to(request).steps)
+                self._steps = unroll(self._reply_to(request).steps)
             elif isinstance(step, Pause):
                 self._server_time += step.seconds
             elif isinstance(step, Send):
@@ -200,11 +191,28 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
             elif isinstance(step, End):
                 self._next = (self._server_time, b"")
                 self._over = True
+                self._answered()
             elif isinstance(step, Reset):
                 self._next = (self._server_time, core.httpcore.ReadError)
                 self._over = True
+                self._answered()
             elif isinstance(step, Stall):
                 self._over = True
+
+    def _reply_to(self, request: RecordedRequest) -> Reply:
+        try:
+            return self._player.reply_to(request)
+        except Exception as error:
+            self._network.errors.append(error)
+            self._next = (self._server_time, core.httpcore.ReadError)
+            self._over = True
+            self._answered()
+            raise
+
+    def _answered(self) -> None:
+        if self._answering is not None:
+            self.connection.in_flight.remove(self._answering)
+            self._answering = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Hand bytes to the server, which hears them at once."""
@@ -215,11 +223,13 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
         now = anyio.current_time()
         if self._next and self._next[1] is core.httpcore.ReadError and self._next[0] <= now:
             raise core.httpcore.WriteError("connection reset (by the script)")
-        self.connection.bytes_written += len(buffer)
+        self.connection.bytes_received += len(buffer)
         number = self.connection.number
         for request in self._requests.feed(buffer, connection=number, time=now):
             self._network.requests.append(request)
             self.connection.requests.append(request)
+            self.connection.in_flight.append(request)
+            self.connection.used_at = capture()
             self._waiting.append(request)
         self._wake()
 
@@ -232,7 +242,16 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
     def close_nowait(self) -> None:
         """Close the connection; a reader elsewhere gets a ReadError."""
         if self.connection.closed_at is None:
-            self.connection.closed_at = anyio.current_time()
+            self.connection.closed_at = now = anyio.current_time()
+            self.connection.ended = "client closed"
+            if self._next is not None and self._next[0] <= now:
+                ending = self._next[1]
+                if isinstance(ending, type):
+                    self.connection.ended = "reset"
+                elif not ending:
+                    self.connection.ended = "server closed"
+            self.connection.in_flight.clear()
+            self._answering = None
             self._wake()
 
     def _wake(self) -> None:

@@ -70,6 +70,17 @@ def sse_event(event: str | bytes | Mapping[str, Any], newline: str = "\n") -> by
     return (lines + newline).encode()
 
 
+def error_event(
+    message: str, *, code: str | int | None = None, type: str | None = None
+) -> dict[str, Any]:
+    """Return the event by which a server reports an error inside a stream that began with 200."""
+    return {"error": {"message": message, "type": type, "param": None, "code": code}}
+
+
+PING = b": ping\n\n"
+"""A comment, as servers send it to keep a silent stream open; it is no event."""
+
+
 def sse_reply(
     events: Sequence[Event],
     *,
@@ -79,15 +90,17 @@ def sse_reply(
     headers: Headers = (),
     one_segment_each: bool = False,
     newline: str = "\n",
+    bom: bool = False,
     content_type: str | None = "text/event-stream",
 ) -> Reply:
     """Return an event stream.
 
     `chunked`: True, or False for a content-length, or "close" for a body that ends with the
     connection. Steps between the events (`Pause(3)`, `Reset()`) are played where they stand;
-    what lies between them is one segment, unless `one_segment_each`.
+    what lies between them is one segment, unless `one_segment_each`. `newline`: the end of
+    lines, CRLF or CR as well. `bom`: begin with a byte order mark. `done=False`: no [DONE].
     """
-    parts: list[bytes | Step] = []
+    parts: list[bytes | Step] = [b"\xef\xbb\xbf"] if bom else []
     for event in [*events, "[DONE]"] if done else events:
         if not isinstance(event, str | bytes | Mapping):
             parts.append(event)

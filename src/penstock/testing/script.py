@@ -6,13 +6,10 @@ The same scripts are played by `MemoryNetwork` (no sockets, virtual time) and by
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-import h11
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -128,7 +125,9 @@ class RecordedRequest:
         return json.loads(self.body)
 
 
-Script: TypeAlias = "Reply | Sequence[Reply] | Callable[[RecordedRequest], Reply]"
+Answer: TypeAlias = "Reply | Callable[[RecordedRequest], Reply]"
+Script: TypeAlias = "Answer | Sequence[Answer]"
+"""One reply for all requests, a function from request to reply, or a list of these in order."""
 
 
 class Player:
@@ -141,67 +140,8 @@ class Player:
     def reply_to(self, request: RecordedRequest) -> Reply:
         """What to play for this request, which is the next one."""
         script = self._script
-        if isinstance(script, Reply):
-            return script
-        if callable(script):
-            return script(request)
-        index = min(self._played, len(script) - 1)
-        self._played += 1
-        return script[index]
-
-
-class RequestReader:
-    """Bytes in, whole requests out; h11 is the judge of what is a request."""
-
-    def __init__(self) -> None:
-        self._h11 = h11.Connection(h11.SERVER)
-        self._request: h11.Request | None = None
-        self._body = bytearray()
-
-    @property
-    def empty(self) -> bool:
-        """Whether no part of a request is waiting for its rest."""
-        return self._request is None and not self._h11.trailing_data[0]
-
-    def feed(self, data: bytes, *, connection: int, time: float) -> list[RecordedRequest]:
-        """Take bytes from the client; return the requests they complete."""
-        if not data:  # httpcore writes empty data as well, which means an end of file to h11
-            return []
-        self._h11.receive_data(data)
-        complete: list[RecordedRequest] = []
-        while True:
-            event = self._h11.next_event()
-            if isinstance(event, h11.Request):
-                self._request = event
-            elif isinstance(event, h11.Data):
-                self._body += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                assert self._request is not None
-                complete.append(
-                    dataclasses.replace(
-                        recorded(self._request, bytes(self._body)), connection=connection, time=time
-                    )
-                )
-                # h11 wants an answer before it reads on; the script is not its business, so each
-                # request gets a machine of its own, which takes over what came after the last.
-                rest = self._h11.trailing_data[0]
-                self.__init__()  # type: ignore[misc]
-                if rest:
-                    self._h11.receive_data(rest)
-            else:
-                return complete
-
-
-def recorded(request: h11.Request, body: bytes) -> RecordedRequest:
-    """Make the plain value of h11's request."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in request.headers:
-        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return RecordedRequest(
-        method=request.method.decode("ascii"),
-        target=request.target.decode("ascii"),
-        headers=headers,
-        body=body,
-        raw_headers=tuple(request.headers.raw_items()),
-    )
+        if not (isinstance(script, Reply) or callable(script)):
+            index = min(self._played, len(script) - 1)
+            self._played += 1
+            script = script[index]
+        return script if isinstance(script, Reply) else script(request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,12 +13,13 @@ import anyio.lowlevel
 
 from .certificates import client_ssl_context, server_ssl_context
 from .loopback import Gone, LoopbackStream
+from .records import Connection, Records
+from .requests import RequestReader
 from .script import (
     End,
     Pause,
     Player,
     RecordedRequest,
-    RequestReader,
     Reset,
     Script,
     Send,
@@ -32,37 +32,16 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-Ended = Literal["client closed", "reset", "server closed", "server stopped"]
 
-
-@dataclass
-class ServerConnection:
-    """What happened on one connection, as the server saw it."""
-
-    number: int
-    opened_at: float
-    closed_at: float | None = None  # by both sides: after an End, when the client has closed too
-    ended: Ended | None = None  # who ended it first, and how
-    bytes_sent: int = 0
-    requests: list[RecordedRequest] = field(default_factory=list[RecordedRequest])
-
-
-class Server:
+class Server(Records[Connection]):
     """A running server; made by `serve`."""
 
     def __init__(self, script: Script, base_url: str, tls: bool | Literal["stall"]) -> None:
+        super().__init__()
         self.base_url = base_url
-        self.requests: list[RecordedRequest] = []
-        self.connections: list[ServerConnection] = []
-        self.errors: list[Exception] = []  # of the script, or of a request that is not HTTP
         self._player = Player(script)
         self._tls = tls
         self._changed = anyio.Event()
-
-    @property
-    def open_connections(self) -> int:
-        """How many connections are not closed yet."""
-        return sum(connection.closed_at is None for connection in self.connections)
 
     async def wait_until(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
         """Wait until `condition()` is true; TimeoutError when it does not become so."""
@@ -97,13 +76,13 @@ class Server:
                     sock, _ = listener.accept()
                 except OSError:  # it has gone again
                     continue
-                connection = ServerConnection(len(self.connections), anyio.current_time())
+                connection = Connection(len(self.connections), anyio.current_time())
                 self.connections.append(connection)
                 self.note_change()
                 group.start_soon(self._serve, LoopbackStream(sock), connection)
 
     async def _serve(  # noqa: ASYNC910 - it ends at once when nothing can be sent
-        self, stream: LoopbackStream, connection: ServerConnection
+        self, stream: LoopbackStream, connection: Connection
     ) -> None:
         try:
             if self._tls:
@@ -125,6 +104,7 @@ class Server:
             else:
                 stream.close()
             connection.closed_at = anyio.current_time()
+            connection.in_flight.clear()
             self.note_change()
 
 
@@ -132,7 +112,7 @@ class _Conversation:
     """Two tasks on one connection: one plays replies, the other hears requests and the end."""
 
     def __init__(
-        self, server: Server, player: Player, stream: LoopbackStream, connection: ServerConnection
+        self, server: Server, player: Player, stream: LoopbackStream, connection: Connection
     ) -> None:
         self._server = server
         self._player = player
@@ -167,10 +147,12 @@ class _Conversation:
         requests = RequestReader()
         number = self._connection.number
         while data := await self._stream.receive():
+            self._connection.bytes_received += len(data)
             if self._connection.ended is not None:
                 continue  # sent to a connection we have ended
             for request in requests.feed(data, connection=number, time=anyio.current_time()):
                 self._connection.requests.append(request)
+                self._connection.in_flight.append(request)
                 self._server.requests.append(request)
                 self._waiting.append(request)
                 self._wake_player.set()
@@ -200,11 +182,13 @@ class _Conversation:
                         await anyio.sleep_forever()
                     case End():
                         self._connection.ended = "server closed"
+                        self._connection.in_flight.remove(request)
                         await self._stream.end()
                         await anyio.sleep_forever()
                     case Reset():
                         self._connection.ended = "reset"
                         return
+            self._connection.in_flight.remove(request)
             self._wake_listener.set()
             self._wake_listener = anyio.Event()
 

@@ -1,0 +1,124 @@
+"""Answers of a model in one call: text, reasoning and tool calls, streamed or whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from .replies import Event, completion, json_reply, sse_reply, tokens
+from .script import Pause, Reply
+
+Arguments: TypeAlias = "str | Mapping[str, Any]"
+ToolCallSpec: TypeAlias = "tuple[str, Arguments] | tuple[str, str, Arguments]"
+"""(name, arguments) or (id, name, arguments); arguments as JSON text or as a mapping."""
+
+
+def text_reply(
+    *pieces: str,
+    reasoning: Sequence[str] = (),
+    usage: Mapping[str, Any] | None = None,
+    finish: str = "stop",
+    model: str = "test-model",
+    every: float = 0.0,
+    stream: bool = True,
+) -> Reply:
+    """Return an answer that says these pieces of text, each a chunk of its own.
+
+    `reasoning`: pieces that come before the text, as `reasoning_content`. `usage`: the last
+    chunk's. `every`: seconds before each chunk. `stream=False`: the whole answer as one JSON
+    object, as the server gives it to a request without `stream`.
+    """
+    if not stream:
+        whole = completion("".join(pieces), finish=finish, usage=usage, model=model)
+        if reasoning:
+            whole["choices"][0]["message"]["reasoning_content"] = "".join(reasoning)
+        return json_reply(whole)
+    first, *rest = tokens(*pieces, finish=finish, usage=usage, model=model)
+    thoughts = [_delta({"reasoning_content": piece}, model=model) for piece in reasoning]
+    return _slowly([first, *thoughts, *rest], every)
+
+
+def tool_calls_reply(
+    *calls: ToolCallSpec,
+    text: str = "",
+    usage: Mapping[str, Any] | None = None,
+    model: str = "test-model",
+    every: float = 0.0,
+    stream: bool = True,
+) -> Reply:
+    """Return an answer that calls these tools, in the pieces in which OpenAI sends them.
+
+    A call is `("get_weather", {"city": "Oslo"})`, or with an id before it; without one the ids
+    are call_0, call_1, and so on. `text` comes before the calls. The rest is as in `text_reply`.
+    """
+    whole = [_whole_call(number, call) for number, call in enumerate(calls)]
+    if not stream:
+        answer = completion(text, finish="tool_calls", usage=usage, model=model)
+        answer["choices"][0]["message"] |= {
+            "content": text or None,
+            "tool_calls": [
+                {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+                for id, name, arguments in whole
+            ],
+        }
+        return json_reply(answer)
+    said = [text] if text else []
+    first, *rest = tokens(*said, finish="tool_calls", usage=usage, model=model)
+    texts, last = rest[: len(said)], rest[len(said) :]
+    pieces = [
+        piece
+        for index, (id, name, arguments) in enumerate(whole)
+        for piece in tool_call_chunks(id, name, arguments, index, model=model)
+    ]
+    return _slowly([first, *texts, *pieces, *last], every)
+
+
+def tool_call_piece(
+    index: int | None = 0,
+    id: str | None = None,
+    name: str | None = None,
+    arguments: str | None = None,
+    *,
+    choice: int = 0,
+    finish: str | None = None,
+    model: str = "test-model",
+) -> dict[str, Any]:
+    """Return one chunk with a piece of a call; what is None is left out."""
+    function = {"name": name, "arguments": arguments}
+    piece: dict[str, Any] = {"index": index, "id": id, "function": _given(function)}
+    return _delta({"tool_calls": [_given(piece)]}, choice=choice, finish=finish, model=model)
+
+
+def tool_call_chunks(
+    id: str, name: str, arguments: str, index: int = 0, *, model: str = "test-model"
+) -> list[dict[str, Any]]:
+    """Return the chunks of one call as OpenAI sends them: its name, then two halves of the rest."""
+    middle = len(arguments) // 2
+    return [
+        tool_call_piece(index, id, name, "", model=model),
+        tool_call_piece(index, arguments=arguments[:middle], model=model),
+        tool_call_piece(index, arguments=arguments[middle:], model=model),
+    ]
+
+
+def _whole_call(number: int, call: ToolCallSpec) -> tuple[str, str, str]:
+    id, name, arguments = call if len(call) == 3 else (f"call_{number}", *call)
+    return id, name, arguments if isinstance(arguments, str) else json.dumps(dict(arguments))
+
+
+def _delta(
+    delta: dict[str, Any], *, model: str, choice: int = 0, finish: str | None = None
+) -> dict[str, Any]:
+    chunk = tokens(role_first=False, model=model)[0]
+    return {**chunk, "choices": [{"index": choice, "delta": delta, "finish_reason": finish}]}
+
+
+def _given(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _slowly(chunks: Sequence[Event], every: float) -> Reply:
+    if not every:
+        return sse_reply(chunks)
+    return sse_reply([part for chunk in chunks for part in (Pause(every), chunk)])

@@ -1,0 +1,66 @@
+"""Reads the requests of a client, as a server does. Nothing here does I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import h11
+
+from .script import RecordedRequest
+
+
+class RequestReader:
+    """Bytes in, whole requests out; h11 is the judge of what is a request."""
+
+    def __init__(self) -> None:
+        self._h11 = h11.Connection(h11.SERVER)
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no part of a request is waiting for its rest."""
+        return self._request is None and not self._h11.trailing_data[0]
+
+    def feed(self, data: bytes, *, connection: int, time: float) -> list[RecordedRequest]:
+        """Take bytes from the client; return the requests they complete."""
+        if not data:  # httpcore writes empty data as well, which means an end of file to h11
+            return []
+        self._h11.receive_data(data)
+        complete: list[RecordedRequest] = []
+        while True:
+            event = self._h11.next_event()
+            if isinstance(event, h11.Request):
+                self._request = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                assert self._request is not None
+                complete.append(
+                    dataclasses.replace(
+                        recorded(self._request, bytes(self._body)), connection=connection, time=time
+                    )
+                )
+                # h11 wants an answer before it reads on; the script is not its business, so each
+                # request gets a machine of its own, which takes over what came after the last.
+                rest = self._h11.trailing_data[0]
+                self.__init__()  # type: ignore[misc]
+                if rest:
+                    self._h11.receive_data(rest)
+            else:
+                return complete
+
+
+def recorded(request: h11.Request, body: bytes) -> RecordedRequest:
+    """Make the plain value of h11's request."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in request.headers:
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return RecordedRequest(
+        method=request.method.decode("ascii"),
+        target=request.target.decode("ascii"),
+        headers=headers,
+        body=body,
+        raw_headers=tuple(request.headers.raw_items()),
+    )
