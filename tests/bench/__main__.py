@@ -1,53 +1,94 @@
 """Measure penstock and its peers: `python -m tests.bench`, or `nox --session bench`.
 
 Each measurement has a process of its own, and all clients take turns. Prints all medians and
-the ratios beside their budgets; with --out, writes bench.json and bench.svg.
+the ratios beside their budgets, how the costs grow, and how many live streams one core carries.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from .plot import plot
+from . import capacity, drivers, growth
+from .environment import environment
+from .pictures import draw
 from .profiling import profile
-from .report import environment, figures_table, ratio_table
+from .publish import publish
+from .report import Report, tables
 from .runner import CLIENTS, jobs, measure
 from .workloads import IN_TABLE, WORKLOADS
 
+PARTS = ("table", "growth", "capacity")
 FULL_RUNS, QUICK_RUNS = 5, 3
+ROUNDS = {"full": 3, "quick": 1, "tiny": 1}  # of the growth curves, whose points are many
 
 
 def main(arguments: list[str] | None = None) -> None:
     chosen = _parser().parse_args(arguments)
     scale = "tiny" if chosen.tiny else "quick" if chosen.quick else "full"
-    workloads = chosen.workload or IN_TABLE
-    clients = chosen.client or list(CLIENTS)
     if chosen.profile:
-        profile(chosen.profile, clients[0], scale, chosen.out)
+        client = (chosen.client or CLIENTS)[0]
+        profile(chosen.profile, client, scale, chosen.out)
         return
-    work = jobs(workloads, clients, scale)
-    if not work:
-        raise SystemExit("nothing to measure: see --help for names; peers have to be installed")
-    runs = chosen.runs or (FULL_RUNS if scale == "full" else QUICK_RUNS)
-    outcomes = measure(work, runs, lambda line: print(line, flush=True))
-    print(f"\n{figures_table(outcomes)}\n\n{ratio_table(outcomes)}")
+    if chosen.earlier is None:
+        report, parts = Report(environment(), scale), chosen.only or PARTS
+    else:
+        report = msgspec.json.decode(chosen.earlier.read_bytes(), type=Report)
+        parts = chosen.only or ()
+    if chosen.workload and not chosen.only:
+        parts = ("table",)
+    missing = _measure(report, parts, chosen, scale)
+    print(f"\n{tables(report)}")
     if chosen.out is not None:
         chosen.out.mkdir(parents=True, exist_ok=True)
-        report = {"environment": environment(), "scale": scale, "outcomes": outcomes}
         encoded = msgspec.json.format(msgspec.json.encode(report), indent=1)
         (chosen.out / "bench.json").write_bytes(encoded + b"\n")
-        plot(outcomes, chosen.out / "bench.svg")
-    if len(outcomes) < len(work):
-        raise SystemExit(f"{len(work) - len(outcomes)} of {len(work)} could not be measured")
+        draw(report, chosen.out)
+    if chosen.publish is not None:
+        publish(report, chosen.publish)
+    if missing:
+        raise SystemExit(f"{missing} measurements could not be made")
+
+
+def _measure(report: Report, parts: Sequence[str], chosen: argparse.Namespace, scale: str) -> int:
+    """Fill those parts of the report; gives how many measurements are missing."""
+    missing = 0
+    if "table" in parts:
+        work = jobs(chosen.workload or IN_TABLE, chosen.client or CLIENTS, scale)
+        if not work:
+            raise SystemExit("nothing to measure: see --help; peers have to be installed")
+        runs = chosen.runs or (FULL_RUNS if scale == "full" else QUICK_RUNS)
+        report.outcomes = measure(work, runs, _say)
+        missing += len(work) - len(report.outcomes)
+    if "growth" in parts:
+        clients = chosen.client or growth.CLIENTS
+        sweeps = list(growth.SWEEPS)
+        report.growth = growth.measure_growth(sweeps, clients, scale, ROUNDS[scale], _say)
+        there = [client for client in clients if drivers.available(client)]
+        missing += len(sweeps) * len(there) - len(report.growth)
+    if "capacity" in parts:
+        clients = chosen.client or capacity.CLIENTS
+        report.capacity = capacity.measure_capacity(clients, scale, _say)
+    return missing
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "--workload", action="append", choices=IN_TABLE, help="one or more; all by default"
+        "--only",
+        action="append",
+        choices=PARTS,
+        help="one or more parts: the table of ratios, how costs grow, live streams on one core",
+    )
+    parser.add_argument(
+        "--workload", action="append", choices=IN_TABLE, help="one or more rows of the table"
     )
     parser.add_argument(
         "--client",
@@ -58,7 +99,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, help=f"by default {FULL_RUNS}, quick {QUICK_RUNS}")
     parser.add_argument("--quick", action="store_true", help="smaller and fewer")
     parser.add_argument("--tiny", action="store_true", help="whether it works, not how fast")
-    parser.add_argument("--out", type=Path, help="folder for bench.json, bench.svg, profiles")
+    parser.add_argument("--out", type=Path, help="folder for bench.json, pictures, profiles")
+    parser.add_argument(
+        "--publish", type=Path, metavar="FOLDER", help="that of the page speed.md, to be renewed"
+    )
+    parser.add_argument(
+        "--from",
+        dest="earlier",
+        type=Path,
+        metavar="BENCH_JSON",
+        help="take an earlier report, and measure only the parts named by --only anew",
+    )
     parser.add_argument(
         "--profile",
         choices=[name for name, workload in WORKLOADS.items() if workload.run],

@@ -44,6 +44,8 @@ class Job(msgspec.Struct, frozen=True):
     size: Size
     patience: float = 120
     """Seconds, warm-up included; enough for the slowest client on a busy machine."""
+    core: int | None = None
+    """The only one that the process may use."""
     base_url: str = ""
     authority: str = ""
     """The PEM file that vouches for the server; none without TLS."""

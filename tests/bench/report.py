@@ -1,136 +1,72 @@
-"""The figures beside the budgets of DESIGN, section 6."""
+"""Everything that one run of the bench gives, and its tables for the terminal."""
 
 from __future__ import annotations
 
-import platform
-import sys
-from collections.abc import Iterator, Sequence
-from importlib import metadata
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
+from .capacity import Capacity
+from .environment import Environment
+from .growth import Curve
+from .ratios import PEERS, Ratio, rows
 from .runner import Outcome
-from .workloads import WORKLOADS
 
-__all__ = ["environment", "figures_table", "ratio_table"]
-
-PEERS = ("openai", "aiohttp", "raw")
+__all__ = ["Report", "tables"]
 
 
-class Budget(msgspec.Struct, frozen=True):
-    """What a workload may cost, as a ratio to each peer's, or on top of another workload."""
+class Report(msgspec.Struct):
+    """Parts that were not measured are empty."""
 
-    openai: float | None = None
-    aiohttp: float | None = None
-    raw: float | None = None
-    extra: float | None = None
-    """Microseconds an event more than the workload it is based on."""
-    at_most: float | None = None
-    """In the workload's own unit."""
-    memory: float | None = None
-    """The process's memory as a ratio to the OpenAI SDK's."""
+    environment: Environment
+    scale: str
+    outcomes: list[Outcome] = []
+    growth: list[Curve] = []
+    capacity: list[Capacity] = []
 
 
-BUDGETS = {
-    "paced": Budget(openai=1 / 8, aiohttp=1.3, raw=1.6),
-    "drain": Budget(openai=1 / 20, aiohttp=1.6, raw=2.5),
-    "fan": Budget(openai=1 / 8, aiohttp=1.6, raw=3),
-    # DESIGN has none for TLS. Decrypting costs all the same, so these are easier to keep.
-    "paced-tls": Budget(aiohttp=1.3, raw=1.6),
-    "drain-tls": Budget(aiohttp=1.6, raw=2.5),
-    "paced-merged": Budget(extra=2),
-    "drain-merged": Budget(extra=2),
-    "fan-merged": Budget(extra=2),
-    "create": Budget(openai=1 / 3),
-    "models": Budget(openai=1 / 3),
-    "idle": Budget(at_most=40),
-    "import": Budget(openai=1 / 5, memory=1 / 2),
-}
-
-
-class Figures:
-    """The medians, by workload and client."""
-
-    def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        self._by_key = {(outcome.workload, outcome.client): outcome for outcome in outcomes}
-
-    def median(self, workload: str, client: str) -> float | None:
-        outcome = self._by_key.get((workload, client))
-        return None if outcome is None else outcome.median
-
-    def ratio(self, workload: str, client: str, peer: str) -> float | None:
-        ours, theirs = self.median(workload, client), self.median(workload, peer)
-        return ours / theirs if ours is not None and theirs else None
-
-    def memory_ratio(self, workload: str, client: str, peer: str) -> float | None:
-        ours, theirs = self._memory(workload, client), self._memory(workload, peer)
-        return ours / theirs if ours and theirs else None
-
-    def _memory(self, workload: str, client: str) -> float:
-        outcome = self._by_key.get((workload, client))
-        if outcome is None or not outcome.runs:
-            return 0.0
-        peaks = sorted(result.peak for result in outcome.runs)
-        return peaks[len(peaks) // 2]
-
-    def extra(self, workload: str, client: str) -> float | None:
-        """Microseconds an event more than the workload below."""
-        ours = self._by_key.get((workload, client))
-        base = self.median(WORKLOADS[workload].base, client)
-        if ours is None or base is None:
-            return None
-        run = ours.runs[0]
-        per_event = 1 if ours.unit == "us/event" else run.events / run.requests
-        return (ours.median - base) / per_event
+def tables(report: Report) -> str:
+    """All of it as text."""
+    parts: list[str] = []
+    if report.outcomes:
+        parts += [figures_table(report.outcomes), ratio_table(report.outcomes)]
+    if report.growth:
+        parts.append(growth_table(report.growth))
+    if report.capacity:
+        parts.append(capacity_table(report.capacity))
+    return "\n\n".join(parts)
 
 
 def ratio_table(outcomes: Sequence[Outcome]) -> str:
     """penstock against its peers, with the budget behind each ratio; ! where it is not kept."""
-    figures = Figures(outcomes)
-    names = ("work", "client", "figure", "/ openai", "/ aiohttp", "/ raw", "")
-    rows = [names, *_rows(outcomes, figures)]
-    return _aligned(rows)
-
-
-def _rows(outcomes: Sequence[Outcome], figures: Figures) -> Iterator[tuple[str, ...]]:
-    for outcome in outcomes:
-        workload, client = outcome.workload, outcome.client
-        if client.partition("@")[0] != "penstock":
-            continue
-        budget = BUDGETS.get(workload, Budget())
-        ratios = [
-            _cell(figures.ratio(workload, client, _peer(figures, workload, client, peer)), limit)
-            for peer, limit in zip(PEERS, (budget.openai, budget.aiohttp, budget.raw), strict=True)
-        ]
-        others = (
-            ("on top, us/event", figures.extra(workload, client), budget.extra),
-            ("absolute", figures.median(workload, client), budget.at_most),
-            ("memory / openai", figures.memory_ratio(workload, client, "openai"), budget.memory),
+    lines: list[tuple[str, ...]] = [
+        ("work", "client", "figure", *(f"/ {peer}" for peer in PEERS), "")
+    ]
+    for row in rows(outcomes):
+        remarks = [f"{name}: {_cell(ratio)}" for name, ratio in row.others.items()]
+        lines.append(
+            (
+                row.outcome.workload,
+                row.outcome.client,
+                f"{row.outcome.median:.2f} {row.outcome.unit}",
+                *map(_cell, row.to_peers.values()),
+                *remarks,
+            )
         )
-        remarks = [f"{name}: {_cell(value, limit)}" for name, value, limit in others if limit]
-        yield (workload, client, f"{outcome.median:.2f} {outcome.unit}", *ratios, *remarks)
+    return _aligned(lines)
 
 
-def _peer(figures: Figures, workload: str, client: str, peer: str) -> str:
-    """The peer on the same event loop, if it was measured there."""
-    loop = client.partition("@")[2]
-    same = f"{peer}@{loop}"
-    return same if loop and figures.median(workload, same) is not None else peer
-
-
-def _cell(value: float | None, limit: float | None) -> str:
-    if value is None:
+def _cell(ratio: Ratio) -> str:
+    if ratio.value is None:
         return "-"
-    if limit is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} {'<=' if value <= limit else '! >'} {limit:.3g}"
+    if ratio.limit is None:
+        return f"{ratio.value:.3f}"
+    return f"{ratio.value:.3f} {'<=' if ratio.kept else '! >'} {ratio.limit:.3g}"
 
 
 def figures_table(outcomes: Sequence[Outcome]) -> str:
-    """Everything that was measured."""
-    rows: list[tuple[str, ...]] = [
+    """Every outcome."""
+    lines: list[tuple[str, ...]] = [
         ("work", "client", "median", "least", "most", "", "wall s", "peak MiB", "connections")
     ]
     for outcome in outcomes:
@@ -138,7 +74,7 @@ def figures_table(outcomes: Sequence[Outcome]) -> str:
         walls = sorted(result.wall for result in outcome.runs)
         peaks = sorted(result.peak for result in outcome.runs)
         middle = len(figures) // 2
-        rows.append(
+        lines.append(
             (
                 outcome.workload,
                 outcome.client,
@@ -151,44 +87,35 @@ def figures_table(outcomes: Sequence[Outcome]) -> str:
                 str(outcome.runs[middle].connections),
             )
         )
-    return _aligned(rows)
+    return _aligned(lines)
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*_padded(rows), strict=True)]
+def growth_table(curves: Sequence[Curve]) -> str:
+    """Every point of every curve."""
+    lines: list[tuple[str, ...]] = [("growth", "client", "unit", "at: figure", "")]
+    for curve in curves:
+        points = [f"{point.at}: {point.figure:.3g}" for point in curve.points]
+        lines.append((curve.sweep, curve.client, curve.unit, *points))
+    return _aligned(lines)
+
+
+def capacity_table(capacities: Sequence[Capacity]) -> str:
+    """How far each client came, and what ended it."""
+    lines: list[tuple[str, ...]] = [("capacity", "live streams", "ended by", "steps")]
+    for capacity in capacities:
+        steps = [
+            f"{step.streams}: {step.delay:.0f} ms{'' if step.verdict == 'held' else '!'}"
+            for step in capacity.steps
+        ]
+        lines.append((capacity.client, str(capacity.streams), capacity.ended_by, *steps))
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    length = max(map(len, lines))
+    padded = [(*line, *[""] * (length - len(line))) for line in lines]
+    widths = [max(map(len, column)) for column in zip(*padded, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in _padded(rows)
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in padded
     )
-
-
-def _padded(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    length = max(map(len, rows))
-    return [(*row, *[""] * (length - len(row))) for row in rows]
-
-
-def environment() -> dict[str, Any]:
-    """The machine and the versions, without which no figure means anything."""
-    versions: dict[str, str] = {}
-    for package in (
-        *("penstock", "httpcore", "h11", "msgspec", "anyio", "trio", "uvloop"),
-        *("openai", "httpx", "httpx2", "aiohttp"),
-    ):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": sys.version,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "versions": versions,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")

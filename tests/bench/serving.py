@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,14 +37,16 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """The server, until the block is left."""
+def serving(*, core: int | None = None) -> Iterator[Server]:
+    """The server, until the block is left; `core` is the only one that it may use."""
     with tempfile.TemporaryDirectory() as folder:
         authority, certificate = _certificates(Path(folder))
         command = [sys.executable, "-m", "tests.bench.server", str(certificate)]
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
+            if core is not None and sys.platform == "linux":
+                os.sched_setaffinity(process.pid, {core})
             assert process.stdin is not None
             assert process.stdout is not None
             try:

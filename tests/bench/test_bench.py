@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +12,27 @@ from pathlib import Path
 import certifi
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.bench import payloads
 from tests.bench.__main__ import main
+from tests.bench.capacity import CLOSE, Step, search
+from tests.bench.drivers import raw_sockets
+from tests.bench.drivers.by_hand import Events
+from tests.bench.drivers.raw_sockets import Chunked
+from tests.bench.environment import environment
+from tests.bench.growth import SWEEPS, Curve, Point
 from tests.bench.measure import Job
-from tests.bench.report import ratio_table
+from tests.bench.publish import publish
+from tests.bench.report import Report, ratio_table
 from tests.bench.runner import CLIENTS, Outcome, jobs
-from tests.bench.serving import Server, serving
+from tests.bench.serving import ROOT, Server, serving
+from tests.bench.work import WrongAnswer
 from tests.bench.worker import perform
 from tests.bench.workloads import WORKLOADS, size_of
 
+PAGE = ROOT / "docs/pages/topics/speed.md"
 IN_PROCESS = [name for name, workload in WORKLOADS.items() if workload.run is not None]
 
 
@@ -102,3 +114,110 @@ def test_over_tls_means_that(workload: str, server: Server) -> None:
     except* ssl.SSLCertVerificationError:
         refused = True
     assert refused
+
+
+class Losing(Events):
+    """Drops the first event of a stream."""
+
+    lost = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        events = super().feed(data)
+        if events and not self.lost:
+            self.lost = True
+            return events[1:]
+        return events
+
+
+@pytest.mark.parametrize("workload", ["paced", "drain", "fan", "repeated", "timed", "long"])
+def test_a_client_that_loses_an_event_gets_no_figure(
+    workload: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_sockets, "Events", Losing)
+    refused = False
+    try:
+        perform(server.place(Job(workload, "raw", size_of(workload, "tiny"))))
+    except* WrongAnswer:
+        refused = True
+    assert refused
+
+
+@given(st.integers(0, 20_000), st.floats(0.2, 5))
+def test_the_search_finds_what_a_core_carries(carried: int, misjudged: float) -> None:
+    def attempt(streams: int) -> Step:
+        verdict = "held" if streams <= carried else "behind"
+        return Step(streams, verdict, share=min(1, misjudged * streams / max(carried, 1)))
+
+    found = search("any", attempt, 100, 8000)
+    assert found.streams <= carried
+    assert found.streams == 8000 or min(carried, 8000) <= max(found.streams * CLOSE, 3)
+    assert found.ended_by == ("" if found.streams == 8000 else "behind")
+    assert len(found.steps) < 50
+
+
+def test_a_step_that_failed_by_chance_is_tried_again() -> None:
+    verdicts = iter(["late", "held", "behind", "held", "behind", "behind"])
+    found = search("any", lambda streams: Step(streams, next(verdicts), share=1), 100, 130)
+    assert [step.streams for step in found.steps] == [100, 100, 125, 125, 130, 130]
+    assert found.streams == 125
+
+
+def test_growth_is_printed_published_and_taken_from_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "speed.md"
+    shutil.copy(PAGE, page)
+    folders = [f"--out={tmp_path}", f"--publish={tmp_path}"]
+    main(["--tiny", "--client=raw", "--only=growth", *folders])
+    report = json.loads((tmp_path / "bench.json").read_bytes())
+    assert [curve["sweep"] for curve in report["growth"]] == list(SWEEPS)
+    assert all(len(curve["points"]) == 2 for curve in report["growth"])
+    assert "us/event" in capsys.readouterr().out
+    published = page.read_text()
+    assert "| raw sockets + msgspec |" in published
+    assert published.count("<!-- bench: ") == PAGE.read_text().count("<!-- bench: ")
+    # Once more from what was written: nothing is measured, nothing changes.
+    main([f"--from={tmp_path / 'bench.json'}", f"--publish={tmp_path}"])
+    assert page.read_text() == published
+
+
+def test_capacity_is_printed_and_added_to_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = tmp_path / "earlier.json"
+    curve = Curve("events", "raw", "us/event", [Point(10, 2.0, 2.0)])
+    earlier.write_bytes(msgspec.json.encode(Report(environment(), "tiny", growth=[curve])))
+    main(["--tiny", "--client=raw", "--only=capacity", f"--from={earlier}", f"--out={tmp_path}"])
+    report = msgspec.json.decode((tmp_path / "bench.json").read_bytes(), type=Report)
+    assert report.growth == [curve]
+    assert [found.client for found in report.capacity] == ["raw"]
+    assert "live streams" in capsys.readouterr().out
+
+
+def test_the_page_marks_what_is_over_its_budget(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    shutil.copy(PAGE, page)
+    outcomes = [
+        Outcome("drain", "penstock", "us/event", 6.0, []),
+        Outcome("drain", "aiohttp", "us/event", 3.0, []),
+        Outcome("drain", "raw", "us/event", 4.0, []),
+    ]
+    publish(Report(environment(), "full", outcomes), tmp_path)
+    assert "| **2.00** (> 1.6) | 1.50 (≤ 2.5) |" in page.read_text()
+
+
+def test_large_events_are_split_once_and_put_together() -> None:
+    split = Events()
+    event = b"data: " + b"x" * 1000 + b"\n\n"
+    for cut in range(len(event) + 1):
+        assert split.feed(event[:cut]) + split.feed(event[cut:]) == [b"x" * 1000]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 100])
+def test_the_floor_takes_the_chunked_coding_off_whatever_the_splits(step: int) -> None:
+    body = b"".join(payloads.segments(5)) + payloads.END
+    chunked = Chunked(b"")
+    whole = b"".join(chunked.feed(body[at : at + step]) for at in range(0, len(body), step))
+    assert chunked.ended
+    assert whole.count(b"data: ") == 6
+    assert whole.endswith(b"data: [DONE]\n\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 
@@ -20,6 +21,8 @@ __all__ = ["perform"]
 def perform(job: Job) -> Result:
     """Do it in this process."""
     more_files()
+    if job.core is not None and sys.platform == "linux":
+        os.sched_setaffinity(0, {job.core})
     driver = drivers.load(job.driver)
     workload = WORKLOADS[job.workload]
     run = workload.run

@@ -1,0 +1,22 @@
+"""One colour for each client in all pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["COLOURS", "NAMES", "OTHERS", "OURS", "plain"]
+
+OURS, OTHERS = "#0b6e99", "#b8b8b8"
+COLOURS = {"penstock": OURS, "openai": "#c2410c", "aiohttp": "#8a8a8a", "raw": "#3f3f46"}
+NAMES = {
+    "penstock": "penstock",
+    "openai": "OpenAI SDK",
+    "aiohttp": "aiohttp + msgspec by hand",
+    "raw": "raw sockets + msgspec",
+}
+
+
+def plain(axis: Any) -> None:
+    """No more lines than needed."""
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
