@@ -132,6 +132,7 @@ def bench(session: nox.Session) -> None:
     """Penstock and its peers side by side; the figures go into a folder of the session's own.
 
     For instance: nox --session bench -- --quick --workload paced
+    All of it, into the page on speed: nox --session bench -- --publish docs/pages/topics
     """
     sync(session, "bench")
     arguments = session.posargs or [f"--out={session.create_tmp()}"]

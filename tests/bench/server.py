@@ -11,6 +11,7 @@ each event of a paced stream, one for each 64 KiB of a burst. See `payloads` for
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import ssl
@@ -46,6 +47,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._house.open -= 1
         self._house.leave(self)
+        if not self._house.open:
+            gc.collect()
 
     def data_received(self, data: bytes) -> None:
         self._inbox += data
@@ -148,6 +151,8 @@ async def main(certificate: str) -> None:
         )
         for encryption in (None, context)
     ]
+    gc.freeze()
+    gc.disable()  # a pause of the server would look like one of the client
     print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     for server in servers:

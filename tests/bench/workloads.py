@@ -41,7 +41,7 @@ def size_of(workload: str, scale: str) -> Size:
     return size
 
 
-_PACED = (Size(100, 110, 50, 10), Size(100, 60, 50, 10), Size(4, 5, 100, 2))
+_PACED = (Size(100, 90, 50, 10), Size(100, 60, 50, 10), Size(4, 5, 100, 2))
 _DRAIN = (Size(1, 20_000, warm_up=5), Size(1, 5_000, warm_up=5), Size(1, 40, warm_up=1))
 _FAN = (Size(1000, 20, warm_up=5), Size(200, 20, warm_up=5), Size(5, 20, warm_up=1))
 _REPEATED = (Size(100, 100, warm_up=5), Size(10, 100, warm_up=2), Size(2, 20, warm_up=1))
@@ -53,14 +53,15 @@ _LARGE = (
 _TIMED = (Size(500, 80, 20, 20), Size(200, 60, 20, 20), Size(7, 6, 100, 2))
 _LONG = (Size(1, 100_000, warm_up=3), Size(1, 20_000, warm_up=3), Size(1, 100, warm_up=1))
 _ONLY = ("penstock",)
-_TLS = ("penstock", "openai", "aiohttp", "raw")  # the others would add time and no answer
+# The others would add time and no answer.
+_COMPARED = ("penstock", "openai", "aiohttp", "raw")
 
 WORKLOADS = {
     "paced": Workload("us/event", work.paced, *_PACED),
     "drain": Workload("us/event", work.burst, *_DRAIN),
     "fan": Workload("us/request", work.burst, *_FAN),
-    "paced-tls": Workload("us/event", work.paced, *_PACED, only=_TLS, tls=True),
-    "drain-tls": Workload("us/event", work.burst, *_DRAIN, only=_TLS, tls=True),
+    "paced-tls": Workload("us/event", work.paced, *_PACED, only=_COMPARED, tls=True),
+    "drain-tls": Workload("us/event", work.burst, *_DRAIN, only=_COMPARED, tls=True),
     "paced-merged": Workload("us/event", work.paced_merged, *_PACED, only=_ONLY, base="paced"),
     "drain-merged": Workload("us/event", work.burst_merged, *_DRAIN, only=_ONLY, base="drain"),
     "fan-merged": Workload("us/request", work.burst_merged, *_FAN, only=_ONLY, base="fan"),
@@ -72,6 +73,7 @@ WORKLOADS = {
         Size(200, 100, warm_up=10),
         Size(100, 100, warm_up=5),
         Size(3, 20, warm_up=1),
+        only=_COMPARED,
     ),
     "models": Workload(
         "us/request",
@@ -79,6 +81,7 @@ WORKLOADS = {
         Size(200, warm_up=10),
         Size(100, warm_up=5),
         Size(3, warm_up=1),
+        only=_COMPARED,
     ),
     "idle": Workload(
         "KiB/stream",
@@ -86,6 +89,7 @@ WORKLOADS = {
         Size(900, warm_up=50),  # the OpenAI SDK opens 1000 connections at most
         Size(300, warm_up=20),
         Size(5, warm_up=1),
+        only=_COMPARED,
     ),
     "import": Workload("ms", None, Size(), Size(), Size()),
     "repeated": Workload("us/event", work.repeated, *_REPEATED, in_table=False),
