@@ -86,7 +86,7 @@ def _large(characters: int) -> Size:
 
 SWEEPS = {
     "streams": Sweep(
-        "live streams, an event in each segment",
+        "live streams, an event at a time",
         "streams",
         "paced",
         tuple(map(_live, (1, 5, 50, 500, 5000))),

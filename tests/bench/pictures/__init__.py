@@ -25,7 +25,13 @@ def draw(report: Report, folder: Path, names: Sequence[str] = ALL) -> None:
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("agg")
     matplotlib.rcParams.update(
-        {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 9, "axes.titlesize": 9.5}
+        {
+            "svg.fonttype": "none",  # small files
+            "svg.hashsalt": "bench",  # the same for the same figures
+            "font.sans-serif": ["DejaVu Sans", "Verdana"],
+            "font.size": 9,
+            "axes.titlesize": 9.5,
+        }
     )
     pyplot: Any = import_module("matplotlib.pyplot")
     for name in names:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..growth import SWEEPS, Curve
-from .style import COLOURS, NAMES, plain
+from .style import COLOURS, NAMES, logarithmic, plain
 
 __all__ = ["picture"]
 
@@ -43,6 +43,9 @@ def picture(pyplot: Any, curves: Sequence[Curve]) -> Any:
                 axis.set_ylabel(_UNITS[curve.unit], fontsize=8.5)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        logarithmic(axis.xaxis, within=(1.0,))
+        low, high = axis.get_ylim()
+        logarithmic(axis.yaxis, within=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,))
         axis.set_title(SWEEPS[sweep].title)
         axis.grid(color="#eeeeee")
         plain(axis)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..ratios import PEERS, Row, rows
 from ..runner import Outcome
-from .style import NAMES, OURS, plain
+from .style import NAMES, OURS, logarithmic, plain
 
 __all__ = ["picture"]
 
@@ -31,6 +31,7 @@ def picture(pyplot: Any, outcomes: Sequence[Outcome]) -> Any:
         for row in compared:
             _point(axis, row, peer, workloads.index(row.outcome.workload))
         axis.set_xscale("log")
+        logarithmic(axis.xaxis, within=(1.0, 2.0, 5.0))
         axis.axvline(1, color="#d4d4d8", zorder=0)
         axis.grid(axis="y", color="#eeeeee", zorder=0)
         axis.set_title(f"penstock / {NAMES[peer]}")
@@ -44,7 +45,10 @@ def picture(pyplot: Any, outcomes: Sequence[Outcome]) -> Any:
     handles.append(
         pyplot.Line2D([], [], color=_BUDGET, marker="|", linestyle="", ms=10, label="budget")
     )
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    handles.append(
+        pyplot.Line2D([], [], color=_BUDGET, marker="o", linestyle="", label="over its budget")
+    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
@@ -52,6 +56,8 @@ def _point(axis: Any, row: Row, peer: str, at: int) -> None:
     ratio = row.to_peers[peer]
     mark, _ = _MARKS[row.outcome.client.partition("@")[2]]
     if ratio.value:
-        axis.plot([ratio.value], [at], mark, color=OURS, ms=5, alpha=0.85)
+        axis.plot(
+            [ratio.value], [at], mark, color=OURS if ratio.kept else _BUDGET, ms=5, alpha=0.85
+        )
     if ratio.limit:
         axis.plot([ratio.limit], [at], "|", color=_BUDGET, ms=13, mew=2)
