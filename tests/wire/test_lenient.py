@@ -177,6 +177,10 @@ def test_what_is_empty_stays_as_it_is() -> None:
     for built in (delta, message):
         shown = msgspec.to_builtins(built)
         assert {name: shown.get(name) for name in members} == members
+    named = {"role": "", "tool_calls": [{"type": ""}]}
+    message = completion_of(choices=[{"message": named}]).choices[0].message
+    assert message.tool_calls is not None
+    assert (message.role, message.tool_calls[0].type) == ("", "")
     parts = {**members, "content": [THINKING, {"type": "refusal", "refusal": "No"}]}
     delta = chunk_of(choices=[{"delta": parts}]).choices[0].delta
     assert (delta.reasoning, delta.refusal) == ("Hmm", "No")

@@ -125,9 +125,14 @@ def _message(value: Any) -> ChatCompletionMessage:
     message = as_object(value)
     return ChatCompletionMessage(
         **_texts(message),
-        role=as_text(message.get("role")) or "assistant",
+        role=_text_or("assistant", message.get("role")),
         tool_calls=_tool_calls(message, _tool_call),
     )
+
+
+def _text_or(default: str, value: Any) -> str:
+    text = as_text(value)
+    return default if text is None else text
 
 
 def _texts(message: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +175,7 @@ def _tool_call_delta(call: dict[str, Any]) -> ToolCallDelta:
 def _tool_call(call: dict[str, Any]) -> ToolCall:
     return ToolCall(
         id=as_text(call.get("id")),
-        type=as_text(call.get("type")) or "function",
+        type=_text_or("function", call.get("type")),
         function=_function(call.get("function")),
     )
 
