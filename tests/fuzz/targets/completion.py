@@ -9,10 +9,13 @@ answer as a whole one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+from unittest import mock
 
 import msgspec
 
+from penstock._wire import completion
 from penstock._wire.accumulate import Accumulator, has_token
 from penstock._wire.completion import CompletionDecoder
 from penstock.errors import PenstockError
@@ -27,6 +30,10 @@ from ..target import Target
 SSE = "text/event-stream"
 TYPES = (SSE, SSE, "Text/Event-Stream; charset=utf-8", None, "application/json")
 BOUNDS = (1 << 24, 1 << 24, 1 << 24, 256)
+SMALL: dict[str, Any] = {
+    "_SNIFFED": 32,
+    "_HEAD": 64,
+}  # what is kept of a body that may be no event stream
 _BLANKS = " \t\n\r\x0b\x0c"  # of bytes.strip()
 
 
@@ -46,14 +53,15 @@ def check(data: bytes) -> None:
     bound = BOUNDS[how >> 4 & 3]
     places = reader.places()
     body = event_stream(reader) if how & 1 else reader.rest()
-    whole = read([body], content_type, bound)
-    ends_rightly(whole, body)
-    adds_up(whole)
-    for pieces in ways(body, places):
-        alike(read(pieces, content_type, bound), whole)
-    if places:  # the same body, cut off
-        part = body[: places[0] % (len(body) + 1)]
-        ends_rightly(read([part], content_type, bound), part)
+    with mock.patch.multiple(completion, **SMALL) if how & 0x40 else nullcontext():
+        whole = read([body], content_type, bound)
+        ends_rightly(whole, body)
+        adds_up(whole)
+        for pieces in ways(body, places):
+            alike(read(pieces, content_type, bound), whole)
+        if places:  # the same body, cut off
+            part = body[: places[0] % (len(body) + 1)]
+            ends_rightly(read([part], content_type, bound), part)
 
 
 def read(pieces: list[bytes], content_type: str | None, bound: int) -> Outcome:
@@ -141,7 +149,8 @@ TARGET = Target(
             b"<html>",
         )
     ]
-    + [b"\x06\x00" + TOKEN + FINISH, b'\x08\x00{"error":"no"}', b"\x30\x00" + TOKEN * 3 + FINISH],
+    + [b"\x06\x00" + TOKEN + FINISH, b'\x08\x00{"error":"no"}', b"\x30\x00" + TOKEN * 3 + FINISH]
+    + [b"\x46\x00" + body for body in (b"\r\n" * 20 + TOKEN, b"\xef\xbb\xbf" + b"x" * 99)],
     words=[
         *(TOKEN, FINISH, DONE, b"data: ", b"\n\n", b"\r\n\r\n", b"event: error\n", b": ping\n\n"),
         *(b'"finish_reason":"stop"', b'"error":"x"', b'"object":"error"', b'"x_groq":{"error":'),
