@@ -11,6 +11,7 @@ NAMES = (
     "chunked",
     "framing",
     "encoding",
+    "exchange",
     "sse",
     "decode",
     "errors",
