@@ -354,6 +354,28 @@ class TestForm:
         form = StrictForm({"A": node})
         assert form.root({"$ref": "#/$defs/A"}) == closed(next={"$ref": "#/$defs/A"})
 
+    def test_a_recursive_reference_in_all_of(self) -> None:
+        # So Pydantic before 2.9 wrote a field with a description.
+        again = {"allOf": [{"$ref": "#/$defs/A"}], "description": "The next.", "default": None}
+        node = {"type": "object", "properties": {"next": again}}
+        form = StrictForm({"A": node})
+        expected = closed(next={"$ref": "#/$defs/A"})
+        assert form.root({"$ref": "#/$defs/A"}) == expected
+        assert (form.emitted, form.holds) == ({"A": expected}, True)
+
+    @pytest.mark.timeout(20)
+    def test_merging_with_itself_has_an_end(self) -> None:
+        itself = {"$ref": "#/$defs/A"}
+        for definition in (
+            {"allOf": [itself]},
+            {"allOf": [itself, itself]},
+            {"anyOf": [{"allOf": [itself, {"description": "More."}]}, STRING]},
+            {"properties": {"next": {"allOf": [itself, {"properties": {"b": STRING}}]}}},
+        ):
+            schema, strict = self.form(itself, A=definition)
+            assert not strict
+            msgspec.json.encode(schema)
+
     def test_several_types(self) -> None:
         schema = {"type": ["string", "null"], "maxLength": 3, "description": "Short."}
         assert self.form(schema)[0] == {

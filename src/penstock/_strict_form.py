@@ -43,6 +43,8 @@ class StrictForm:
     def __init__(self, definitions: dict[str, Schema]) -> None:
         self._definitions = definitions
         self._recursive = _recursive(definitions)
+        # Those whose content is being formed, not only referred to.
+        self._inlined: frozenset[str] = frozenset()
         self._aliases: dict[str, str] = {}
         self.emitted: dict[str, Schema] = {}
         """The definitions that are referred to."""
@@ -50,15 +52,26 @@ class StrictForm:
         """All of it so far has the strict form."""
 
     def root(self, schema: Schema) -> Schema:
-        return self.form(self._expanded(schema))
+        return self.form(self._expanded(schema, set()))
 
     def form(self, schema: Any) -> Schema:
         if not is_object(schema):  # true or false: anything, or nothing
             schema = {}
-        if (name := referred(schema)) and name in self._recursive:
+        if (name := _only_referred(schema)) and name in self._recursive:
             # What stands beside a reference is not allowed, so it goes.
             return {"$ref": REFERENCE + self._emit(name)}
-        schema = self._expanded(schema)
+        names: set[str] = set()
+        schema = self._expanded(schema, names)
+        outer = self._inlined
+        if names & outer:  # merged with itself, without end
+            self.holds = False
+            return {}
+        self._inlined = outer | (names & self._recursive)
+        strict = self._formed(schema)
+        self._inlined = outer
+        return strict
+
+    def _formed(self, schema: Schema) -> Schema:
         strict: Schema = {}
         if said := _description(schema):
             strict["description"] = said
@@ -106,15 +119,17 @@ class StrictForm:
         rest = schema.get("items", False)
         return {"prefixItems": places, "items": self.form(rest) if rest else False}
 
-    def _expanded(self, schema: Schema) -> Schema:
-        """The schema without `$ref` and `allOf` at its top: what they say is part of it."""
-        seen: set[str] = set()  # a reference to itself says nothing
+    def _expanded(self, schema: Schema, seen: set[str]) -> Schema:
+        """The schema without `$ref` and `allOf` at its top: what they say is part of it.
+
+        The names it had are then in `seen`; those that are there already say nothing.
+        """
         while True:
             if name := referred(schema):
                 inner = [{} if name in seen else self._definitions.get(name, {})]
                 seen.add(name)
             elif "allOf" in schema:
-                inner = [self._expanded(part) for part in schema["allOf"]]
+                inner = [self._expanded(part, seen) for part in schema["allOf"]]
             else:
                 return schema
             rest = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
@@ -132,7 +147,9 @@ class StrictForm:
             alias = name if short in self._aliases.values() else short
             self._aliases[name] = alias
             self.emitted[alias] = {}  # its place, before it is met again
+            outer, self._inlined = self._inlined, frozenset()
             self.emitted[alias] = self.root(self._definitions[name])
+            self._inlined = outer
         return alias
 
 
@@ -204,6 +221,14 @@ def _references(schema: Any) -> Iterator[str]:
             yield name
         for value in schema.values():
             yield from _references(value)
+
+
+def _only_referred(schema: Schema) -> str | None:
+    """What the schema refers to, if that is all it says but for words."""
+    parts = schema.get("allOf", ())
+    if len(parts) == 1 and schema.keys() <= {"allOf", "title", "description", *_SAID}:
+        schema = parts[0]
+    return referred(schema)
 
 
 def referred(schema: Schema) -> str | None:
