@@ -66,7 +66,9 @@ def fuzz(name: str, seconds: int, *, into_record: bool) -> bool:
     if into_record:
         record.add(name, time.monotonic() - begun, run)
     if code:
-        print(raised, *log.splitlines()[-12:], sep="\n", flush=True)
+        # A traceback may have a thousand lines, all alike.
+        lines = [*raised.splitlines()[:12], "...", *raised.splitlines()[12:][-12:]]
+        print(*lines, *log.splitlines()[-12:], sep="\n", flush=True)
     return code == 0
 
 

@@ -19,6 +19,7 @@ NAMES = (
     "tool_calls",
     "retry",
     "structured",
+    "schema",
 )
 CORPUS = Path(__file__).parent / "corpus"
 

@@ -6,7 +6,9 @@
     trailer-section = *( field-line CRLF )
 
 Extensions and trailers are checked and dropped. What is accepted is what h11 accepts: also
-blanks after the size, and a bare LF as the end of a trailer line (RFC 9112, section 2.2).
+blanks after the size, and a bare LF as the end of a trailer line (RFC 9112, section 2.2). But
+h11 reads the values of trailers that have the name of a framing field, which mean nothing
+there (RFC 9110, section 6.5.1).
 """
 
 from __future__ import annotations
