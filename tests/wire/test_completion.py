@@ -115,6 +115,14 @@ def test_a_usual_stream() -> None:
     assert outcome.chunks[1].raw == token("Hello").removeprefix("data: ").strip().encode()
 
 
+def test_many_unfinished_choices_make_no_long_message() -> None:
+    decoder = CompletionDecoder(SSE)
+    decoder.feed("".join(token("a", index) for index in range(1000)).encode())
+    error = decoder.end()
+    assert isinstance(error, IncompleteStreamError)
+    assert "choice 0, 1, 2, 3, 4, 5, 6, 7 and others" in str(error)
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r", "\r\n"])
 def test_each_line_end(newline: str) -> None:
     outcome = outcome_of(

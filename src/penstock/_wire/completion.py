@@ -28,6 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")
 _SNIFFED = 1024  # bytes within which the first field must begin
 _HEAD = 64 * 1024  # bytes of another kind of body that are kept for the error
+_NAMED = 8  # choices that an error names
 
 
 class CompletionDecoder:
@@ -103,11 +104,12 @@ class CompletionDecoder:
         if self.done or self.finished_all:
             return None
         unfinished = sorted(index for index, finished in self._finished.items() if not finished)
-        lacking = (
-            f"a finish_reason of choice {', '.join(map(str, unfinished))}"
-            if unfinished
-            else "any choice"
-        )
+        lacking = "any choice"
+        if unfinished:
+            others = " and others" if len(unfinished) > _NAMED else ""
+            lacking = (
+                f"a finish_reason of choice {', '.join(map(str, unfinished[:_NAMED]))}{others}"
+            )
         return IncompleteStreamError(
             f"the body ended after {self.events} events, without [DONE] and without {lacking}"
         )
