@@ -1,6 +1,7 @@
 """The errors made of what servers say: any body, any status, and never another exception.
 
-Their message is one printable line, and they survive pickling and copying.
+Their message is one printable line, they survive pickling and copying, and the key that a
+server echoes is in none of them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+from penstock._flow.redact import redact_error
 from penstock._wire.error_details import error_details
 from penstock._wire.status import status_error
 from penstock._wire.stream_error import reports_error, stream_error, unstreamed_error
@@ -29,7 +31,7 @@ from ..target import Target
 STATUSES = (300, 301, 307, 399, 400, 401, 402, 403, 404, 405, 409, 418, 422, 429, 500, 503, 599)
 TYPES = (None, "", "text/event-stream", "Text/Event-Stream ; x", "text/html", "a\x00\xff b")
 SECRET = "hunter2"
-_DEEP = 50  # brackets; far below where pickling or copying ends
+KEY = "sk-Secret/0123"
 
 
 def check(data: bytes) -> None:
@@ -45,19 +47,18 @@ def check(data: bytes) -> None:
     details = error_details(payload)
     assert details.status_code is None or 400 <= details.status_code <= 599
     reports_error(payload)
-    deep = body.count(b"[") + body.count(b"{") > _DEEP
     in_stream = stream_error(payload, body)
     assert (in_stream.code, in_stream.type) == (details.code, details.type)
-    presentable(in_stream, deep=deep)
+    presentable(in_stream)
     instead = unstreamed_error(body, content_type)
     assert isinstance(instead, StreamError | APIResponseError | IncompleteStreamError)
-    presentable(instead, deep=deep)
+    presentable(instead)
     headers = Headers([("Location", location_with_secrets(location)), ("x-request-id", "r1")])
     by_status = status_error(status, headers, body, url_hint="GET /v1/x", retry_after=None)
     assert type(by_status) is status_error_class(status)
     assert (by_status.status_code, by_status.request_id) == (status, "r1")
     assert SECRET not in str(by_status)
-    presentable(by_status, deep=deep)
+    presentable(by_status)
 
 
 def location_with_secrets(text: bytes) -> bytes:
@@ -65,17 +66,17 @@ def location_with_secrets(text: bytes) -> bytes:
     return b"https://%b:hunter2@host%b/?hunter2#hunter2" % (user, user.partition(b"@")[0])
 
 
-def presentable(error: PenstockError, *, deep: bool) -> None:
+def presentable(error: PenstockError) -> None:
     message = str(error)
     assert message.strip()
     assert len(message) < 800, message
     assert message.isprintable(), message
-    if deep:
-        return
     for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         assert type(again) is type(error)
         assert str(again) == message
         assert same(again.__dict__.get("body"), error.__dict__.get("body"))
+    redact_error(error, KEY)
+    assert KEY.lower() not in repr((error, vars(error))).lower()
 
 
 TARGET = Target(
@@ -93,6 +94,7 @@ TARGET = Target(
             b"<html><script>x</script><style>y",
             b"&lt;b&gt; \x00\xff",
             b'{"choices":[]}',
+            b'{"error":{"message":"bad sk-Secret/0123"},"SK-secret\\/0123":["sk-Secret"]}',
             b"",
         )
     ]
@@ -100,7 +102,7 @@ TARGET = Target(
     words=[
         *(b'"error":{', b'"message":"', b'"code":', b'"type":"', b'"detail":[{"loc":[', b'"msg":'),
         *(b'"object":"error"', b'"errors":[{', b'"status":', b'"choices":', b"<title>", b"<head>"),
-        *(b"</title>", b"<script>", b"&amp;", b"&#x0;", b"insufficient_quota", b"[[[[[[[["),
+        *(b"</title>", b"<script>", b"&amp;", b"&#x0;", b"insufficient_quota", KEY.encode()),
     ],
     max_length=512,
 )
