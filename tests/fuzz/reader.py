@@ -53,9 +53,9 @@ def cut(stream: bytes, places: Sequence[int]) -> list[bytes]:
     return [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
 
 
-def ways(stream: bytes, places: Sequence[int]) -> Iterator[list[bytes]]:
-    """The stream whole, byte by byte (or in 256 pieces), and cut at these places."""
+def ways(stream: bytes, places: Sequence[int], most: int = 256) -> Iterator[list[bytes]]:
+    """The stream whole, byte by byte (or in so many pieces at most), and cut at these places."""
     yield [stream]
-    size = len(stream) // 256 + 1
+    size = len(stream) // most + 1
     yield [stream[i : i + size] for i in range(0, len(stream), size)]
     yield cut(stream, places)

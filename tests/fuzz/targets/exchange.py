@@ -68,7 +68,7 @@ def check(data: bytes) -> None:
     stream = reader.rest()
 
     async def each_way() -> list[Outcome]:
-        return [await read(method, pieces) for pieces in ways(stream, places)]
+        return [await read(method, pieces) for pieces in ways(stream, places, 64)]
 
     outcomes = asyncio.run(each_way())
     ours = outcomes[0]
@@ -78,16 +78,15 @@ def check(data: bytes) -> None:
         return
     theirs = read_with_h11(method, stream)
     assert (ours.status, ours.headers) == (theirs.status, theirs.headers)
-    if ours.idle:
-        assert theirs.idle, (ours, theirs)
-    coded = any(name == "content-encoding" for name, _ in ours.headers)
-    if not coded and theirs.complete:
-        assert (ours.payload, ours.fault) == (theirs.payload, ""), (ours, theirs)
-    elif not coded and not ours.fault:
-        # But for trailers, which h11 reads.
-        head = HEAD_END.search(stream)
-        assert head is not None
-        assert theirs.complete or FRAMING_FIELD.search(stream, head.end()), (ours, theirs)
+    # h11 reads trailers, see the target of the chunked coding.
+    head = HEAD_END.search(stream)
+    if head is not None and FRAMING_FIELD.search(stream, head.end()):
+        return
+    assert theirs.idle or not ours.idle, (ours, theirs)
+    if not any(name == "content-encoding" for name, _ in ours.headers):
+        whole = ours.status is not None and not ours.fault
+        assert whole is theirs.complete, (ours, theirs)
+        assert ours.payload == theirs.payload or not whole
 
 
 async def read(method: str, pieces: list[bytes]) -> Outcome:
