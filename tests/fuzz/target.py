@@ -17,6 +17,7 @@ NAMES = (
     "errors",
     "completion",
     "tool_calls",
+    "request",
     "retry",
     "structured",
     "schema",
