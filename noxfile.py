@@ -150,6 +150,20 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Hundreds of tasks against a server that misbehaves, a minute on each event loop.
+
+    For instance: nox --session soak -- --seconds 1800 --backend trio --load 0.5
+    """
+    sync(session, "test")
+    if any(argument.startswith("--backend") for argument in session.posargs):
+        session.run("python", "-m", "tests.soak", *session.posargs)
+        return
+    for backend in ("asyncio", "uvloop", "trio"):
+        session.run("python", "-m", "tests.soak", f"--backend={backend}", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The demo on the embedded model."""
     sync(session, "demo")

@@ -44,7 +44,7 @@ class Run(msgspec.Struct, frozen=True):
     disturbances: dict[str, int]
     memory: Memory
     descriptors: tuple[int, int]
-    """The fewest and the most at a checkpoint, idle connections aside."""
+    """The fewest and the most at a checkpoint."""
     cpu: float
     """Cores that client and server took together, on average."""
     violations: list[str]

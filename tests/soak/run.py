@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
 import random
 import statistics
 import sys
@@ -32,7 +34,6 @@ __all__ = ["Settings", "soak"]
 LIMIT = 96
 IN_VAIN = 0.1
 """The part of the requests that may run out of time, on a loaded machine, before the pace slows."""
-TIMEOUTS = Timeouts(connect=0.7, read=0.4, first_token=1.0, idle=0.6, total=3.0, close=0.5)
 HUNG = 90.0
 """Seconds; sixteen requests one after the other take half of it at the most."""
 QUIET = 5.0
@@ -44,18 +45,24 @@ QUIET = 5.0
 # request of a long run is above it.
 MEMORY_TOLERANCE = 6 * 1024 * 1024
 BLOCKS_TOLERANCE = 6000
+JUDGED_FROM = 8
+"""Checkpoints; with fewer, what grows may be what is still warming up."""
 
 
 class Settings(msgspec.Struct, frozen=True):
     """One run's."""
 
-    seconds: float
     seed: int
+    seconds: float = 60.0
+    operations: int | None = None
+    """So many in each of two rounds, in place of `seconds` and `round_seconds`."""
     backend: str = "asyncio"
     tasks: int = 200
     round_seconds: float = 20.0
     load: float | None = None
     """Cores that client and server may take together; None: as many as they can."""
+    patience: float = 3.0
+    """`Timeouts.total` in seconds, to which the others are in proportion."""
     only: int | None = None
     """The number of the one operation to perform, to look into it."""
 
@@ -69,35 +76,30 @@ class Soak:
         self._ledger = Ledger()
         self._performer = Performer(self._ledger, settings.seed)
         self._limiter = Limiter(LIMIT)
+        total = settings.patience
+        self._timeouts = Timeouts(
+            connect=total / 4, read=total / 7, first_token=total / 3, idle=total / 5, total=total
+        )
         self._clients: dict[str, AsyncClient] = {}
         self._numbers = count()
+        self._last: float = math.inf
         self._operations = 0
         self._ways: Counter[str] = Counter()
         self._disturbances: Counter[str] = Counter()
         self._pace = 0.0 if settings.load is None else settings.tasks / 100
         self._points: list[Holdings] = []
-        self._idle: list[int] = []
         self._connections = 0
         self._cpu = 0.0
 
     async def run(self) -> Run:
-        settings = self._settings
         if sniffio.current_async_library() == "asyncio":
             asyncio.get_running_loop().set_exception_handler(self._unhandled)
         began = time.monotonic()
         async with AsyncExitStack() as stack:
             for name in self._server.ports:
                 self._clients[name] = await stack.enter_async_context(self._client(name))
-            # A short round first: imports and caches are no leaks.
-            rest = settings.seconds
-            length = min(2.0, rest / 4)
-            while rest > 0:
-                length = min(length, rest)
+            for length in self._rounds():
                 await self._round(length)
-                rest = settings.seconds - (time.monotonic() - began)
-                length = settings.round_seconds
-                if settings.only is not None:
-                    break
             seconds = time.monotonic() - began
         self._flat()
         return self._summary(seconds)
@@ -108,12 +110,26 @@ class Soak:
             f"{scheme}://127.0.0.1:{self._server.ports[name]}/v1",
             proxy="",
             ssl_context=self._server.ssl_context if name == "tls" else None,
-            timeouts=TIMEOUTS,
+            timeouts=self._timeouts,
             limiter=self._limiter,
             observer=self._ledger,
         )
 
     # --- a round ---
+
+    def _rounds(self) -> Iterator[float]:
+        """How long each may take."""
+        settings = self._settings
+        if settings.only is not None:
+            yield 0.0
+        elif settings.operations is not None:
+            yield from [math.inf] * 2
+        else:
+            # A short one first: imports and caches are no leaks.
+            end = time.monotonic() + settings.seconds
+            yield min(2.0, settings.seconds / 4)
+            while (rest := end - time.monotonic()) > 0:
+                yield min(settings.round_seconds, rest)
 
     async def _round(self, seconds: float) -> None:
         began, cpu = time.monotonic(), time.process_time() + self._cpu
@@ -122,6 +138,9 @@ class Soak:
         if only is not None:
             await self._operate(only)
         else:
+            if self._settings.operations is not None:
+                self._numbers = count(self._operations)
+                self._last = self._operations + self._settings.operations
             async with anyio.create_task_group() as group:
                 for _ in range(self._settings.tasks):
                     group.start_soon(self._work, began + seconds)
@@ -139,9 +158,9 @@ class Soak:
         jitter = random.Random()
         while True:
             await anyio.sleep(self._pace * jitter.uniform(0, 2))
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or (number := next(self._numbers)) >= self._last:
                 return
-            await self._operate(next(self._numbers))
+            await self._operate(number)
 
     async def _operate(self, number: int) -> None:
         operation = Operation.draw(self._settings.seed, number)
@@ -173,9 +192,10 @@ class Soak:
     async def _balance(self) -> None:
         """Everything is over: what is left?"""
         ledger = self._ledger
-        await anyio.sleep(0.01)
+        idle = await self._discard_idle()
+        gc.collect()  # what was dropped is cut now, and closed in the loop's next turns
+        await anyio.sleep(0.02)
         now = holdings()
-        idle = self._idle_connections()
         report = await self._quiet_server()
         ledger.settle(report["attempts"])
         ledger.violations += report["violations"]
@@ -189,45 +209,42 @@ class Soak:
         if now.streams:
             ledger.violation(f"{now.streams} streams are still reachable")
         first = self._points[0] if self._points else now
-        for what, before, after in (
-            ("tasks", first.tasks, now.tasks),
-            (
-                "file descriptors",
-                first.descriptors - (self._idle[0] if self._idle else idle),
-                now.descriptors - idle,
-            ),
-        ):
-            if after > before:
-                ledger.violation(f"{after} {what} are open where {before} were")
+        if now.tasks > first.tasks:
+            ledger.violation(f"{now.tasks} tasks are left where {first.tasks} were")
+        if now.descriptors > first.descriptors:
+            ledger.violation(f"{now.descriptors} files are open where {first.descriptors} were")
         self._points.append(now)
-        self._idle.append(idle)
         print(
             f"{ledger.requests} requests, {len(ledger.violations)} violations,"
             f" {now.memory / 2**20:.1f} MiB, {now.blocks} blocks,"
-            f" {now.descriptors} descriptors ({idle} idle), pace {self._pace:.2f} s",
+            f" {now.descriptors} descriptors, {idle} were idle, pace {self._pace:.2f} s",
             file=sys.stderr,
             flush=True,
         )
 
-    def _idle_connections(self) -> int:
-        return sum(len(client._connections._idle) for client in self._clients.values())
+    async def _discard_idle(self) -> int:
+        """Close what waits for the next request: its number is nobody's business here."""
+        count = 0
+        for client in self._clients.values():
+            connections = client._connections
+            while connections._idle:
+                count += 1
+                await connections.discard(connections._idle.pop()[1])
+        return count
 
     async def _quiet_server(self) -> dict[str, Any]:
-        """The server's report, once it has no connection open but the idle ones."""
+        """The server's report, once it has no connection open."""
         report = self._server.report()
         end = time.monotonic() + QUIET
-        while report["open"] > self._idle_connections() and time.monotonic() < end:
+        while report["open"] and time.monotonic() < end:
             await anyio.sleep(0.02)
             later = self._server.report()
             for name, attempts in report["attempts"].items():
                 later["attempts"][name] = attempts + later["attempts"].get(name, [])
             later["violations"] += report["violations"]
             report = later
-        if report["open"] > self._idle_connections():
-            self._ledger.violation(
-                f"the server has {report['open']} connections open,"
-                f" the client {self._idle_connections()} idle ones"
-            )
+        if report["open"]:
+            self._ledger.violation(f"the server still has {report['open']} connections open")
         return report
 
     def _thirds(self) -> tuple[list[Holdings], list[Holdings]]:
@@ -236,6 +253,8 @@ class Soak:
         return points[:third], points[-third:]
 
     def _flat(self) -> None:
+        if len(self._points) < JUDGED_FROM:
+            return
         first, last = self._thirds()
         for name, tolerance in (("memory", MEMORY_TOLERANCE), ("blocks", BLOCKS_TOLERANCE)):
             before, after = (_median(points, name) for points in (first, last))
@@ -248,9 +267,7 @@ class Soak:
     def _summary(self, seconds: float) -> Run:
         ledger = self._ledger
         first, last = self._thirds()
-        open_beside = [
-            point.descriptors - idle for point, idle in zip(self._points, self._idle, strict=True)
-        ]
+        descriptors = [point.descriptors for point in self._points]
         return Run(
             backend=self._settings.backend,
             seed=self._settings.seed,
@@ -271,7 +288,7 @@ class Soak:
                 blocks_first=_median(first, "blocks"),
                 blocks_last=_median(last, "blocks"),
             ),
-            descriptors=(min(open_beside), max(open_beside)),
+            descriptors=(min(descriptors), max(descriptors)),
             cpu=round((time.process_time() + self._cpu) / seconds, 2),
             violations=ledger.violations,
         )
