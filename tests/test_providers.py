@@ -57,7 +57,9 @@ def test_one_of_your_own_is_a_line() -> None:
 
 
 def test_an_unknown_name_says_which_there_are() -> None:
-    with pytest.raises(ValueError, match=r"'acme'; there are openai, pareta, .*llamacpp, or give"):
+    with pytest.raises(
+        ValueError, match=r"that name; there are openai, pareta, .*llamacpp, or give"
+    ):
         providers.get("acme")
 
 

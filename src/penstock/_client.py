@@ -76,9 +76,9 @@ class AsyncClient:
         max_retry_wait: float = MAX_RETRY_WAIT,
     ) -> None:
         if not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts has to be a penstock.Timeouts, not {timeouts!r}")
+            raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
         if limiter is not None and not isinstance(limiter, Limiter):
-            raise TypeError(f"limiter has to be a penstock.Limiter, not {limiter!r}")
+            raise TypeError(f"limiter has to be a penstock.Limiter, not {type(limiter).__name__}")
         provider = providers.get(provider)
         url = BaseURL.parse(provider.base_url if base_url is None else base_url)
         origin = Origin(url.scheme, url.host, url.port)

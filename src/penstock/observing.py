@@ -99,7 +99,8 @@ class Notifier:
             name: method for name in names if callable(method := getattr(observer, name, None))
         }
         if not self._methods:
-            raise TypeError(f"the observer {observer!r} has none of the methods {', '.join(names)}")
+            kind = type(observer).__name__
+            raise TypeError(f"the observer, {kind}, has none of the methods {', '.join(names)}")
 
     def wants(self, name: str) -> bool:
         """Whether anybody listens, so that nothing is computed for nobody."""

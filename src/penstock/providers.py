@@ -82,7 +82,8 @@ def get(provider: str | Provider) -> Provider:
     found = _SHIPPED.get(provider.lower())
     if found is None:
         raise ValueError(
-            f"no provider is called {provider!r}; there are {', '.join(_SHIPPED)},"
+            # What was given is not shown: it may be a key in the wrong place.
+            f"there is no provider of that name; there are {', '.join(_SHIPPED)},"
             " or give a penstock.providers.Provider of your own"
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import urllib.parse
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +37,10 @@ class Proxy(msgspec.Struct, frozen=True):
         """From `scheme://[user:password@]host[:port]`; ValueError says what is wrong with it."""
         # No message quotes any part of the URL, nor does urlsplit's own come through:
         # where the URL is malformed, any part of it may be the password.
+        url = url.strip()
+        if re.search(r"[\x00-\x20\x7f]", url):
+            # urlsplit would drop some of them.
+            raise ValueError("the proxy's URL contains blanks or control characters")
         try:
             parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         except ValueError:

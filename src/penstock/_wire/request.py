@@ -19,6 +19,9 @@ __all__ = ["BaseURL", "checked_headers", "checked_key", "completion_body", "enco
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KEY = re.compile(r"[\x21-\x7e]+")
+# C0, DEL, C1, and what Unicode has for line ends. JSON would carry them, but servers put the
+# name into paths and logs, and no model has one.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # The connection's own business.
 _RESERVED = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
 
@@ -44,7 +47,8 @@ class BaseURL(msgspec.Struct, frozen=True):
         except ValueError:
             raise ValueError("base_url has a host in brackets that is no IPv6 address") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"base_url is {_shown(parts)!r}: it has to be like https://host/v1")
+            # It is not shown: it may be a key in the wrong place.
+            raise ValueError("base_url is no http(s) URL: it has to be like https://host/v1")
         if "@" in parts.netloc:
             raise ValueError("base_url holds a user name or password: give a key as api_key")
         if parts.query or parts.fragment:
@@ -94,9 +98,13 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, tuple[bytes,
     given: Any = headers or {}
     if not _is_mapping(given):
         raise TypeError(f"headers have to be a mapping, not {type(given).__name__}")
-    for name, value in given.items():
+    for number, (name, value) in enumerate(given.items(), 1):
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a header")
+            # It is not shown: it may be a whole line, with a key.
+            raise ValueError(
+                f"name {number} of {len(given)} is no name of a header: it is a string of"
+                " letters, digits and -, without blanks or a colon"
+            )
         if name.lower() in _RESERVED:
             raise ValueError(f"the header {name} is set by the connection itself")
         if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
@@ -112,12 +120,15 @@ def completion_body(
 ) -> bytes:
     """The JSON body of a completion; every further parameter goes in as it is.
 
-    ValueError when model or messages are empty, TypeError when something cannot be JSON.
+    ValueError when model or messages are empty, or the model's name has control characters;
+    TypeError when something cannot be JSON.
     """
     if model is None or model == "":
         raise ValueError("model is empty: name one, for instance from client.models.list()")
     if not isinstance(model, str):
         raise TypeError(f"model has to be a string, not {type(model).__name__}")
+    if _CONTROL.search(model):
+        raise ValueError("model contains control characters (a line break from a file, perhaps)")
     if messages is None:
         messages = ()
     if isinstance(messages, (str, bytes, Mapping)) or not _is_iterable(messages):
