@@ -14,7 +14,7 @@ from ._version import __version__
 from ._wire.request import BaseURL, checked_headers, checked_key, completion_body, encode_json
 from ._wire.status import request_id
 from ._wire.stream_error import body_excerpt
-from .errors import APIResponseError
+from .errors import APIResponseError, PenstockError
 from .headers import Headers
 from .timeouts import Timeouts
 from .types import decode_json
@@ -24,19 +24,29 @@ if TYPE_CHECKING:
 
 __all__ = ["APIKey", "Core", "Response", "key_source", "output_type"]
 
+Redact = Callable[[PenstockError], PenstockError]
+"""Masks in an error what is secret in the request that led to it."""
+
 APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 
 class Response:
     """A raw response of `client.request()`."""
 
-    __slots__ = ("content", "headers", "status_code")
+    __slots__ = ("_redact", "content", "headers", "status_code")
 
-    def __init__(self, status_code: int, headers: Headers, content: bytes) -> None:
+    def __init__(
+        self,
+        status_code: int,
+        headers: Headers,
+        content: bytes,
+        redact: Redact = lambda error: error,
+    ) -> None:
         self.status_code: int = status_code
         self.headers: Headers = headers
         self.content: bytes = content
         """The body, its content coding removed."""
+        self._redact = redact
 
     @property
     def request_id(self) -> str | None:
@@ -48,13 +58,19 @@ class Response:
         try:
             return decode_json(self.content)
         except ValueError as error:
-            raise APIResponseError(
+            raised = APIResponseError(
                 f"the response is not JSON: {error}",
                 body=body_excerpt(self.content),
                 status_code=self.status_code,
                 headers=self.headers,
                 request_id=self.request_id,
-            ) from error
+            )
+            raised.__cause__ = error
+            raise self._redact(raised) from error
+
+    def __reduce__(self) -> tuple[type[Response], tuple[int, Headers, bytes]]:
+        # Without what knows the key.
+        return Response, (self.status_code, self.headers, self.content)
 
     def __repr__(self) -> str:
         return f"<Response {self.status_code}, {len(self.content)} bytes>"
@@ -124,7 +140,7 @@ class Core:
     ) -> Call:
         """A call to a path below the base URL. ValueError or TypeError before any I/O."""
         if timeouts is not None and not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts has to be a penstock.Timeouts, not {timeouts!r}")
+            raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
         headers = dict(self.headers)
         headers["accept"] = (
             b"Accept",
@@ -161,7 +177,7 @@ class Core:
         fetch = Fetch(self.service, self.call(method.upper(), path, body, **options))
         exchange, content = await fetch.run()
         fetch.finish()
-        return Response(exchange.status, exchange.headers, content)
+        return Response(exchange.status, exchange.headers, content, fetch.redaction())
 
 
 _OPTIONS = ("timeouts", "max_retries", "extra_headers")
@@ -180,14 +196,15 @@ def output_type(params: dict[str, Any]) -> OutputType[Any] | None:
 def checked_retries(max_retries: object) -> int:
     """How often a request may be sent again."""
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise ValueError(f"max_retries is {max_retries!r}: give 0 or a positive whole number")
+        shown = max_retries if isinstance(max_retries, (int, float)) else type(max_retries).__name__
+        raise ValueError(f"max_retries is {shown}: give 0 or a positive whole number")
     return max_retries
 
 
 def checked_wait(seconds: object) -> float:
     """The longest wait that a server may ask for."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"max_retry_wait is {seconds!r}: give seconds as a number")
+        raise TypeError(f"max_retry_wait is {type(seconds).__name__}: give seconds as a number")
     if not seconds >= 0:
         raise ValueError(f"max_retry_wait is {seconds!r}: it cannot be negative")
     return seconds

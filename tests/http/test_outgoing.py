@@ -48,3 +48,11 @@ def test_what_goes_through_a_tunnel_shows_the_proxy_nothing(proxy: str) -> None:
 def test_the_body_can_be_sent_any_number_of_times() -> None:
     dialer = Dialer(Origin("http", "h", 81))
     assert [pieces(as_httpcore(OUTGOING, dialer)) for _ in range(2)] == [[b"body"], [b"body"]]
+
+
+def test_its_picture_shows_neither_headers_nor_body() -> None:
+    outgoing = Outgoing("POST", "/v1/x", [(b"Authorization", b"Bearer sk-secret")], b"a secret")
+    rich = outgoing.__rich_repr__()
+    for picture in (repr(outgoing), str(outgoing), str([outgoing]), str(list(rich))):
+        assert "/v1/x" in picture
+        assert "secret" not in picture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from .._http.exchange import Exchange
@@ -9,6 +11,7 @@ from .._wire.status import request_id
 from ..errors import PenstockError
 from ..types import Usage
 from .call import Call, Service
+from .redact import redact_error
 from .send import Sender
 
 __all__ = ["MAX_BODY_BYTES", "Fetch"]
@@ -72,6 +75,11 @@ class Fetch:
         error = self._sender.redacted(error)
         self._sender.report_finished("failed", error)
         return error
+
+    def redaction(self) -> Callable[[PenstockError], PenstockError]:
+        """What masks the key in later errors; it holds the secrets alone, no connection."""
+        secrets = self._sender.secrets()
+        return lambda error: redact_error(error, *secrets)
 
     def finish(self, usage: Usage | None = None) -> None:
         """The answer was understood."""

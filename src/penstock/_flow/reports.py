@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from .._http.exchange import Exchange
-from .._wire.status import request_id
 from ..observing import (
     AttemptFailed,
     Finished,
@@ -59,12 +57,12 @@ class Reports:
             event = AttemptFailed(self._number, attempt, error, retry_in, now)
             self._notifier.tell("attempt_failed", event)
 
-    def response_started(self, attempt: int, exchange: Exchange, now: float) -> None:
+    def response_started(
+        self, attempt: int, status_code: int, request_id: str | None, now: float
+    ) -> None:
         """A success head is in."""
         if self._notifier.wants("response_started"):
-            event = ResponseStarted(
-                self._number, attempt, exchange.status, request_id(exchange.headers), now
-            )
+            event = ResponseStarted(self._number, attempt, status_code, request_id, now)
             self._notifier.tell("response_started", event)
 
     def first_token(self, now: float) -> None:
@@ -79,7 +77,7 @@ class Reports:
         usage: Callable[[], Usage | None],
         *,
         attempts: int,
-        exchange: Exchange | None,
+        request_id: str | None,
         now: float,
     ) -> None:
         """The call is over; nothing when it had not begun, or was over already."""
@@ -94,7 +92,7 @@ class Reports:
                 error=error,
                 usage=usage(),
                 attempts=attempts,
-                request_id=None if exchange is None else request_id(exchange.headers),
+                request_id=request_id,
                 started=self._started,
                 time=now,
             )

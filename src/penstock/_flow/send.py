@@ -22,7 +22,7 @@ from .._http.outgoing import Outgoing
 from .._policy.deadlines import ConnectDeadline, Deadlines
 from .._policy.retry import parse_retry_after, retry_delay
 from .._wire.lifecycle import Event, Lifecycle, StreamState
-from .._wire.status import status_error
+from .._wire.status import request_id, status_error
 from ..errors import (
     APIStatusError,
     PenstockError,
@@ -34,7 +34,7 @@ from ..observing import Outcome
 from ..types import Usage
 from .call import Call, Service
 from .faults import UNREADABLE, public_error
-from .redact import redact_error
+from .redact import header_secrets, redact_error, redact_text
 from .reports import Reports
 from .slots import Slot, lent_slots
 
@@ -130,7 +130,7 @@ class Sender:
             raise
         except PenstockError as error:
             self._step(Event.FAIL)
-            redact_error(error, self._key)
+            self.redacted(error)
             raise
         except BaseException:
             if resumable and self._awaits_head():
@@ -192,7 +192,9 @@ class Sender:
         self._step(Event.HEAD)
         self.headers_at = self.clock()
         if self.reports is not None:
-            self.reports.response_started(self.attempts, exchange, self.headers_at)
+            self.reports.response_started(
+                self.attempts, exchange.status, self._request_id(), self.headers_at
+            )
         return exchange
 
     async def _connect(self) -> Exchange:
@@ -259,7 +261,7 @@ class Sender:
         """Set when the request is sent again, or raise the error when it is not."""
         # The only wait comes first: cancelled in it, the failure is still pending.
         await self.settle()
-        redact_error(error, self._key)
+        self.redacted(error)
         self._pending = None
         self._failures += 1
         exchange = self.exchange
@@ -327,8 +329,21 @@ class Sender:
             self.exchange.abort()
 
     def redacted(self, error: PenstockError) -> PenstockError:
-        """The error without the key."""
-        return redact_error(error, self._key)
+        """The error without the key and whatever else is secret in the request."""
+        return redact_error(error, *self.secrets())
+
+    def _request_id(self) -> str | None:
+        # For an observer, so without what a server may have sent back in it.
+        rid = None if self.exchange is None else request_id(self.exchange.headers)
+        return rid and redact_text(rid, *self.secrets())
+
+    def secrets(self) -> list[str | None]:
+        """What no error and no value for an observer may show."""
+        secrets = [self._key, *header_secrets(self.call.outgoing.headers)]
+        proxy = self.service.connections.dialer.proxy
+        if proxy is not None:
+            secrets += [proxy.password, *header_secrets(proxy.authorization)]
+        return secrets
 
     def report_finished(
         self,
@@ -343,6 +358,6 @@ class Sender:
                 error,
                 usage,
                 attempts=self.attempts,
-                exchange=self.exchange,
+                request_id=self._request_id(),
                 now=self.clock(),
             )

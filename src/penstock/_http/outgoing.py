@@ -18,6 +18,13 @@ class Outgoing(msgspec.Struct, frozen=True):
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
+    # Tools that report crashes show the variables of every frame: no key, no prompt there.
+    def __repr__(self) -> str:
+        return f"<Outgoing {self.method} {self.target}>"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("method", self.method), ("target", self.target)]
+
 
 def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> core.httpcore.Request:
     """The request as httpcore takes it, for whoever the dialer's connections lead to."""

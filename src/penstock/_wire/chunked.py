@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import re
 
+from .excerpt import excerpt
+
 __all__ = ["ChunkedBody", "FramingError"]
 
 # Bounds on what a peer can make us hold. Servers send neither extensions nor trailers in
@@ -141,7 +143,7 @@ class ChunkedBody:
     def _hold(self, head: bytes) -> None:
         if head != _CRLF:
             if not head.startswith(_CRLF[: len(head)]):
-                raise FramingError(f"no CRLF after a chunk but {head[:20]!r}")
+                raise FramingError(f"no CRLF after a chunk but {excerpt(head, 20)!r}")
             if len(head) > MAX_LINE + 1:  # one more for the CR of its own CRLF
                 raise FramingError(f"a chunk-size line of more than {MAX_LINE} bytes")
         self._held = head
@@ -172,7 +174,7 @@ class ChunkedBody:
             # A folded line continues the one before, so it cannot be the first.
             folded = budget < MAX_TRAILERS and _FOLDED.fullmatch(line)
             if not folded and not _FIELD.fullmatch(line):
-                raise FramingError(f"a malformed trailer line: {line[:80]!r}")
+                raise FramingError(f"a malformed trailer line: {excerpt(line, 80)!r}")
             budget -= length
             begin = end
 
@@ -180,7 +182,7 @@ class ChunkedBody:
 def _parse_head(head: bytes) -> int:
     match = _HEAD.fullmatch(head)
     if match is None or len(head) > MAX_LINE:
-        raise FramingError(f"a malformed end of chunk or chunk-size line: {head[:80]!r}")
+        raise FramingError(f"a malformed end of chunk or chunk-size line: {excerpt(head, 80)!r}")
     size = int(match[1], 16)
     if size and len(head) <= _LONGEST_KNOWN and match[1] == head[2:]:
         _known_sizes[head] = size

@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+from .excerpt import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -128,4 +130,5 @@ def content_decoder(headers: Headers, limit: int | None = None) -> ContentDecode
         return None
     if codings in (["gzip"], ["x-gzip"], ["deflate"]):
         return ContentDecoder(gzip=codings != ["deflate"], limit=limit)
-    raise EncodingError(f"a content coding that is not supported: {', '.join(codings)[:80]}")
+    shown = one_line(", ".join(codings), 80)
+    raise EncodingError(f"a content coding that is not supported: {shown}")

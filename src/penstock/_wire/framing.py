@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from .chunked import ChunkedBody, FramingError
+from .excerpt import one_line
 
 if TYPE_CHECKING:
     from ..headers import Headers
@@ -89,7 +90,7 @@ def body_framing(*, method: bytes | str, status: int, headers: Headers) -> Body:
     codings = headers.get("transfer-encoding")
     if codings is not None:
         if codings.strip(_BLANKS).lower() != "chunked":
-            raise FramingError(f"a transfer coding other than chunked: {codings[:80]!r}")
+            raise FramingError(f"a transfer coding other than chunked: {one_line(codings, 80)!r}")
         return ChunkedBody()
     # Rules 5 and 6: the same length said twice is one length.
     lengths = headers.get("content-length")
@@ -98,7 +99,7 @@ def body_framing(*, method: bytes | str, status: int, headers: Headers) -> Body:
         length = values.pop()
         # isdecimal() alone lets other scripts' digits through.
         if values or not (length.isascii() and length.isdecimal()) or len(length) > _LENGTH_DIGITS:
-            raise FramingError(f"no valid Content-Length: {lengths[:80]!r}")
+            raise FramingError(f"no valid Content-Length: {one_line(lengths, 80)!r}")
         return LengthBody(int(length))
     return CloseBody()  # rule 8; rule 7 is about requests
 
