@@ -38,8 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         report = msgspec.json.decode(chosen.earlier.read_bytes(), type=Report)
         parts = chosen.only or ()
-    if chosen.workload and not chosen.only:
-        parts = ("table",)
+    if not chosen.only and (chosen.workload or chosen.sweep):
+        parts = [*["table"] * bool(chosen.workload), *["growth"] * bool(chosen.sweep)]
     missing = _measure(report, parts, chosen, scale)
     print(f"\n{tables(report)}")
     if chosen.out is not None:
@@ -61,14 +61,16 @@ def _measure(report: Report, parts: Sequence[str], chosen: argparse.Namespace, s
         if not work:
             raise SystemExit("nothing to measure: see --help; peers have to be installed")
         runs = chosen.runs or (FULL_RUNS if scale == "full" else QUICK_RUNS)
-        report.outcomes = measure(work, runs, _say)
-        missing += len(work) - len(report.outcomes)
+        outcomes = measure(work, runs, _say)
+        missing += len(work) - len(outcomes)
+        report.take_outcomes(outcomes)
     if "growth" in parts:
         clients = chosen.client or growth.CLIENTS
-        sweeps = list(growth.SWEEPS)
-        report.growth = growth.measure_growth(sweeps, clients, scale, ROUNDS[scale], _say)
+        sweeps = chosen.sweep or list(growth.SWEEPS)
+        curves = growth.measure_growth(sweeps, clients, scale, ROUNDS[scale], _say)
         there = [client for client in clients if drivers.available(client)]
-        missing += len(sweeps) * len(there) - len(report.growth)
+        missing += len(sweeps) * len(there) - len(curves)
+        report.take_curves(curves)
     if "capacity" in parts:
         clients = chosen.client or capacity.CLIENTS
         report.capacity = capacity.measure_capacity(clients, scale, _say)
@@ -91,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         "--workload", action="append", choices=IN_TABLE, help="one or more rows of the table"
     )
     parser.add_argument(
+        "--sweep", action="append", choices=list(growth.SWEEPS), help="one or more of the growth"
+    )
+    parser.add_argument(
         "--client",
         action="append",
         metavar="NAME[@LOOP]",
@@ -108,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="earlier",
         type=Path,
         metavar="BENCH_JSON",
-        help="take an earlier report, and measure only the parts named by --only anew",
+        help="take an earlier report, and measure anew only what --only, --workload, --sweep name",
     )
     parser.add_argument(
         "--profile",

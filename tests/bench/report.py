@@ -8,9 +8,10 @@ import msgspec
 
 from .capacity import Capacity
 from .environment import Environment
-from .growth import Curve
+from .growth import SWEEPS, Curve
 from .ratios import PEERS, Ratio, rows
 from .runner import Outcome
+from .workloads import WORKLOADS
 
 __all__ = ["Report", "tables"]
 
@@ -23,6 +24,19 @@ class Report(msgspec.Struct):
     outcomes: list[Outcome] = []
     growth: list[Curve] = []
     capacity: list[Capacity] = []
+
+    def take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """In place of all there was of their workloads, which are only compared in one run."""
+        new = {outcome.workload for outcome in outcomes}
+        kept = [outcome for outcome in self.outcomes if outcome.workload not in new]
+        self.outcomes = [*kept, *outcomes]
+        self.outcomes.sort(key=lambda outcome: list(WORKLOADS).index(outcome.workload))
+
+    def take_curves(self, curves: Sequence[Curve]) -> None:
+        """In place of all there was of their sweeps."""
+        new = {curve.sweep for curve in curves}
+        self.growth = [*(curve for curve in self.growth if curve.sweep not in new), *curves]
+        self.growth.sort(key=lambda curve: list(SWEEPS).index(curve.sweep))
 
 
 def tables(report: Report) -> str:

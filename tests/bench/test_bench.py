@@ -22,7 +22,7 @@ from tests.bench.drivers import raw_sockets
 from tests.bench.drivers.by_hand import Events
 from tests.bench.drivers.raw_sockets import Chunked
 from tests.bench.environment import environment
-from tests.bench.growth import SWEEPS, Curve, Point
+from tests.bench.growth import Curve, Point
 from tests.bench.measure import Job
 from tests.bench.publish import publish
 from tests.bench.report import Report, ratio_table
@@ -168,9 +168,10 @@ def test_growth_is_printed_published_and_taken_from_a_report(
     page = tmp_path / "speed.md"
     shutil.copy(PAGE, page)
     folders = [f"--out={tmp_path}", f"--publish={tmp_path}"]
-    main(["--tiny", "--client=raw", "--only=growth", *folders])
+    sweeps = ["streams", "size", "held"]
+    main(["--tiny", "--client=raw", *(f"--sweep={name}" for name in sweeps), *folders])
     report = json.loads((tmp_path / "bench.json").read_bytes())
-    assert [curve["sweep"] for curve in report["growth"]] == list(SWEEPS)
+    assert [curve["sweep"] for curve in report["growth"]] == sweeps
     assert all(len(curve["points"]) == 2 for curve in report["growth"])
     assert "us/event" in capsys.readouterr().out
     published = page.read_text()
@@ -179,6 +180,21 @@ def test_growth_is_printed_published_and_taken_from_a_report(
     # Once more from what was written: nothing is measured, nothing changes.
     main([f"--from={tmp_path / 'bench.json'}", f"--publish={tmp_path}"])
     assert page.read_text() == published
+
+
+def test_what_is_measured_anew_replaces_its_like() -> None:
+    def outcome(workload: str, median: float) -> Outcome:
+        return Outcome(workload, "penstock", "us/event", median, [])
+
+    def curve(sweep: str, figure: float) -> Curve:
+        return Curve(sweep, "raw", "us/event", [Point(10, figure, 1.0)])
+
+    report = Report(environment(), "full", [outcome("paced", 1), outcome("drain", 2)])
+    report.take_outcomes([outcome("paced", 3)])
+    assert report.outcomes == [outcome("paced", 3), outcome("drain", 2)]
+    report.take_curves([curve("size", 1), curve("events", 2)])
+    report.take_curves([curve("size", 3)])
+    assert report.growth == [curve("events", 2), curve("size", 3)]
 
 
 def test_capacity_is_printed_and_added_to_a_report(
