@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import AsyncClient, Client, PenstockError, Timeouts, race
-from tests.support.chat import MESSAGES, REQUEST, Watcher, client_on
-from tests.support.clock import virtual
-from tests.support.memory import MemoryNetwork
-from tests.support.replies import (
+from penstock.testing.clock import virtual
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import (
     completion,
     error_reply,
     json_reply,
@@ -31,7 +30,8 @@ from tests.support.replies import (
     status_reply,
     tokens,
 )
-from tests.support.script import End, Reply, Reset, Send, Stall, reply
+from penstock.testing.script import End, Reply, Reset, Send, Stall, reply
+from tests.support.chat import MESSAGES, REQUEST, Watcher, client_on
 
 from .seen import all_of, log_of, variables_of
 
