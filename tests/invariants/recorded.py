@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import penstock
-from penstock.testing.replies import sse_reply
+from penstock.testing.replies import completion, json_reply, sse_reply
 from penstock.testing.script import End, Reply, Reset, Send, Stall
 
 Fault = Literal["end", "reset", "stall"]
@@ -42,6 +42,11 @@ def call(arguments: str, **more: Any) -> dict[str, Any]:
 USAGE: dict[str, Any] = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
 FINISH = delta(finish="stop")
 PLAIN = [delta("", role="assistant"), delta("Hé"), delta("llo"), FINISH]
+
+
+def response(name: str) -> bytes:
+    """One of the recordings of real servers; tests/recordings/make.py has made them."""
+    return (FOLDER / f"{name}.http").read_bytes()
 
 
 def _bytes(reply: Reply) -> bytes:
@@ -79,7 +84,26 @@ RECORDINGS: dict[str, bytes] = {
             done=False,
         )
     ),
-    "llamacpp": (FOLDER / "llamacpp_stream.http").read_bytes(),
+    "llamacpp": response("llamacpp_stream"),
+    "logprobs": response("llamacpp_logprobs"),
+    "litellm": response("litellm_stream"),
+    "litellm-usage": response("litellm_usage"),
+    # The server behind the proxy died, which the proxy tells in the stream; the body ends well.
+    "litellm-killed": response("litellm_killed"),
+}
+
+# Answers in one piece.
+WHOLE: dict[str, bytes] = {
+    "llamacpp": response("llamacpp_whole"),
+    "litellm": response("litellm_whole"),
+    "chunked": _bytes(json_reply(completion("Hello"), chunked=True)),
+}
+
+# Refusals, and what they become.
+REFUSALS: dict[str, tuple[bytes, type[penstock.APIStatusError]]] = {
+    "llamacpp-too-long": (response("llamacpp_too_long"), penstock.BadRequestError),
+    "litellm-unknown-model": (response("litellm_unknown_model"), penstock.BadRequestError),
+    "litellm-gone": (response("litellm_gone"), penstock.InternalServerError),
 }
 
 
@@ -137,6 +161,8 @@ def worth(data: bytes, n: int, fault: Fault, timeout: type[penstock.APITimeoutEr
         if said.startswith(b":"):
             continue
         chunk = json.loads(said)
+        if chunk.get("error"):
+            return Worth(text, penstock.StreamError, begun=True)
         text.add(chunk)
         for choice in chunk["choices"]:
             index = choice["index"]

@@ -10,11 +10,22 @@ import pytest
 import penstock
 from penstock import AsyncClient, Timeouts
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.replies import completion, json_reply
 from penstock.testing.script import End, Pause, Reply, Reset, Send, Step
 from tests.support.chat import REQUEST, URL
 
-from .recorded import FAULTS, FOLDER, RECORDINGS, Fault, Text, cut, read, text_of, worth
+from .offsets import offsets
+from .recorded import (
+    FAULTS,
+    RECORDINGS,
+    REFUSALS,
+    WHOLE,
+    Fault,
+    Text,
+    cut,
+    read,
+    text_of,
+    worth,
+)
 from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -23,13 +34,16 @@ pytestmark = pytest.mark.anyio
 
 READ = Timeouts(read=30.0)
 IDLE = Timeouts(read=None, first_token=20.0, idle=20.0)
+REAL = ("llamacpp", "litellm", "litellm-usage")  # long ones
+WITH_HEAD = ("length-done", "logprobs")  # the others' heads are read in the same way
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", RECORDINGS)
 async def test_cut_at_every_byte(name: str, fault: Fault) -> None:
     data = RECORDINGS[name]
-    for n in every_cut(name):
+    # The recording with its usage is this one, and a chunk more.
+    for n in offsets(data, head=name in WITH_HEAD, step=7 if name == "litellm" else 1):
         expected = worth(data, n, fault, penstock.ReadTimeout)
         network = MemoryNetwork(cut(data, n, fault))
         text = Text()
@@ -58,17 +72,19 @@ async def test_cut_at_every_byte(name: str, fault: Fault) -> None:
                 assert stream.state == "failed", where
                 assert text_of(error.partial) == expected.text, where
                 assert (error.partial is not None) or not expected.begun, where
-                assert network.open_connections == 0, where
+                # An error that was told in a body that was whole leaves its connection idle.
+                clean = expected.error is penstock.StreamError and n == len(data)
+                assert network.open_connections == (clean and fault == "stall"), where
             if expected.error is penstock.ReadTimeout:
                 assert anyio.current_time() == started + 30.0, where
         assert network.open_connections == 0, where
         assert len(network.requests) <= 1, where
 
 
-@pytest.mark.parametrize("name", ["close", "tools", "llamacpp"])
+@pytest.mark.parametrize("name", ["close", "tools", "llamacpp", "litellm-usage"])
 async def test_stalled_at_every_byte_with_deadlines_for_tokens(name: str) -> None:
     data = RECORDINGS[name]
-    for n in every_cut(name):
+    for n in offsets(data, step=5 if name in REAL else 1):
         expected = worth(data, n, "stall", penstock.FirstTokenTimeout)
         seen = any(expected.text.choices.values())
         # In "tools" the first event has the first piece of a call.
@@ -88,11 +104,11 @@ async def test_stalled_at_every_byte_with_deadlines_for_tokens(name: str) -> Non
             assert anyio.current_time() == started + 20.0
 
 
-@pytest.mark.parametrize("name", ["length", "close-done", "llamacpp"])
+@pytest.mark.parametrize("name", ["length", "close-done", "llamacpp", "litellm"])
 async def test_cancelled_at_every_byte(name: str) -> None:
     data = RECORDINGS[name]
     whole = worth(data, len(data), "end", penstock.ReadTimeout).text
-    for n in every_cut(name):
+    for n in offsets(data, step=5 if name in REAL else 1):
         here = worth(data, n, "stall", penstock.ReadTimeout)
         steps: list[Step] = [Send(data[:n]), Pause(10.0), Send(data[n:])]
         network = MemoryNetwork(Reply((*steps, End()) if "close" in name else tuple(steps)))
@@ -125,14 +141,11 @@ async def test_cancelled_at_every_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("source", ["llamacpp", "chunked"])
+@pytest.mark.parametrize("source", WHOLE)
 async def test_an_answer_in_one_piece_cut_at_every_byte(source: str, fault: Fault) -> None:
-    if source == "llamacpp":
-        data = (FOLDER / "llamacpp_whole.http").read_bytes()
-    else:
-        data = json_reply(completion("Hello"), chunked=True).data
+    data = WHOLE[source]
     head = data.index(b"\r\n\r\n") + 4
-    for n in range(len(data)):
+    for n in offsets(data, head=source == "llamacpp", step=3)[:-1]:
         network = MemoryNetwork(cut(data, n, fault))
         async with AsyncClient(URL, network=network, timeouts=READ, max_retries=0) as client:
             with pytest.raises(penstock.APIConnectionError) as caught:
@@ -148,11 +161,24 @@ async def test_an_answer_in_one_piece_cut_at_every_byte(source: str, fault: Faul
         assert text_of(await client.chat.completions.create(**REQUEST)).choices[0]
 
 
-def every_cut(name: str) -> range:
-    """Every offset; the heads, which are much the same, only twice."""
-    data = RECORDINGS[name]
-    start = 0 if name in ("length-done", "llamacpp") else data.index(b"\r\n\r\n") + 2
-    return range(start, len(data) + 1)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("source", REFUSALS)
+async def test_a_refusal_cut_at_every_byte(source: str, fault: Fault) -> None:
+    # Its status is what counts, as soon as it is known (DESIGN 7, rule 11).
+    data, refused = REFUSALS[source]
+    head = data.index(b"\r\n\r\n") + 4
+    for n in offsets(data, head=True, step=3):
+        expected: type[penstock.PenstockError] = refused
+        if n < head:
+            expected = penstock.ReadTimeout if fault == "stall" else penstock.APIConnectionError
+        network = MemoryNetwork(cut(data, n, fault))
+        async with AsyncClient(URL, network=network, timeouts=READ, max_retries=0) as client:
+            calls = (client.complete, lambda asked, c=client: c.chat.completions.create(**asked))
+            with pytest.raises(expected) as caught:
+                await calls[n % 2](REQUEST)
+        assert type(caught.value) is expected, n
+        assert network.open_connections == 0
+        assert len(network.requests) == 1
 
 
 async def _by_anext(stream: penstock.CompletionStream) -> None:

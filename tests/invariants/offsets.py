@@ -1,0 +1,42 @@
+"""At which offsets a recorded response is broken off.
+
+On asyncio at every one, unless a test asks for less. The other event loops get every seventh,
+each others; the code that meets the bytes is the same. PENSTOCK_SWEEP=all is every offset on
+each of them, of the heads as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import sniffio
+import uvloop
+
+from .evidence import count
+
+EVERYWHERE = os.environ.get("PENSTOCK_SWEEP") == "all"
+
+FIRST = {"asyncio": 0, "uvloop": 2, "trio": 5}
+STEP = {"asyncio": 1, "uvloop": 7, "trio": 7}
+
+
+def offsets(data: bytes, *, head: bool = False, step: int = 1) -> list[int]:
+    """The offsets for the event loop that is running; the head's on request, its end always."""
+    end_of_head = data.index(b"\r\n\r\n") + 4
+    loop = event_loop()
+    first, step = FIRST[loop], max(step, STEP[loop])
+    if EVERYWHERE:
+        head, first, step = True, 0, 1
+    start = 0 if head else end_of_head
+    edges = {end_of_head - 1, end_of_head, end_of_head + 1, *range(len(data) - 2, len(data) + 1)}
+    chosen = sorted({*range(start + first, len(data) + 1, step), *edges})
+    count("offsets", len(chosen))
+    return chosen
+
+
+def event_loop() -> str:
+    """The name of the running event loop: asyncio, uvloop or trio."""
+    if sniffio.current_async_library() == "trio":
+        return "trio"
+    return "uvloop" if isinstance(asyncio.get_running_loop(), uvloop.Loop) else "asyncio"
