@@ -17,6 +17,9 @@ from penstock.testing.server import serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST
 
+from .evidence import count
+from .offsets import EVERYWHERE
+
 pytestmark = pytest.mark.anyio
 
 TASKS = 300
@@ -55,8 +58,9 @@ class Unruly:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(1, 21 if EVERYWHERE else 3))
 async def test_churn(seed: int, tls: bool) -> None:
+    count("seeds")
     rng = random.Random(seed)
     limiter = Limiter(AT_ONCE)
     server_script = Unruly(seed)

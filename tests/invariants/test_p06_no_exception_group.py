@@ -18,12 +18,12 @@ from penstock._flow.channels import fan_out_channels
 from penstock._flow.chunks import fan_out_chunks
 from penstock._flow.fan_out import fan_out
 from penstock._flow.race import race
-from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Reset
 from tests.support.chat import REQUEST, client_on
 
+from .virtual_uvloop import BACKENDS, run_virtually
 from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -301,7 +301,7 @@ async def test_a_fatal_source_leaves_as_itself() -> None:
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("where", ["fn", "body", "source", "observer in a race"])
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_keyboard_interrupt_and_system_exit(
     backend: str, where: str, kind: type[BaseException]
 ) -> None:
@@ -319,7 +319,7 @@ def test_keyboard_interrupt_and_system_exit(
             if where == "fn":
                 raise kind
 
-        if backend == "asyncio":
+        if backend != "trio":
             # It reports the task that the exception came out of, too, some time later.
             asyncio.get_running_loop().set_exception_handler(lambda *_: None)
 
@@ -349,8 +349,7 @@ def test_keyboard_interrupt_and_system_exit(
             left.append(error)
             raise
 
-    name, options = virtual(backend)
     with pytest.raises(kind):
-        anyio.run(main, backend=name, backend_options=options)
+        run_virtually(backend, main)
     assert [type(error) for error in left] == [kind]
     assert network.open_connections == 0

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import event, given
 
+from .evidence import count
 from .runs import Failed, Record, Run, runs
 from .virtual_uvloop import virtual_backend as anyio_backend
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 @given(run=runs())
 async def test_random_runs(run: Run) -> None:
+    count("examples")
     record = Record(run)
     await record.play()
     assert not record.violations

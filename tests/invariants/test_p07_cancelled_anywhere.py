@@ -16,12 +16,14 @@ from penstock import AsyncClient, Limiter, ResultEvent
 from penstock._flow.channels import fan_out_channels
 from penstock._flow.chunks import fan_out_chunks
 from penstock._flow.fan_out import fan_out
-from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply
 from penstock.testing.sweep import BackendName, Suspensions, cancel_sweep
 from tests.support.chat import REQUEST, client_on
+
+from .evidence import count
+from .virtual_uvloop import BACKENDS, run_virtually
 
 Kind = Literal["fan_out", "ordered", "chunks", "channels", "nested"]
 KINDS: list[Kind] = ["fan_out", "ordered", "chunks", "channels", "nested"]
@@ -104,7 +106,7 @@ async def nothing_is_left(network: MemoryNetwork, client: AsyncClient, limiter: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_at_every_point_of_the_host(backend: BackendName, kind: Kind) -> None:
     scale = 0.004 if backend == "uvloop" else 1.0  # its time is real
 
@@ -122,6 +124,7 @@ def test_at_every_point_of_the_host(backend: BackendName, kind: Kind) -> None:
         assert network.open_connections == 0
 
     points = cancel_sweep(backend, scenario, real=backend == "uvloop")
+    count("cancel points", sum(points.values()))
     assert min(points.values()) >= (3 if kind == "nested" else 5)
 
 
@@ -131,25 +134,20 @@ How = Literal["host by scope", "host natively", "child natively", "the block is 
 
 
 @pytest.mark.parametrize("kind", ["fan_out", "ordered", "chunks", "channels"])
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_at_every_point_of_a_child(backend: BackendName, kind: Kind) -> None:
     ways: list[How] = ["host by scope", "the block is left"]
-    if backend == "asyncio":
+    if backend != "trio":
         ways += ["host natively", "child natively"]
     for how in ways:
         for child in (0, 2, 3):
             for point in range(200):
-                if not _run(backend, _cancel_at, kind, how, child, point):
+                if not run_virtually(backend, _cancel_at, kind, how, child, point):
                     break
             else:
                 raise AssertionError("more than 200 points")
             assert point >= 3
-
-
-def _run(backend: str, function: Any, *args: Any) -> bool:
-    name, options = virtual(backend)
-    reached: bool = anyio.run(function, *args, backend=name, backend_options=options)
-    return reached
+            count("cancel points", point)
 
 
 class Left(Exception):

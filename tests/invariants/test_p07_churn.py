@@ -18,7 +18,6 @@ from penstock._flow.channels import CompletionChannel, fan_out_channels
 from penstock._flow.chunks import fan_out_chunks
 from penstock._flow.fan_out import fan_out
 from penstock._flow.race import race
-from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import Event, error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, Player, RecordedRequest, Reply, Reset
@@ -26,7 +25,12 @@ from penstock.testing.server import serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST, client_on
 
+from .evidence import count
+from .offsets import EVERYWHERE
+from .virtual_uvloop import BACKENDS, run_virtually
+
 TASKS = 6
+SEEDS = 2000 if EVERYWHERE else 300
 
 
 def reply_of(rng: random.Random, scale: float) -> Reply:
@@ -154,10 +158,13 @@ def _on_asyncio() -> bool:
     return True
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_500_seeds(backend: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_seeds(backend: str) -> None:
+    seeds = range(BACKENDS.index(backend), SEEDS, 1 if backend == "asyncio" else 5)
+
     async def main() -> None:
-        for seed in range(500):
+        for seed in seeds:
+            count("seeds")
             rng = random.Random(f"server {seed}")
             calm: list[Reply] = []
 
@@ -183,13 +190,13 @@ def test_500_seeds(backend: str) -> None:
                     raise
             assert network.open_connections == 0, seed
 
-    name, options = virtual(backend)
-    anyio.run(main, backend=name, backend_options=options)
+    run_virtually(backend, main)
     gc.collect()
 
 
 @pytest.mark.anyio
-async def test_on_sockets() -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+async def test_on_sockets(tls: bool) -> None:
     scale = 0.004
     rng = random.Random(7)
     calm = False
@@ -198,10 +205,17 @@ async def test_on_sockets() -> None:
         return sse_reply(tokens("a")) if calm else reply_of(rng, scale)
 
     before = open_fds()
-    async with serve(Player(script).reply_to) as server:
+    async with serve(Player(script).reply_to, tls=tls) as server:
         limiter = Limiter(3)
-        async with AsyncClient(server.base_url, limiter=limiter, max_retries=1) as client:
-            for seed in range(60):
+        async with AsyncClient(
+            server.base_url,
+            limiter=limiter,
+            max_retries=1,
+            ssl_context=server.client_ssl_context() if tls else None,
+        ) as client:
+            # Others over TLS; a handshake costs a few milliseconds.
+            for seed in range(1000, 1000 + SEEDS // 12) if tls else range(SEEDS // 6):
+                count("seeds")
                 await churn(seed, client, limiter, scale)
                 now = limiter.statistics()
                 assert (now.in_flight, now.waiting) == (0, 0), seed

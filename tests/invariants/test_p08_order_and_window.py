@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from penstock._flow.fan_out import fan_out
 
+from .evidence import count
 from .runs import Record, Run, runs
 from .virtual_uvloop import virtual_backend as anyio_backend
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @given(run=runs(ordered=True))
 async def test_ordered(run: Run) -> None:
+    count("examples")
     record = Record(run)
     await record.play()
     assert not record.violations
@@ -27,6 +29,7 @@ async def test_ordered(run: Run) -> None:
 
 @given(run=runs(ordered=False, patience=None, reads=[None] * 15))
 async def test_unordered_comes_as_completed(run: Run) -> None:
+    count("examples")
     record = Record(run)
     await record.play()
     assert not record.violations
@@ -41,6 +44,7 @@ async def test_unordered_comes_as_completed(run: Run) -> None:
 async def test_unordered_never_waits_for_a_slower_sibling(
     durations: list[float], limit: int
 ) -> None:
+    count("examples")
     started = anyio.current_time()
     async with fan_out(anyio.sleep, durations, limit=limit) as results:
         seen = [(r.index, anyio.current_time() - started) async for r in results]
@@ -62,6 +66,7 @@ async def test_unordered_never_waits_for_a_slower_sibling(
 async def test_work_goes_on_ahead_of_a_slow_head(
     durations: list[float], limit: int, window: int | None
 ) -> None:
+    count("examples")
     begun: list[int] = []
 
     async def call(item: tuple[int, float]) -> None:

@@ -20,6 +20,7 @@ from penstock.testing.script import Pause, RecordedRequest, Reply, Reset
 from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.support.chat import REQUEST, client_on
 
+from .evidence import count
 from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -76,6 +77,8 @@ ATTEMPTS = st.builds(
     max_live=st.integers(1, 4),
 )
 async def test_random_races(attempts: list[Attempt], delay: float | None, max_live: int) -> None:
+    count("examples")
+
     def script(request: RecordedRequest) -> Reply:
         name = request.json["user"]
         return attempts[int(name)].reply(name)
@@ -202,4 +205,5 @@ def test_cancelled_at_every_point(backend: BackendName, tie: bool) -> None:
         assert network.open_connections == 0
 
     points = cancel_sweep(backend, scenario, real=backend == "uvloop")
+    count("cancel points", sum(points.values()))
     assert min(points.values()) >= 3

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import AsyncClient, Timeouts
-from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork, MemoryStream
 from penstock.testing.replies import completion, error_reply, json_reply, sse_reply
 from penstock.testing.script import Pause, RecordedRequest, Reply, Reset, Send, Stall, Step, reply
 from penstock.testing.server import serve
 from tests.support.chat import REQUEST, URL
 
+from .evidence import count
 from .recorded import PLAIN, RECORDINGS, Fault, cut
+from .virtual_uvloop import BACKENDS, run_virtually
+
+backends = pytest.mark.parametrize("backend", BACKENDS)
 
 CONNECT = 4.0
 READ = 30.0
@@ -204,13 +207,14 @@ async def run(client: AsyncClient, way: Way) -> object:
         return [chunk async for chunk in stream]
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@backends
 @given(
     attempts=scripts,
     way=st.sampled_from(["block", "bare", "complete", "create"]),
     max_retries=st.integers(0, 4),
 )
 def test_any_script(backend: str, attempts: list[Attempt], way: Way, max_retries: int) -> None:
+    count("examples")
     expected = expect(attempts, way, max_retries)
 
     async def main() -> None:
@@ -233,8 +237,7 @@ def test_any_script(backend: str, attempts: list[Attempt], way: Way, max_retries
         assert expected.least - 1e-6 <= took <= expected.most + 0.051
         assert network.open_connections == 0
 
-    name, options = virtual(backend)
-    anyio.run(main, backend=name, backend_options=options)
+    run_virtually(backend, main)
 
 
 pytest_anyio = pytest.mark.anyio
@@ -274,12 +277,8 @@ async def test_a_connection_that_went_stale_is_replaced_at_once() -> None:
         assert len(server.requests) == 3
 
 
-def in_virtual_time(backend: str, main: Any) -> None:
-    name, options = virtual(backend)
-    anyio.run(main, backend=name, backend_options=options)
-
-
-def test_an_attempt_is_judged_by_itself() -> None:
+@backends
+def test_an_attempt_is_judged_by_itself(backend: str) -> None:
     # Found by the test above: the body of the first refusal was taken for the second's.
     attempts = [Attempt("status", 408), Attempt("refuse")]
     ways: list[Way] = ["block", "create"]
@@ -296,10 +295,10 @@ def test_an_attempt_is_judged_by_itself() -> None:
             async with AsyncClient(URL, network=network, max_retries=2) as client:
                 await run(client, way)
 
-        in_virtual_time("asyncio", main)
+        run_virtually(backend, main)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@backends
 def test_retry_after_is_kept_to_the_instant(backend: str) -> None:
     async def main() -> None:
         for headers, wait in [
@@ -321,10 +320,10 @@ def test_retry_after_is_kept_to_the_instant(backend: str) -> None:
         first, second = network.requests
         assert 25.0 < second.time - first.time <= 30.0
 
-    in_virtual_time(backend, main)
+    run_virtually(backend, main)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@backends
 def test_a_wait_over_the_cap_is_raised_at_once(backend: str) -> None:
     async def main() -> None:
         for headers, wait, cap in [
@@ -341,10 +340,10 @@ def test_a_wait_over_the_cap_is_raised_at_once(backend: str) -> None:
                     assert anyio.current_time() == start
             assert len(network.requests) == 2
 
-    in_virtual_time(backend, main)
+    run_virtually(backend, main)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@backends
 @given(
     attempts=st.lists(st.one_of(statuses, cuts), max_size=4),
     slices=st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.3, 9.0]), min_size=1, max_size=5),
@@ -352,6 +351,7 @@ def test_a_wait_over_the_cap_is_raised_at_once(backend: str) -> None:
 def test_reads_that_are_broken_off_send_nothing_twice(
     backend: str, attempts: list[Attempt], slices: list[float]
 ) -> None:
+    count("examples")
     # Whatever the user's own timeouts cut: after the first byte of a body, no further request.
     begun: list[int] = []
 
@@ -387,4 +387,4 @@ def test_reads_that_are_broken_off_send_nothing_twice(
         assert sum(begun[:-1]) == 0, f"sent again after a byte of a body: {begun}"
         assert network.open_connections == 0
 
-    in_virtual_time(backend, main)
+    run_virtually(backend, main)

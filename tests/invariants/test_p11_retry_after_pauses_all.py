@@ -24,6 +24,7 @@ from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply
 from tests.support.chat import REQUEST, client_on
 
+from .evidence import count
 from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -306,6 +307,7 @@ async def test_whatever_shares_a_limiter(
     leave: float | None,
     per_second: float | None,
 ) -> None:
+    count("examples")
     refusals = {number: error_reply(429, headers={"retry-after": "2"}) for number in refuse}
     load = Load(refuse=refusals)
     limiter = Limiter(limit, per_second=per_second)

@@ -14,12 +14,15 @@ from penstock._flow.channels import fan_out_channels
 from penstock._flow.chunks import fan_out_chunks
 from penstock._flow.fan_out import fan_out
 from penstock._flow.race import race
-from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_event, sse_reply, tokens
 from penstock.testing.script import Repeat
-from penstock.testing.server import serve
+from penstock.testing.server import Server, serve
 from tests.support.chat import REQUEST, client_on
+
+from .virtual_uvloop import BACKENDS, run_virtually
+
+backends = pytest.mark.parametrize("backend", BACKENDS)
 
 STREAMS = 100
 EVENT = sse_event(tokens("x", role_first=False, finish=None)[0])
@@ -29,14 +32,9 @@ READ = 10 * len(EVENT)
 ENDLESS = sse_reply([Repeat(EVENT * 10, None)])
 
 
-def virtually(function: Any, *args: Any) -> None:
-    for backend in ("asyncio", "trio"):
-        name, options = virtual(backend)
-        anyio.run(function, *args, backend=name, backend_options=options)
-
-
 @pytest.mark.parametrize("kind", ["a stream", "chunks", "channels", "race"])
-def test_reading_stops_at_the_bound(kind: str) -> None:
+@backends
+def test_reading_stops_at_the_bound(backend: str, kind: str) -> None:
     async def main() -> None:
         network = MemoryNetwork(ENDLESS)
         async with client_on(network) as client:
@@ -74,7 +72,7 @@ def test_reading_stops_at_the_bound(kind: str) -> None:
                         await stalled(network, bound)
         assert network.open_connections == 0
 
-    virtually(main)
+    run_virtually(backend, main)
 
 
 async def stalled(network: MemoryNetwork, bound: int) -> None:
@@ -88,7 +86,8 @@ async def stalled(network: MemoryNetwork, bound: int) -> None:
     assert sum(connection.bytes_sent for connection in open_now) == size
 
 
-def test_results_that_nobody_takes_hold_back_the_calls() -> None:
+@backends
+def test_results_that_nobody_takes_hold_back_the_calls(backend: str) -> None:
     async def main() -> None:
         made = 0
 
@@ -110,16 +109,17 @@ def test_results_that_nobody_takes_hold_back_the_calls() -> None:
             await anyio.sleep(1000)
             assert made == 16 + 32
 
-    virtually(main)
+    run_virtually(backend, main)
 
 
-def test_what_was_taken_is_not_kept() -> None:
+@backends
+def test_what_was_taken_is_not_kept(backend: str) -> None:
     async def main() -> None:
         network = MemoryNetwork(sse_reply(tokens(*"abcdefgh")))
         async with client_on(network) as client:
             for made in (fan_out, fan_out_chunks):
                 sizes = []
-                source = ({**REQUEST, "user": "u" * 1000} for _ in range(450))
+                source = ({**REQUEST, "user": "u" * 5000} for _ in range(150))
                 first: Any = client.complete if made is fan_out else client
                 async with made(first, source, limit=8) as posts:
                     seen = 0
@@ -129,62 +129,70 @@ def test_what_was_taken_is_not_kept() -> None:
                             connection.requests.clear()
                         if made is fan_out or isinstance(post, ResultEvent):
                             seen += 1
-                            if seen % 150 == 0:
+                            if seen % 50 == 0:
                                 gc.collect()
                                 sizes.append(tracemalloc.get_traced_memory()[0])
-                assert sizes[-1] - sizes[0] < 150_000, sizes
+                assert sizes[-1] - sizes[0] < 100_000, (
+                    sizes
+                )  # of 200 requests, with 1000 letters each
 
     tracemalloc.start()
     try:
-        virtually(main)
+        run_virtually(backend, main)
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("kind", ["chunks", "channels"])
-async def test_a_hundred_endless_streams_on_sockets(kind: str) -> None:
+async def test_a_hundred_endless_streams_on_sockets(kind: str, tls: bool) -> None:
     # Big events, so that the bound is about bytes and the server does not take all the time.
     event = sse_event(tokens("x" * 4000, role_first=False, finish=None)[0])
-    async with (
-        serve(sse_reply([Repeat(event * 8, None)])) as server,
-        AsyncClient(server.base_url) as client,
-    ):
-        requests = [REQUEST] * STREAMS
+    async with serve(sse_reply([Repeat(event * 8, None)]), tls=tls) as server:
+        context = server.client_ssl_context() if tls else None
+        await _read_by_nobody(
+            kind, server, AsyncClient(server.base_url, ssl_context=context), n=25 if tls else 100
+        )
+
+
+async def _read_by_nobody(kind: str, server: Server, client: AsyncClient, n: int) -> None:
+    async with client:
+        requests = [REQUEST] * n
         tracemalloc.start()
         try:
             if kind == "chunks":
-                async with fan_out_chunks(client, requests, limit=STREAMS, buffer=10) as events:
+                async with fan_out_chunks(client, requests, limit=n, buffer=10) as events:
                     await anext(events)
-                    await memory_stays_flat(server)
+                    await memory_stays_flat(server, n)
             else:
-                async with fan_out_channels(client, requests, limit=STREAMS, buffer=4) as channels:
-                    opened = [await anext(channels) for _ in range(STREAMS)]
+                async with fan_out_channels(client, requests, limit=n, buffer=4) as channels:
+                    opened = [await anext(channels) for _ in range(n)]
                     for channel in opened:
                         await channel.receive.receive()
-                    await memory_stays_flat(server)
+                    await memory_stays_flat(server, n)
         finally:
             tracemalloc.stop()
-        await server.wait_closed(STREAMS)
+        await server.wait_closed(n)
 
 
-async def memory_stays_flat(server: Any) -> None:
+async def memory_stays_flat(server: Server, n: int) -> None:
     def sent() -> int:
         return sum(connection.bytes_sent for connection in server.connections)
 
     before = -1
     for _ in range(400):
         await anyio.sleep(0.02)
-        if before == sent() and len(server.requests) == STREAMS:
+        if before == sent() and len(server.requests) == n:
             break
         before = sent()
     else:
         raise AssertionError("the server could go on writing")
     # The kernel's buffers are some megabytes a connection; our own memory is what is bounded.
-    assert before < STREAMS * 12_000_000
+    assert before < n * 12_000_000
     gc.collect()
     size = tracemalloc.get_traced_memory()[0]
-    assert size < STREAMS * 1_500_000
+    assert size < n * 1_500_000
     for _ in range(5):
         await anyio.sleep(0.02)
     assert sent() == before

@@ -15,12 +15,11 @@ import uvloop
 from penstock.testing import clock
 from penstock.testing.clock import DeadlockError
 
-from .virtual_uvloop import in_virtual_time
+from .virtual_uvloop import run_virtually
 
 
 def run(function: Callable[[], Awaitable[Any]]) -> Any:
-    backend, options = in_virtual_time("uvloop")
-    return anyio.run(function, backend=backend, backend_options=options)
+    return run_virtually("uvloop", function)
 
 
 def test_a_day_takes_no_time() -> None:
