@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
 
 def read(pieces: list[bytes], content_type: str | None, max_event_bytes: int) -> Outcome:
     decoder = CompletionDecoder(content_type, max_event_bytes=max_event_bytes)
+    assert not decoder.token_seen
     accumulator = Accumulator()
     chunks: list[ChatCompletionChunk] = []
     for piece in pieces:
@@ -249,14 +250,23 @@ class TestRule3Errors:
             ('{"message": "no"}', "no"),
             ('{"error": {"message": "no"}}', "no"),
             ("plain words", "plain words"),
+            ("no UTF-8: \udcff", "no UTF-8: \ufffd"),
             ('{"cut', '{"cut'),
+            ('{"x": 5}', '{"x": 5}'),
         ],
     )
     def test_a_named_event(self, data: str, message: str) -> None:
-        outcome = outcome_of(token("a") + "event: error\n" + event(data))
+        body = token("a") + "event: error\n" + event(data)
+        outcome = outcome_of(body.encode("utf-8", "surrogateescape"))
         assert type(outcome.error) is StreamError
         assert str(outcome.error) == message
         assert outcome.text == "a"
+
+    @pytest.mark.parametrize("payload", [{"error": {"x": 5}}, {"x_groq": {"error": {"x": 5}}}])
+    def test_one_without_words_shows_the_event(self, payload: dict[str, Any]) -> None:
+        error = outcome_of(event(payload)).error
+        assert type(error) is StreamError
+        assert json.loads(str(error)) == payload
 
     def test_at_groq(self) -> None:
         error = outcome_of(event({"choices": [], "x_groq": {"error": "over capacity"}})).error
@@ -324,6 +334,7 @@ class TestRule4NoEventStream:
             errors.append(decoder.error)
         assert errors[0] is None
         assert type(errors[1]) is APIResponseError
+        assert "video/mp4" in str(errors[1])
         assert errors[1] is decoder.end()
 
     def test_a_long_body_declared_as_events_takes_bounded_memory(self) -> None:
@@ -334,8 +345,16 @@ class TestRule4NoEventStream:
         assert len(decoder._head) == 65_536
         assert isinstance(decoder.end(), APIResponseError)
 
+    @pytest.mark.parametrize("before", [" ", "\t", "x", "X", "\n ", "\ufeff\ufeff"])
+    def test_a_field_begins_its_line(self, before: str) -> None:
+        assert type(outcome_of(before + token("a"), None).error) is APIResponseError
+
     def test_blanks_without_end_are_no_event_stream(self) -> None:
         assert type(outcome_of("\n" * 1100 + token("a"), None).error) is APIResponseError
+
+    def test_a_field_begins_within_1024_bytes(self) -> None:
+        for blanks, error in ((1020, IncompleteStreamError), (1021, APIResponseError)):
+            assert type(read([b"\n" * blanks + b"dat"], SSE, 2**24).error) is error
 
 
 class TestRule5AndRule10OddChunks:
@@ -381,6 +400,7 @@ class TestRule5AndRule10OddChunks:
         assert decoder.token_seen
         error = decoder.error
         assert type(error) is APIResponseError
+        assert str(error).startswith("an event is not")
         assert error.body == data
         assert decoder.end() is error
 
@@ -415,7 +435,9 @@ class TestNamedEvents:
     def test_usage_and_errors_are_not(self) -> None:
         outcome = outcome_of("event: x\n" + event({"usage": {"total_tokens": 3}}) + DONE)
         assert outcome.answer.usage == Usage(total_tokens=3)
-        assert type(outcome_of("event: x\n" + event({"error": "no"})).error) is StreamError
+        errors = [{"error": "no"}, {"object": "error"}, {"x_groq": {"error": "no"}}]
+        for payload in errors:
+            assert type(outcome_of("event: x\n" + event(payload)).error) is StreamError
 
     def test_a_broken_object_is_an_error(self) -> None:
         assert type(outcome_of("event: x\n" + event('{"choi')).error) is APIResponseError
