@@ -164,6 +164,16 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Whether the tests notice changes of the source; adds to tests/mutation/record.json.
+
+    For instance: nox --session mutation -- penstock._wire.sse
+    """
+    sync(session, "mutation")
+    session.run("python", "-m", "tests.mutation", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The demo on the embedded model."""
     sync(session, "demo")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from penstock.testing.plugin import real_backend as anyio_backend
 
@@ -31,4 +31,12 @@ settings.register_profile(
     derandomize="CI" in os.environ,
 )
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
+# For mutants: that a test fails is all there is to know.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("ci"),
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
+)
 settings.load_profile(os.environ.get("PENSTOCK_HYPOTHESIS", "ci"))
