@@ -49,7 +49,7 @@ def test_words(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["<script>", "<title>", "<", "<!--", "</", "&", "<title"])
-def test_words_of_a_hostile_page_take_no_time(part: str) -> None:
+def test_words_of_a_hostile_page_cost_linear_time(part: str) -> None:
     start = time.process_time()
     words("<" + part * 200_000)
     assert time.process_time() - start < 2
