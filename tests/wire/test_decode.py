@@ -191,8 +191,11 @@ def test_no_models(listed: Any) -> None:
     assert len(decode_models(text({"data": listed}))) == 0
 
 
-def test_a_plain_list_and_bare_names() -> None:
-    models = decode_models(b'[{"id":"a"},"b",null,{"created":1.5},{"id":5,"created":null}]')
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "with a byte order mark"])
+def test_a_plain_list_and_bare_names(mark: bytes) -> None:
+    listed = b'[{"id":"a"},"b",null,{"created":1.5},{"id":5,"created":null}]'
+    models = decode_models(mark + listed)
+    assert models.to_dict() == {"object": "list", "data": json.loads(listed)}
     assert [model.id for model in models] == ["a", "b", "", "5"]
     assert models[1].to_dict() == {"id": "b"}
     assert models.object == "list"
