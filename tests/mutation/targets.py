@@ -12,6 +12,15 @@ PACKAGES = ("penstock._wire", "penstock._policy", "penstock._flow")
 # Beside the mirror test module, relative to tests/. A rule that one module states and another
 # one shows is tested where it shows.
 _NEIGHBOURS: dict[str, tuple[str, ...]] = {
+    "penstock._flow.call": ("test_client.py", "flow/test_send.py"),
+    "penstock._flow.cancellation": ("flow/test_send.py",),
+    "penstock._flow.reader": ("flow/test_stream.py",),
+    "penstock._flow.reports": ("test_observing.py",),
+    "penstock._flow.send": ("flow/test_stream.py", "flow/test_limiter.py"),
+    "penstock._flow.slots": ("flow/test_limiter.py",),
+    "penstock._flow.stream": ("flow/test_stream_tools.py",),
+    "penstock._flow.timings": ("flow/test_stream.py",),
+    "penstock._flow.views": ("flow/test_stream.py", "flow/test_stream_tools.py"),
     "penstock._wire.accumulate": ("wire/test_complete_calls.py",),
     "penstock._wire.excerpt": ("wire/test_stream_error.py", "wire/test_status.py"),
     "penstock._wire.tool_calls": ("wire/test_complete_calls.py",),

@@ -49,7 +49,9 @@ def test_no_coding_needs_no_decoder(lines: list[str]) -> None:
     assert content_decoder(Headers([("content-encoding", line) for line in lines])) is None
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "gzip, gzip", "compress"])
+@pytest.mark.parametrize(
+    "coding", ["br", "zstd", "gzip, br", "gzip, gzip", "compress", "gzip\xa0", "\xa0"]
+)
 def test_other_codings_are_named(coding: str) -> None:
     with pytest.raises(EncodingError, match=coding):
         decoder(coding)
