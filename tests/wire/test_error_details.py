@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -115,13 +116,25 @@ def test_details(case: str) -> None:
     assert error_details(payload) == expected
 
 
-def test_nesting_without_end_is_cut_off() -> None:
+@pytest.mark.parametrize(
+    ("code", "status"), [(399, None), (400, 400), (599, 599), (600, None), (-500, None), (0, None)]
+)
+def test_a_code_that_may_be_a_status(code: int, status: int | None) -> None:
+    details = error_details({"error": {"message": "No", "code": code}})
+    assert details == ErrorDetails("No", code, status_code=status)
+
+
+@pytest.mark.parametrize("kinds", ["o", "l", "ol", "lo", "oll"])
+def test_nesting_without_end_is_cut_off(kinds: str) -> None:
     payload: Any = "x"
-    for _ in range(100_000):
-        payload = {"error": payload}
+    for level, kind in enumerate(itertools.islice(itertools.cycle(kinds), 100_000)):
+        if level <= 7:
+            found = error_details(payload)
+            assert found == (ErrorDetails("x") if level <= 6 else ErrorDetails())
+        payload = {"error": payload} if kind == "o" else [payload]
     assert error_details(payload) == ErrorDetails()
-    while isinstance(payload, dict):  # not left to the interpreter's recursive destructor
-        payload = payload["error"]
+    while not isinstance(payload, str):  # not left to the interpreter's recursive destructor
+        payload = payload["error"] if isinstance(payload, dict) else payload[0]
 
 
 def test_a_place_nested_without_end_is_cut_off() -> None:
