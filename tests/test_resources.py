@@ -274,16 +274,6 @@ async def test_bad_arguments_are_refused_before_any_io(
     assert network.requests == []
 
 
-async def test_control_characters_in_a_model_are_json_and_nothing_else() -> None:
-    network = MemoryNetwork(HELLO)
-    model = 'm\r\nX-Evil: 1\x00"'
-    async with client_on(network) as client:
-        await client.complete({**REQUEST, "model": model})
-    (request,) = network.requests
-    assert request.json["model"] == model
-    assert "x-evil" not in request.headers
-
-
 # --- models ---
 
 

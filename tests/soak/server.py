@@ -24,7 +24,8 @@ import anyio.abc
 import trustme
 
 from penstock.testing.loopback import Gone, LoopbackStream
-from penstock.testing.script import End, Pause, RequestReader, Reset, Send, Stall, unroll
+from penstock.testing.requests import RequestReader
+from penstock.testing.script import End, Pause, Reset, Send, Stall, unroll
 
 from .faults import NEVER, Plan, plan
 

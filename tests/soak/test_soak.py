@@ -69,7 +69,7 @@ def test_it_finds_what_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
     async def leave(self: CompletionStream, *exc_info: Any) -> None:
         if len(kept) < 3:
             kept.append(self)
-            self._report("abandoned", None)
+            self._reader.report("abandoned", None)
         else:
             await close(self, *exc_info)
 
@@ -78,7 +78,7 @@ def test_it_finds_what_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
     run = soak(short())
     assert any("streams are still reachable" in violation for violation in run.violations)
     for stream in kept:
-        stream._sender.abort()
+        stream._reader.sender.abort()
 
 
 # --- the ledger ---

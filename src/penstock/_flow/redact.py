@@ -70,12 +70,14 @@ def _mask_of_all(secrets: Iterable[str | None]) -> Mask | None:
 
 
 def _mask(key: str) -> Mask:
-    """Masks the key as texts, JSON, pages and addresses spell it, or the beginning of a cut one."""
+    """Masks the key as text, JSON, HTML, Python or an address spells it, or what a cut left."""
     in_json = json.dumps(key)[1:-1]
     spellings = {
         key,
         in_json,
         in_json.replace("/", "\\/"),
+        # As Python shows text and bytes that have both kinds of quotes.
+        key.replace("\\", "\\\\").replace("'", "\\'"),
         html.escape(key),
         urllib.parse.quote(key, safe=""),
     }
