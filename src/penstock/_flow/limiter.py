@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from types import TracebackType
 
-import anyio
 import msgspec
 
 from .._policy.adaptive import AdaptiveLimit
@@ -88,12 +87,11 @@ class Limiter:
 
     def pause(self, seconds: float) -> None:
         """Start no request for so long; a shorter pause does not end a longer one."""
-        self.line.paused_until = max(self.line.paused_until, anyio.current_time() + seconds)
+        self.line.pause(seconds)
 
     def statistics(self) -> LimiterStatistics:
         """Numbers of this moment."""
         line = self.line
-        pause = 0.0 if line.paused_until == -math.inf else line.paused_until - anyio.current_time()
         return LimiterStatistics(
             in_flight=line.in_flight,
             limit=line.limit.limit,
@@ -101,5 +99,5 @@ class Limiter:
             granted=line.granted,
             refused=line.refusals,
             cuts=line.limit.cuts,
-            paused_for=max(0.0, pause),
+            paused_for=max(0.0, line.paused_until - line.clock.now()),
         )

@@ -20,6 +20,7 @@ import anyio
 
 from .._policy.adaptive import AdaptiveLimit
 from ..errors import APIStatusError, RateLimitError
+from .run_clock import RunClock
 
 __all__ = ["Line", "Slot", "lent", "lent_slots"]
 
@@ -48,6 +49,7 @@ class Line:
         self.waiting: int = 0
         self.granted: int = 0
         self.refusals: int = 0
+        self.clock = RunClock()
         self.paused_until: float = -math.inf
         self._adapts = adapts
         self._interval = 0.0 if per_second is None else 1 / per_second
@@ -64,7 +66,7 @@ class Line:
 
         It counts as a start, unless the one that the place was given for is `taken` for it.
         """
-        now = anyio.current_time()
+        now = self.clock.now()
         if taken:
             return self.paused_until <= now
         if self._ready_at(now) > now:
@@ -100,7 +102,7 @@ class Line:
         """Take a place and give 0, or give the seconds until it is worth asking again."""
         if self.in_flight >= self.limit.limit:
             return math.inf
-        now = anyio.current_time()
+        now = self.clock.now()
         ready = self._ready_at(now)
         if ready > now:
             return ready - now
@@ -132,9 +134,13 @@ class Line:
             return
         queue[0].event.set()
         # Pace and pauses are the first one's business.
-        if free > 1 and not self._interval and self.paused_until <= anyio.current_time():
+        if free > 1 and not self._interval and self.paused_until <= self.clock.now():
             for ticket in islice(queue, 1, min(free, WOKEN_AT_ONCE)):
                 ticket.event.set()
+
+    def pause(self, seconds: float) -> None:
+        """Let no request start for so long."""
+        self.paused_until = max(self.paused_until, self.clock.now() + seconds)
 
     def refused(self, epoch: int, error: APIStatusError) -> None:
         """An error status came; only refusals for load count."""
@@ -142,7 +148,7 @@ class Line:
             return
         self.refusals += 1
         if error.retry_after is not None:
-            self.paused_until = max(self.paused_until, anyio.current_time() + error.retry_after)
+            self.pause(error.retry_after)
         if self._adapts:
             self.limit.refused(epoch, self.in_flight)
 

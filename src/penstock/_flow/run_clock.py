@@ -1,0 +1,51 @@
+"""Time for what outlives an event loop.
+
+Each run of an event loop may have a clock of its own: trio's begins anywhere between hours and
+days, a virtual one at zero. A moment that was noted in one run means nothing in the next.
+"""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+from anyio.lowlevel import EventLoopToken, current_token
+
+__all__ = ["RunClock"]
+
+
+class RunClock:
+    """A clock that goes on through one run of an event loop after another, and between them.
+
+    Within a run it goes as the loop's (`anyio.current_time`); from one run to the next, and
+    where no loop runs, as `time.monotonic`. Not for two runs at the same time.
+    """
+
+    __slots__ = ("_ahead", "_latest", "_looked_at", "_run")
+
+    def __init__(self) -> None:
+        self._run: EventLoopToken | None = None
+        self._ahead = 0.0
+        """By how much it is ahead of the run's clock."""
+        self._latest: float | None = None
+        self._looked_at = 0.0
+
+    def now(self) -> float:
+        """Seconds, from anywhere."""
+        try:
+            run = current_token()
+        except anyio.NoEventLoopError:
+            now = self._without_loop(0.0)
+        else:
+            loop_time = anyio.current_time()
+            if run != self._run:
+                self._run = run
+                self._ahead = self._without_loop(loop_time) - loop_time
+            now = loop_time + self._ahead
+        self._latest, self._looked_at = now, time.monotonic()
+        return now
+
+    def _without_loop(self, start: float) -> float:
+        if self._latest is None:
+            return start
+        return self._latest + time.monotonic() - self._looked_at
