@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -18,12 +19,12 @@ from penstock.testing.clock import virtual
 
 
 @pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def still(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Real time, which passes only where a test says so."""
     now = [1000.0]
     monkeypatch.setattr("penstock._flow.run_clock.time.monotonic", lambda: now[0])
     assert time.monotonic() == 1000.0
-    yield now
+    return now
 
 
 def run_trio(begin: float, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -68,7 +69,7 @@ def test_it_goes_on_through_runs_that_begin_anywhere(
             run_trio(begin, work)
             real[0] += between
             seen.append(clock.now())
-    steps = [after - before for before, after in zip(seen, seen[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(seen)]
     expected = [within, between, 0.0] * len(begins)
     assert steps == pytest.approx(expected[: len(steps)], abs=1e-6)
 

@@ -60,7 +60,7 @@ class Reader:
         self._failure: PenstockError | None = None
         self._reading = False
 
-    async def enter(self) -> None:
+    async def enter(self) -> None:  # noqa: ASYNC910 - a read may have opened it
         """Open it for a block, which will not be entered when this raises: nothing stays open."""
         self._enter_read()
         try:
@@ -75,7 +75,7 @@ class Reader:
             raise
         finally:
             self._reading = False
-        self.managed = True  # noqa: ASYNC910 - a read may have opened it
+        self.managed = True
 
     async def fill(self) -> bool:
         """Read the network until further chunks can be received; False when completed.
