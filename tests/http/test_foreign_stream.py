@@ -349,6 +349,21 @@ async def test_aclose_of_a_backend_that_fails() -> None:
 # --- is_clean ---
 
 
+class Gone(Scripted):
+    """As httpcore's own stream on uvloop, when its transport has closed itself."""
+
+    def get_extra_info(self, info: str) -> Any:
+        raise AttributeError("'NoneType' object has no attribute 'getpeername'")
+
+
+async def test_a_backend_that_has_forgotten_its_socket() -> None:
+    inner = Gone(lambda: b"")
+    stream = ForeignStream(inner)
+    assert not stream.is_clean()
+    await stream.aclose(1.0)
+    assert inner.calls == ["aclose"]
+
+
 @pytest.mark.parametrize(
     ("steps", "clean"), [([], True), ([b"x"], False), ([End()], False), ([Reset()], False)]
 )

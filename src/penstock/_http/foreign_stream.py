@@ -84,7 +84,10 @@ class ForeignStream(NetworkStream):
     def is_clean(self) -> bool:
         if self._closed or anyio.lowlevel.current_token() != self._token:
             return False
-        return not self._inner.get_extra_info("is_readable")
+        try:
+            return not self._inner.get_extra_info("is_readable")
+        except Exception:  # noqa: BLE001 - as anyio's does on uvloop, of a socket that is gone
+            return False
 
     def close(self) -> None:
         if self._closed:
@@ -92,9 +95,9 @@ class ForeignStream(NetworkStream):
         self._closed = True
         if self._scope is not None:
             self._scope.cancel()
-        sock = self._inner.get_extra_info("socket")
-        if sock is not None:
-            with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):
+            sock = self._inner.get_extra_info("socket")
+            if sock is not None:
                 shutdown_fd(sock.fileno())
 
     async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - the backend may fail at once
