@@ -21,6 +21,7 @@ from .._http.network import ConnectionFailed, event_loop_clock
 from .._http.outgoing import Outgoing
 from .._policy.deadlines import ConnectDeadline, Deadlines
 from .._policy.retry import parse_retry_after, retry_delay
+from .._wire.credentials import header_secrets
 from .._wire.lifecycle import Event, Lifecycle, StreamState
 from .._wire.status import request_id, status_error
 from ..errors import (
@@ -34,7 +35,7 @@ from ..observing import Outcome
 from ..types import Usage
 from .call import Call, Service
 from .faults import UNREADABLE, public_error
-from .redact import header_secrets, redact_error, redact_text
+from .redact import redact_error, redact_text
 from .reports import Reports
 from .slots import Slot, lent_slots
 

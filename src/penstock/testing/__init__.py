@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from .dispatch import by_model, by_stream
     from .memory import MemoryConnection, MemoryNetwork, MemoryStream
+    from .recorder import Recorder
     from .records import Connection
     from .replies import (
         PING,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from .server import Server, closed_port, serve
     from .sweep import BackendName, Mode, cancel_sweep, open_fds
     from .threaded import becomes_true, serve_in_thread
+    from .transcript import Exchange, Segment, Transcript
 
 __all__ = [
     "PING",
@@ -74,6 +76,7 @@ __all__ = [
     "Connection",
     "DeadlockError",
     "End",
+    "Exchange",
     "Fault",
     "MemoryConnection",
     "MemoryNetwork",
@@ -81,16 +84,19 @@ __all__ = [
     "Mode",
     "Pause",
     "RecordedRequest",
+    "Recorder",
     "Repeat",
     "Reply",
     "Reset",
     "Script",
+    "Segment",
     "Send",
     "Server",
     "Stall",
     "StartTLS",
     "Step",
     "ToolCallSpec",
+    "Transcript",
     "VirtualLoop",
     "becomes_true",
     "by_model",
@@ -146,6 +152,7 @@ _HOME = {
     ),
     "dispatch": ("by_model", "by_stream"),
     "memory": ("MemoryConnection", "MemoryNetwork", "MemoryStream"),
+    "recorder": ("Recorder",),
     "records": ("Connection",),
     "replies": (
         "PING",
@@ -177,6 +184,7 @@ _HOME = {
     "server": ("Server", "closed_port", "serve"),
     "sweep": ("BackendName", "Mode", "cancel_sweep", "open_fds"),
     "threaded": ("becomes_true", "serve_in_thread"),
+    "transcript": ("Exchange", "Segment", "Transcript"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

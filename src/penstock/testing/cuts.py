@@ -17,6 +17,8 @@ from .script import Fault, Pause, Repeat, Reply, Reset, Send, Step, unroll
 
 BytesOrReply: TypeAlias = bytes | Reply
 
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d\b")
+_SIZE_LINE = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r\n")
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 
 
@@ -42,12 +44,12 @@ def cut_at(source: BytesOrReply, n: int, fault: Fault | Iterable[Step] = Reset()
 
 def cut_in_head(source: BytesOrReply, fault: Fault | Iterable[Step] = Reset()) -> Reply:  # noqa: B008
     """Cut in the middle of the response's head."""
-    return cut_at(source, _head_size(_data(source)) // 2, fault)
+    return cut_at(source, head_size(_data(source)) // 2, fault)
 
 
 def cut_after_head(source: BytesOrReply, fault: Fault | Iterable[Step] = Reset()) -> Reply:  # noqa: B008
     """Cut after the head: the client knows the status, and nothing of the body."""
-    return cut_at(source, _head_size(_data(source)), fault)
+    return cut_at(source, head_size(_data(source)), fault)
 
 
 def cut_after_events(
@@ -110,11 +112,14 @@ def _data(source: BytesOrReply) -> bytes:
     return source if isinstance(source, bytes) else source.data
 
 
-def _head_size(data: bytes) -> int:
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        raise ValueError("the reply has no whole head")
-    return end + 4
+def head_size(data: bytes | bytearray) -> int:
+    """Return where a response's head is over, that of the final response after any 1xx."""
+    start = 0
+    while (end := data.find(b"\r\n\r\n", start)) >= 0:
+        if not _INTERIM.match(data, start):
+            return end + 4
+        start = end + 4
+    raise ValueError("the reply has no whole head")
 
 
 def _end_of_event(source: BytesOrReply, n: int) -> int:
@@ -127,7 +132,7 @@ def _end_of_event(source: BytesOrReply, n: int) -> int:
         for step in _steps(source)
         if isinstance(step, Send | Repeat)
     )
-    places = _payload_places(data)
+    places = payload_places(data)
     payload = b"".join(data[start:end] for start, end in places)
     start = 0
     for blank in _BLANK_LINE.finditer(payload):
@@ -140,19 +145,19 @@ def _end_of_event(source: BytesOrReply, n: int) -> int:
     raise ValueError("the reply has fewer events")
 
 
-def _payload_places(data: bytes) -> list[tuple[int, int]]:
-    """Return where in the data the body is, without the chunked framing."""
-    start = _head_size(data)
+def payload_places(data: bytes | bytearray) -> list[tuple[int, int]]:
+    """Return where in a response the body is, without the chunked framing, as far as it goes."""
+    start = head_size(data)
     if b"\r\ntransfer-encoding: chunked\r\n" not in data[:start].lower():
         return [(start, len(data))]
     places: list[tuple[int, int]] = []
-    while start < len(data):
-        line_end = data.index(b"\r\n", start)
-        size = int(data[start:line_end].split(b";")[0], 16)
+    while (size_line := _SIZE_LINE.match(data, start)) is not None:
+        size = int(size_line[1], 16)
         if size == 0:
             break
-        places.append((line_end + 2, line_end + 2 + size))
-        start = line_end + 2 + size + 2
+        start = size_line.end()
+        places.append((start, min(start + size, len(data))))
+        start += size + 2
     return places
 
 

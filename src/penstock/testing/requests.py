@@ -1,4 +1,4 @@
-"""Reads the requests of a client, as a server does. Nothing here does I/O."""
+"""Finds where requests and responses end; h11 is the judge. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import h11
 
 from .script import RecordedRequest
 
+NotHTTP = h11.RemoteProtocolError
+"""What a client sent is no request."""
+
 
 class RequestReader:
-    """Bytes in, whole requests out; h11 is the judge of what is a request."""
+    """Bytes in, whole requests out. Raises NotHTTP."""
 
     def __init__(self) -> None:
         self._h11 = h11.Connection(h11.SERVER)
@@ -64,3 +67,23 @@ def recorded(request: h11.Request, body: bytes) -> RecordedRequest:
         body=body,
         raw_headers=tuple(request.headers.raw_items()),
     )
+
+
+def response_is_whole(method: str, data: bytes) -> bool:
+    """Whether these bytes, an answer to this method, are a whole response by themselves.
+
+    One that ends with its connection is not, whatever has come of it.
+    """
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(data)
+    try:
+        while True:
+            event = client.next_event()
+            if isinstance(event, h11.EndOfMessage):
+                return True
+            if event is h11.NEED_DATA or event is h11.PAUSED:
+                return False
+    except NotHTTP:
+        return False
