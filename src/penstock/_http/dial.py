@@ -23,6 +23,8 @@ __all__ = ["Dialer", "Origin"]
 
 # Seconds after which the next address is tried beside the one before (RFC 8305, 5).
 ATTEMPT_DELAY = 0.25
+# A name may resolve to thousands of addresses; what none of the first answers, the rest will not.
+MAX_ADDRESSES = 16
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -191,7 +193,7 @@ async def _resolve(hop: Origin) -> list[tuple[str, int]]:
     for family, _, _, _, address in found:
         by_family.setdefault(family, []).append((address[0], family))
     turns = chain.from_iterable(zip_longest(*by_family.values()))
-    return list(dict.fromkeys(pair for pair in turns if pair is not None))
+    return list(dict.fromkeys(pair for pair in turns if pair is not None))[:MAX_ADDRESSES]
 
 
 async def _first_to_connect(

@@ -14,7 +14,7 @@ from .._wire.framing import FramingError, body_framing, keeps_alive
 from ..headers import Headers
 from . import core
 from .connections import Connections
-from .head_gate import HeadGate
+from .head_gate import HeadGate, HeadTooLarge
 from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
 from .outgoing import Outgoing, as_httpcore
 
@@ -25,9 +25,12 @@ __all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
 DRAIN_SECONDS = 0.05
 DRAIN_BYTES = 65536
 
+# Lines of a head: servers behind several gateways send some 40.
+MAX_HEADER_LINES = 256
+
 
 class MalformedResponse(Exception):
-    """The peer's head is no HTTP/1.1 response."""
+    """The peer's head is no HTTP/1.1 response, or above a bound."""
 
 
 class Exchange:
@@ -87,6 +90,8 @@ class Exchange:
         gate = self._gate
         try:
             response = await gate.answer(request)
+        except HeadTooLarge as error:
+            raise MalformedResponse(str(error)) from error
         except core.httpcore.RemoteProtocolError as error:
             if gate.ended:
                 raise ConnectionFailed(
@@ -95,6 +100,8 @@ class Exchange:
             raise MalformedResponse(f"the response is not HTTP/1.1: {error}") from error
         finally:
             self.touched = gate.touched
+        if len(response.headers) > MAX_HEADER_LINES:
+            raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
         self.status = response.status
         self.headers = Headers(response.headers)
         extensions = cast("Any", response).extensions

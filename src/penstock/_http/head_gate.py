@@ -13,12 +13,25 @@ from typing import Any, NoReturn, cast
 from . import core
 from .network import ConnectionFailed, Limits, NetworkStream
 
-__all__ = ["HeadGate"]
+__all__ = ["MAX_HEAD_BYTES", "HeadGate", "HeadTooLarge"]
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Bound of a response's head, informational heads (1xx) before it included.
+
+Of precedents: h11 has 16 KiB, Node.js 16 KiB, curl 300 KiB, each without the informational ones.
+"""
 
 # A head ends at an empty line; h11 takes a bare LF for a line's end as well.
 _HEAD_END = re.compile(rb"\n\r?\n")
 # How much of what went before can belong to that pattern.
 _TAIL = 2
+
+
+class HeadTooLarge(Exception):
+    """A head above the bound, or no end of informational ones."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the head of the response is larger than {MAX_HEAD_BYTES} bytes")
 
 
 class HeadGate:
@@ -36,6 +49,7 @@ class HeadGate:
         self._write_failed: ConnectionFailed | None = None
         self._given: list[bytes] = []
         self._again = b""
+        self._left = MAX_HEAD_BYTES
         self.sent = False
         """Whether the request is out."""
         self.rest = b""
@@ -72,6 +86,9 @@ class HeadGate:
             again, self._again = self._again, b""
             return again  # noqa: ASYNC910 - given once more, after a wait that was cancelled
         piece = await self._next_piece()
+        self._left -= len(piece)
+        if self._left < 0:
+            raise HeadTooLarge
         self._given.append(piece)
         return piece
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from . import core
-from .head_gate import HeadGate
+from .head_gate import HeadGate, HeadTooLarge
 from .network import ConnectionFailed, Limits, NetworkStream
 from .socks import connect_socks5
 
@@ -122,6 +122,8 @@ async def tunnel(
     )
     try:
         response = await gate.answer(request)
+    except HeadTooLarge:
+        raise ConnectionFailed("the proxy's answer has a head that is too large") from None
     except core.httpcore.ProtocolError as error:
         if gate.ended:
             raise ConnectionFailed("the proxy closed the connection") from error
