@@ -11,11 +11,11 @@ import math
 
 import anyio
 
-from .._wire.accumulate import Accumulator
+from .._wire.accumulate import MAX_TOOL_CALLS, Accumulator
 from .._wire.completion import CompletionDecoder
 from .._wire.lifecycle import Event, StreamState
 from .._wire.status import request_id
-from ..errors import PenstockError, StreamBusyError, StreamClosedError
+from ..errors import APIResponseError, PenstockError, StreamBusyError, StreamClosedError
 from ..headers import Headers
 from ..observing import Outcome
 from ..types import ChatCompletion, ChatCompletionChunk, Usage
@@ -161,6 +161,10 @@ class Reader:
         if not chunks:
             return False
         self.fold()
+        if self.accumulator.tool_calls > MAX_TOOL_CALLS and self._failure is None:
+            self._failure = APIResponseError(
+                f"the answer has more than {MAX_TOOL_CALLS} tool calls"
+            )
         # What is unread stays in front: `first_token` reads ahead.
         unread = self.batch[self.pos :]
         self.batch = unread + chunks if unread else chunks

@@ -31,7 +31,10 @@ from penstock.types import (
 
 from .tool_calls import ToolCalls
 
-__all__ = ["Accumulator", "has_token"]
+__all__ = ["MAX_TOOL_CALLS", "Accumulator", "has_token"]
+
+MAX_TOOL_CALLS = 16384
+"""Bound of the tool calls of one answer, all its choices together."""
 
 
 def has_token(chunk: ChatCompletionChunk) -> bool:
@@ -57,7 +60,16 @@ def _says_something(piece: ToolCallDelta) -> bool:
 class Accumulator:
     """Takes chunks as they come; `completion()` is the answer so far, at any time."""
 
-    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_tier", "_usage")
+    __slots__ = (
+        "_choices",
+        "_created",
+        "_fingerprint",
+        "_id",
+        "_model",
+        "_tier",
+        "_usage",
+        "tool_calls",
+    )
 
     def __init__(self) -> None:
         self._id: str | None = None
@@ -68,6 +80,8 @@ class Accumulator:
         self._usage: Usage | None = None
         # By index, which is whatever a server says, also 2**31.
         self._choices: dict[int, _ChoiceParts] = {}
+        self.tool_calls = 0
+        """Tool calls so far, of all choices. Who extends sees to it that they stay bounded."""
 
     def extend(self, chunks: Iterable[ChatCompletionChunk]) -> None:
         """Add these chunks to the answer.
@@ -106,7 +120,7 @@ class Accumulator:
                     or delta.refusal is not None
                     or delta.annotations is not None
                 ):
-                    parts.add(choice)
+                    self.tool_calls += parts.add(choice)
                 if choice.usage is not None and not _counts_something(chunk.usage):
                     self._add_usage(choice.usage)
 
@@ -182,8 +196,8 @@ class _ChoiceParts:
         self.refusal_logprobs: list[TokenLogprob] = []
         self.finish_reason: str | None = None
 
-    def add(self, choice: ChunkChoice) -> None:
-        """Take everything of this piece but its content."""
+    def add(self, choice: ChunkChoice) -> int:
+        """Take everything of this piece but its content; gives how many tool calls it opened."""
         delta = choice.delta
         self.role = self.role or delta.role
         self.finish_reason = choice.finish_reason or self.finish_reason
@@ -192,12 +206,17 @@ class _ChoiceParts:
         if delta.reasoning:
             self.reasoning.append(delta.reasoning)
             self.reasoning_is_content |= bool(delta.reasoning_content_field)
-        for piece in delta.tool_calls or ():
-            self.tool_calls.add(piece)
+        opened = 0
+        if delta.tool_calls:
+            before = len(self.tool_calls)
+            for piece in delta.tool_calls:
+                self.tool_calls.add(piece)
+            opened = len(self.tool_calls) - before
         self.annotations += delta.annotations or ()
         if choice.logprobs is not None:
             self.logprobs += choice.logprobs.content or ()
             self.refusal_logprobs += choice.logprobs.refusal or ()
+        return opened
 
     def choice(self, index: int) -> Choice:
         """The choice so far, in objects of its own."""

@@ -19,7 +19,12 @@ from .decode import ChunkDecodeError, decode_chunk
 from .sse import EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 
-__all__ = ["CompletionDecoder"]
+__all__ = ["MAX_CHOICES", "MAX_EVENT_BYTES", "CompletionDecoder"]
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+"""Bound of one event of a stream, its comments and other fields included."""
+MAX_CHOICES = 4096
+"""Bound of the choices of one answer; OpenAI's `n` goes up to 128."""
 
 _DONE = b"[DONE]"
 _OBJECT = ord("{")
@@ -46,9 +51,7 @@ class CompletionDecoder:
         "token_seen",
     )
 
-    def __init__(
-        self, content_type: str | None, *, max_event_bytes: int = 16 * 1024 * 1024
-    ) -> None:
+    def __init__(self, content_type: str | None, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._content_type = content_type
         self._declared = is_event_stream(content_type)
         self._sse = EventStreamDecoder(max_event_bytes)
@@ -163,6 +166,9 @@ class CompletionDecoder:
                     finished[choice.index] = True
                 elif choice.index not in finished:
                     finished[choice.index] = False
+        # Looked at once for each read, so that what is kept stays bounded.
+        if len(finished) > MAX_CHOICES and self.error is None:
+            self.error = APIResponseError(f"the answer has more than {MAX_CHOICES} choices")
         self.events += len(events) - length_hint(rest)
         self.token_seen = any(map(has_token, chunks))
         return chunks

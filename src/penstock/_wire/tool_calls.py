@@ -67,6 +67,9 @@ class ToolCalls:
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     def add(self, piece: ToolCallDelta) -> None:
         """Take one piece; null and empty parts of it change nothing."""
         function = piece.function
