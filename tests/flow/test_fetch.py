@@ -145,3 +145,23 @@ def test_cancelled_at_every_point(backend: Any) -> None:
     assert all(network.open_connections == 0 for network in networks)
     assert all(limiter.statistics().in_flight == 0 for limiter in limiters)
     assert all(len(network.requests) <= 2 for network in networks)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("chunked", [False, "close"])
+def test_cancelled_at_every_point_the_outcome_is_told_once(backend: Any, chunked: Any) -> None:
+    # With "close" the connection is closed behind the whole answer, which is a wait as well.
+    watchers: list[Watcher] = []
+
+    async def scenario() -> None:
+        watcher = Watcher()
+        watchers.append(watcher)
+        network = MemoryNetwork(json_reply({"text": "x"}, chunked=chunked), delay=0.1)
+        async with client_on(network, observer=watcher) as client:
+            await client.request("GET", "/x")
+
+    cancel_sweep(backend, scenario)
+    for watcher in watchers:
+        assert len(watcher.outcomes()) == len(watcher.of("request_started"))
+        assert set(watcher.outcomes()) <= {"cancelled", "completed"}
+    assert any(watcher.outcomes() == ["completed"] for watcher in watchers)

@@ -42,33 +42,39 @@ class Fetch:
         Sent again only while no byte of the body has arrived. Raises PenstockError.
         """
         sender = self._sender
-        failed: PenstockError | None = None
         try:
-            while True:
-                exchange = await sender.open(failed)
-                try:
-                    body = await exchange.read_all(MAX_BODY_BYTES)
-                except Exception as error:
-                    public = sender.translate(error)
-                    if not isinstance(public, PenstockError):
-                        raise
-                    if public is not error:
-                        public.__cause__ = error
-                    if exchange.body_bytes:
-                        raise sender.redacted(public) from error
-                    failed = public
-                else:
-                    sender.succeeded()
-                    return exchange, body
+            try:
+                return await self._read()
+            finally:
+                # After a whole answer nothing is left to drain, after anything else no time.
+                await sender.settle()  # noqa: ASYNC102 - closing shields what it has to
         except Exception as error:
             sender.report_finished("failed", error)
             raise
         except anyio.get_cancelled_exc_class():
+            # In settling as well: asyncio's own cancellation goes through shields.
             sender.report_finished("cancelled", None)
             raise
-        finally:
-            # After a whole answer nothing is left to drain, after anything else no time.
-            await sender.settle()  # noqa: ASYNC102 - closing shields what it has to
+
+    async def _read(self) -> tuple[Exchange, bytes]:
+        sender = self._sender
+        failed: PenstockError | None = None
+        while True:
+            exchange = await sender.open(failed)
+            try:
+                body = await exchange.read_all(MAX_BODY_BYTES)
+            except Exception as error:
+                public = sender.translate(error)
+                if not isinstance(public, PenstockError):
+                    raise
+                if public is not error:
+                    public.__cause__ = error
+                if exchange.body_bytes:
+                    raise sender.redacted(public) from error
+                failed = public
+            else:
+                sender.succeeded()
+                return exchange, body
 
     def redacted(self, error: PenstockError) -> PenstockError:
         """The error without the key, reported to the observer."""
