@@ -233,7 +233,7 @@ async def test_a_coding_we_do_not_have(coding: str) -> None:
     st.integers(1, 20),
     st.booleans(),
 )
-def test_a_wait_for_the_head_can_be_cancelled_and_resumed(
+def test_waits_for_the_head_and_the_body_can_be_cancelled_and_resumed(
     framing: str, places: list[int], patience: int, early: bool
 ) -> None:
     """The request is out once, and nothing of the response is lost."""
@@ -255,7 +255,11 @@ def test_a_wait_for_the_head_can_be_cancelled_and_resumed(
                 with anyio.move_on_after(patience):
                     await exchange.send(OUTGOING)
                 assert exchange.awaits_head != bool(exchange.status)
-            assert await exchange.read_all(1000) == TEXT
+            body = None
+            while body is None:
+                with anyio.move_on_after(patience):
+                    body = await exchange.read_all(len(TEXT))
+            assert body == TEXT
         assert len(RequestReader().feed(bytes(pipe.sent), connection=0, time=0)) == 1
         assert pipe.sent.count(b"POST") == 1
         await exchange.aclose()
@@ -278,6 +282,21 @@ async def test_a_body_at_every_split(framing: str) -> None:
         assert exchange.body_bytes == len(data) - data.index(b"\r\n\r\n") - 4
         await exchange.aclose()
         assert await went_back(exchange, pipe)
+
+
+@pytest.mark.parametrize(("status", "refused"), [(200, False), (302, True), (404, True)])
+async def test_refused_is_what_has_no_success_until_it_is_settled(
+    status: int, refused: bool
+) -> None:
+    pipe = Pipe(head(status, length(TEXT)), TEXT)
+    exchange = exchange_on(pipe)
+    assert not exchange.refused
+    await exchange.send(OUTGOING)
+    assert exchange.refused is refused
+    await exchange.read_all(1000)
+    assert exchange.refused is refused
+    await exchange.aclose()
+    assert not exchange.refused
 
 
 async def test_a_body_that_ends_with_the_connection() -> None:

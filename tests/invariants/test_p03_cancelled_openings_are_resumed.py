@@ -1,7 +1,7 @@
 """Promise 3 before the head: a bare stream polled with short timeouts goes on waiting.
 
-The wait for the head keeps its connection when the read that was in it is cancelled: the
-request is sent once, however short the caller's timeouts are.
+The wait for the head, and for the words of a refusal, keeps its connection when the read that
+was in it is cancelled: the request is sent once, however short the caller's timeouts are.
 """
 
 from __future__ import annotations
@@ -57,6 +57,49 @@ async def test_a_head_that_drips_in_is_put_together_over_many_reads() -> None:
     async with client_on(network) as client:
         assert await polled(client.chat.completions.stream(**REQUEST), 0.1) == "Hello"
     assert len(network.requests) == 1
+
+
+def dripping(answer: Reply) -> Reply:
+    """A piece of a few bytes every quarter of a second."""
+    pieces = [
+        Send(step.data[at : at + 40])
+        for step in answer.steps
+        if isinstance(step, Send)
+        for at in range(0, len(step.data), 40)
+    ]
+    return Reply(tuple(step for piece in pieces for step in (Pause(0.25), piece)))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3])
+async def test_a_refusal_is_read_to_its_end_over_many_reads(seconds: float) -> None:
+    # The server has answered: asking again because its words are slow would be a second request.
+    refusal = error_reply(400, "too many messages, " * 20)
+    network = MemoryNetwork([dripping(refusal), HELLO])
+    limiter = penstock.Limiter(1)
+    async with client_on(network, limiter=limiter) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        with pytest.raises(penstock.BadRequestError) as caught:
+            await polled(stream, seconds)
+        assert str(caught.value).count("too many messages") == 20
+        assert len(network.requests) == 1
+        assert limiter.statistics().in_flight == 0
+        with pytest.raises(penstock.BadRequestError):
+            await stream.__anext__()
+    assert len(network.requests) == 1
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+async def test_a_refusal_in_many_reads_counts_as_one_attempt(max_retries: int) -> None:
+    network = MemoryNetwork([dripping(error_reply(503)), HELLO])
+    async with client_on(network, max_retries=max_retries) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        if max_retries:
+            assert await polled(stream, 0.1) == "Hello"
+        else:
+            with pytest.raises(penstock.EndpointNotReadyError):
+                await polled(stream, 0.1)
+        assert stream.statistics().attempts == 1 + max_retries
+    assert len(network.requests) == 1 + max_retries
 
 
 async def test_an_informational_head_before_it_is_no_obstacle() -> None:

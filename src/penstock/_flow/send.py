@@ -102,7 +102,8 @@ class Sender:
         body: it counts as a failed attempt, raised here if nothing is to be sent again.
         Raises a PenstockError when out of attempts. Whenever it raises, nothing is held; a
         cancelled one can be opened again, and keeps to the wait it was in. With `resumable`
-        a cancelled wait for the head keeps the connection, and opening again goes on waiting.
+        a cancelled wait for the head, or for the body of a refusal, keeps the connection,
+        and opening again goes on waiting.
         """
         self._begin()
         if failed is not None:
@@ -134,7 +135,7 @@ class Sender:
             self.redacted(error)
             raise
         except BaseException:
-            if resumable and self._awaits_head():
+            if resumable and self._is_under_way():
                 raise
             if self._pending is None and self.lifecycle.state in (
                 StreamState.SENDING,
@@ -172,15 +173,18 @@ class Sender:
         if self.reports is not None:
             self.reports.request_started(now)
 
-    def _awaits_head(self) -> bool:
-        return self.exchange is not None and self.exchange.awaits_head
+    def _is_under_way(self) -> bool:
+        """Whether the server has the request, and its answer to it is not known yet."""
+        exchange = self.exchange
+        return exchange is not None and (exchange.awaits_head or exchange.refused)
 
     async def _attempt(self) -> Exchange:
         try:
             exchange = self.exchange
-            if exchange is None or not exchange.awaits_head:
+            if exchange is None or not self._is_under_way():
                 exchange = await self._connect()
-            await exchange.send(self._signed())
+            if not exchange.status:
+                await exchange.send(self._signed())
             if not 200 <= exchange.status < 300:
                 raise await self._refusal(exchange)
         except PenstockError:

@@ -44,6 +44,7 @@ class Exchange:
         "_framing",
         "_gate",
         "_keep",
+        "_pieces",
         "_rest",
         "_stream",
         "body_bytes",
@@ -62,6 +63,7 @@ class Exchange:
         self._stream = stream
         self._gate: HeadGate | None = None
         self._rest = b""
+        self._pieces: list[bytes] = []
         self._keep = False
         self._ended = False
         self._fault: Exception | None = None
@@ -127,6 +129,11 @@ class Exchange:
         """Whether the request is out and the response's head is not in."""
         return self._gate is not None and self._gate.sent and not self.settled
 
+    @property
+    def refused(self) -> bool:
+        """Whether the head is in, is no success, and its body may still be read."""
+        return self.status != 0 and not 200 <= self.status < 300 and not self.settled
+
     async def read(self) -> bytes:
         """The next bytes of the body, de-framed and decoded; b"" at its proper end.
 
@@ -182,14 +189,22 @@ class Exchange:
             self._fault = ConnectionFailed("the compressed body ended too early")
 
     async def read_all(self, limit: int) -> bytes:
-        """The rest of the body. Raises as `read`, and BodyTooLarge above `limit` bytes."""
-        pieces: list[bytes] = []
-        size = 0
-        while data := await self.read():
-            size += len(data)
-            if size > limit:
-                raise BodyTooLarge(limit)
-            pieces.append(data)
+        """The rest of the body. Raises as `read`, and BodyTooLarge above `limit` bytes.
+
+        A cancelled call may be repeated: it goes on with what it had.
+        """
+        pieces = self._pieces
+        size = sum(map(len, pieces))
+        try:
+            while data := await self.read():
+                size += len(data)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                pieces.append(data)
+        except Exception:
+            self._pieces = []
+            raise
+        self._pieces = []
         return b"".join(pieces)
 
     async def aclose(self, *, drain: bool = False) -> None:  # noqa: ASYNC910 - a whole answer leaves nothing to wait for
