@@ -1,8 +1,9 @@
 """Counts what stands behind each promise; `tests.evidence` makes the table of the documentation.
 
 A test says what it did beyond being a test: `count("cancel points", 40)`. It goes to the
-promise in the name of its module. With PENSTOCK_EVIDENCE=FOLDER each process writes what it has
-counted into a file there (see conftest.py); otherwise the numbers are forgotten.
+promise in the name of its module, once the test has passed. With PENSTOCK_EVIDENCE=FOLDER each
+process writes what it has counted into a file there (see conftest.py); otherwise the numbers
+are forgotten.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["examples", "seeds", "cancel points", "offsets"]
+Kind: TypeAlias = Literal["cases", "examples", "seeds", "cancel points", "offsets"]
+# cases: combinations of circumstances that a test goes through; the test itself is one, too.
 # examples: what hypothesis ran a test with.
 # seeds: scripts of servers, tasks and cancellations that a random generator has made.
-# cancel points: runs that were cancelled at one suspension of one task, each at another.
+# cancel points: cancellations of one task, each at another of its suspensions or moments.
 # offsets: recorded responses cut, reset, stalled or cancelled after so many bytes.
 
 _counts: Counter[str] = Counter()
+_of_this_test: Counter[str] = Counter()
 _promise: int | None = None
 
 
 def count(kind: Kind, n: int = 1) -> None:
     """Add to what stands behind the promise whose test is running."""
     if _promise is not None:
-        _counts[f"{_promise}/{kind}"] += n
+        _of_this_test[f"{_promise}/{kind}"] += n
 
 
 def promise_of(module: str) -> int | None:
@@ -40,12 +43,14 @@ def begin(module: str) -> None:
     """What is counted from here on belongs to a test of this module."""
     global _promise
     _promise = promise_of(module)
+    _of_this_test.clear()
 
 
 def passed(module: str, loop: str, transports: set[str]) -> None:
-    """One more case has passed: on this event loop, over these transports."""
+    """A test has passed: on this event loop, over these transports."""
     promise = promise_of(module)
     if promise is not None:
+        _counts.update(_of_this_test)
         _counts[f"{promise}/tests"] += 1
         for transport in transports or {"none"}:
             _counts[f"{promise}/on/{loop}/{transport}"] += 1

@@ -26,6 +26,7 @@ from penstock.testing.server import serve
 from penstock.testing.sweep import BackendName, Mode, cancel_sweep, open_fds
 from tests.support.chat import REQUEST, client_on
 
+from .evidence import count
 from .recorded import RECORDINGS
 
 backends = pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
@@ -166,6 +167,7 @@ def test_cancelled_at_every_suspension_point(name: str, backend: BackendName) ->
         assert network.open_connections == 0
 
     points = cancel_sweep(backend, scenario, max_points=400)
+    count("cancel points", sum(points.values()))
     assert points["scope"] >= 3
     assert open_fds() == fds
 
@@ -200,6 +202,7 @@ def test_cancelled_at_every_suspension_point_on_sockets(
     if backend == "uvloop":
         modes = ["scope", "late"]
     points = cancel_sweep(backend, scenario, real=True, max_points=400, modes=modes)
+    count("cancel points", sum(points.values()))
     assert points["scope"] >= 2
     assert open_fds() == fds
 
@@ -220,5 +223,6 @@ def test_cancelled_while_the_handshake_stalls(backend: BackendName) -> None:
                 yield body
             await server.wait_closed(len(server.connections))
 
-    cancel_sweep(backend, scenario, real=True)
+    points = cancel_sweep(backend, scenario, real=True)
+    count("cancel points", sum(points.values()))
     assert open_fds() == fds

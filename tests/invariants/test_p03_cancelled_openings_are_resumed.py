@@ -20,6 +20,7 @@ from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, Reply, Send, Stall
 from tests.support.chat import REQUEST, client_on
 
+from .evidence import count
 from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -39,6 +40,8 @@ async def polled(stream: Any, seconds: float) -> str:
             except StopAsyncIteration:
                 return text
             text += chunk.choices[0].delta.content or ""
+            continue
+        count("cancel points")
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.3, 0.7])

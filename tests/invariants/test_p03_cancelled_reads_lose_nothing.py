@@ -19,6 +19,7 @@ from penstock.testing.replies import error_reply, sse_reply
 from penstock.testing.script import End, Pause, Reply, Reset, Send, reply
 from tests.support.chat import REQUEST, URL
 
+from .evidence import count
 from .recorded import FINISH, PLAIN, RECORDINGS, USAGE, Text, delta, text_of, worth
 from .virtual_uvloop import virtual_backend as anyio_backend
 
@@ -45,6 +46,7 @@ async def patiently(
     while anyio.current_time() < start + give_up:
         with anyio.move_on_after(next(timeouts)):
             return await read()
+        count("cancel points")
         # Cancelled by 0 seconds, no time would pass at all.
         await anyio.sleep(0.05)
     raise AssertionError("no read has ever come to its end")
@@ -91,6 +93,7 @@ async def test_split_at_every_place(phase: float) -> None:
     data = RECORDINGS["chunked-done"]
     head = data.index(b"\r\n\r\n") + 4
     whole = worth(data, len(data), "end", penstock.ReadTimeout).text
+    count("offsets", len(data) - head)
     for n in range(head, len(data)):
         network = MemoryNetwork(Reply((Send(data[:n]), Pause(1.0), Send(data[n:]))))
         async with AsyncClient(URL, network=network) as client:

@@ -20,6 +20,7 @@ from penstock.testing.script import Pause, Reply
 from penstock.testing.server import Server, serve
 from tests.support.chat import REQUEST
 
+from .evidence import count
 from .recorded import PLAIN, RECORDINGS, delta, text_of
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +48,7 @@ async def insisting(read: Callable[[], Awaitable[T]], timeouts: list[float]) -> 
     for timeout in itertools.cycle(timeouts):
         with anyio.move_on_after(timeout):
             return await read()
+        count("cancel points")
     raise AssertionError
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.lowlevel
 import pytest
-import sniffio
 
 import penstock
 from penstock import AsyncClient, CompletionStream, Limiter, StreamBusyError, StreamClosedError
@@ -21,6 +16,7 @@ from penstock.testing.replies import completion, error_reply, json_reply, sse_re
 from penstock.testing.script import Pause, Reply, Reset, Stall, reply
 from tests.support.chat import REQUEST, URL
 
+from .alive import generators, in_a_task, innermost_scope, tasks
 from .recorded import PLAIN, Text, read, text_of
 from .virtual_uvloop import virtual_backend as anyio_backend
 
@@ -32,52 +28,6 @@ pytestmark = pytest.mark.anyio
 def paced() -> Reply:
     source = sse_reply(PLAIN, one_segment_each=True)
     return Reply(tuple(part for step in source.steps for part in (Pause(1.0), step)))
-
-
-async def in_a_task(function: Callable[[], Awaitable[Any]]) -> Any:
-    """What the function returns or raises, in a task of its own."""
-    result: list[Any] = []
-    error: list[Exception] = []
-
-    async def call() -> None:
-        try:
-            result.append(await function())
-        except Exception as caught:  # noqa: BLE001 -- raised below
-            error.append(caught)
-
-    async with anyio.create_task_group() as group:  # noqa: ASYNC112 - by another task
-        group.start_soon(call)
-    if error:
-        raise error[0]
-    return result[0]
-
-
-def tasks() -> set[Any]:
-    if sniffio.current_async_library() == "asyncio":
-        return set(asyncio.all_tasks())
-    import trio
-
-    root = trio.lowlevel.current_root_task()
-    found: set[Any] = set()
-    left = [root]
-    while left:
-        task = left.pop()
-        found.add(task)
-        for nursery in task.child_nurseries if task is not None else ():
-            left.extend(nursery.child_tasks)
-    return found
-
-
-@contextmanager
-def generators() -> Iterator[list[AsyncGenerator[Any, Any]]]:
-    """Every async generator that is begun inside the block."""
-    before = sys.get_asyncgen_hooks()
-    begun: list[AsyncGenerator[Any, Any]] = []
-    sys.set_asyncgen_hooks(firstiter=begun.append)
-    try:
-        yield begun
-    finally:
-        sys.set_asyncgen_hooks(*before)
 
 
 async def test_opened_read_and_closed_from_different_tasks() -> None:
@@ -115,36 +65,22 @@ async def test_nothing_is_alive_between_any_two_calls() -> None:
         async with AsyncClient(URL, network=network, limiter=limiter) as client:
             alive = tasks()
             stream = client.chat.completions.stream(**REQUEST)
-            scopes = _scopes()
+            scopes = innermost_scope()
             async with stream:
                 assert tasks() == alive
-                assert _scopes() == scopes
+                assert innermost_scope() == scopes
                 async for _ in stream:
                     assert tasks() == alive
-                    assert _scopes() == scopes
+                    assert innermost_scope() == scopes
                     with anyio.move_on_after(0.5):
                         await anext(stream)
                     assert tasks() == alive
-                    assert _scopes() == scopes
+                    assert innermost_scope() == scopes
             assert tasks() == alive
             await client.chat.completions.create(**REQUEST)
             assert tasks() == alive
         gc.collect()
     assert begun == []
-
-
-def _scopes() -> object:
-    """The innermost cancel scope that the calling task is in."""
-    if sniffio.current_async_library() == "asyncio":
-        from anyio._backends._asyncio import _task_states
-
-        task = asyncio.current_task()
-        assert task is not None
-        state = _task_states.get(task)
-        return None if state is None else state.cancel_scope
-    import trio
-
-    return trio.lowlevel.current_task()._cancel_status
 
 
 @pytest.mark.parametrize("again", ["next", "enter", "collect", "text"])

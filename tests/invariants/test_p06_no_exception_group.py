@@ -23,6 +23,7 @@ from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Reset
 from tests.support.chat import REQUEST, client_on
 
+from .evidence import count
 from .virtual_uvloop import BACKENDS, run_virtually
 from .virtual_uvloop import virtual_backend as anyio_backend
 
@@ -193,6 +194,7 @@ async def test_fan_out(ordered: bool, outer: str) -> None:
         body_kind, worker_kind, source_kind = kinds
         if endless(*kinds, outer):
             continue
+        count("cases")
 
         async def fn(number: int, kind: str = worker_kind) -> int:
             return await worker(kind, number)
@@ -232,6 +234,7 @@ async def test_streams(made: Any, outer: str) -> None:
         body_kind, worker_kind = kinds
         if endless(*kinds, "list", outer) and worker_kind == "hangs" and body_kind != "breaks":
             continue
+        count("cases")
         network, client, requests = clientele(worker_kind)
         async with client:
             closing: tuple[type[Exception], ...] = ()

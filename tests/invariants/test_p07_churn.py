@@ -30,7 +30,7 @@ from .offsets import EVERYWHERE
 from .virtual_uvloop import BACKENDS, run_virtually
 
 TASKS = 6
-SEEDS = 2000 if EVERYWHERE else 300
+SEEDS = 2000 if EVERYWHERE else 120
 
 
 def reply_of(rng: random.Random, scale: float) -> Reply:

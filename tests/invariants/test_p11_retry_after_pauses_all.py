@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import penstock
@@ -287,6 +287,7 @@ async def test_no_slot_is_held_while_sleeping() -> None:
     assert limiter.statistics().in_flight == 0
 
 
+@settings(max_examples=max(10, settings().max_examples // 2))  # they are long
 @given(
     limit=st.integers(1, 3),
     depth=st.integers(0, 2),
