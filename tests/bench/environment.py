@@ -13,7 +13,7 @@ import msgspec
 __all__ = ["Environment", "environment"]
 
 PACKAGES = (
-    *("penstock", "httpcore", "h11", "msgspec", "anyio", "trio", "uvloop"),
+    *("penstock", "httpcore", "httpcore2", "h11", "msgspec", "anyio", "trio", "uvloop"),
     *("openai", "httpx2", "aiohttp"),
 )
 

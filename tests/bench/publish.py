@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.support.page_blocks import renew, table
 
 from .capacity import Capacity
 from .environment import Environment
@@ -50,15 +51,7 @@ ENDED = {
 
 def publish(report: Report, folder: Path) -> None:
     """Replace what the report has parts for, and leave the rest of the page."""
-    page = folder / PAGE
-    text = page.read_text(encoding="utf-8")
-    for name, block in _blocks(report):
-        mark = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- bench: end -->)", re.DOTALL)
-        found = mark.search(text)
-        if found is None:
-            raise ValueError(f"{page} has no block {name}")
-        text = f"{text[: found.start()]}{found[1]}\n{block}\n\n{found[2]}{text[found.end() :]}"
-    page.write_text(text, encoding="utf-8")
+    renew(folder / PAGE, "bench", _blocks(report))
     draw(report, folder, FOR_THE_PAGE)
 
 
@@ -99,7 +92,7 @@ def _ratios(found: Sequence[Row]) -> str:
                     *map(_cell, row.to_peers.values()),
                 ]
             )
-    return _table(lines)
+    return table(lines)
 
 
 def _others(found: Sequence[Row]) -> str:
@@ -107,7 +100,7 @@ def _others(found: Sequence[Row]) -> str:
     for row in found:
         for name, ratio in row.others.items():
             lines.append([_work(row.outcome), _loop(row.outcome), name, _cell(ratio)])
-    return _table(lines)
+    return table(lines)
 
 
 def _growth(curves: Sequence[Curve]) -> str:
@@ -119,7 +112,7 @@ def _growth(curves: Sequence[Curve]) -> str:
             if curve.sweep == sweep and (multiple := curve.last_tenfold()) is not None
         }
         lines.append([SWEEPS[sweep].title, *(cells.get(client, "-") for client in CLIENTS)])
-    return _table(lines)
+    return table(lines)
 
 
 def _held(curves: Sequence[Curve]) -> str:
@@ -127,7 +120,7 @@ def _held(curves: Sequence[Curve]) -> str:
     for curve in curves:
         cells = [f"{point.figure:.0f} KiB, {point.cpu:.1f} µs an event" for point in curve.points]
         lines.append([NAMES.get(curve.client, curve.client), *cells])
-    return _table(lines)
+    return table(lines)
 
 
 def _capacity(capacities: Sequence[Capacity]) -> str:
@@ -151,7 +144,7 @@ def _capacity(capacities: Sequence[Capacity]) -> str:
                 ENDED[capacity.ended_by],
             ]
         )
-    return _table(lines)
+    return table(lines)
 
 
 def _work(outcome: Outcome) -> str:
@@ -173,8 +166,3 @@ def _cell(ratio: Ratio) -> str:
     if ratio.limit is None:
         return value
     return f"{value} (≤ {ratio.limit:.3g})" if ratio.kept else f"**{value}** (> {ratio.limit:.3g})"
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    head, *body = lines
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *body))
