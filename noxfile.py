@@ -174,6 +174,20 @@ def mutation(session: nox.Session) -> None:
 
 
 @nox.session
+def evidence(session: nox.Session) -> None:
+    """The promises' tests in full, and the page on evidence from all records; takes long.
+
+    For instance: nox --session evidence -- --small
+    """
+    sync(session, "test")
+    session.run("python", "-m", "tests.evidence", "--run", *session.posargs)
+    sync(session, "test", "httpcore2")
+    session.run_install("uv", "pip", "uninstall", "--quiet", "httpcore")
+    other = {"PENSTOCK_HTTPCORE": "httpcore2"}
+    session.run("python", "-m", "tests.evidence", "--run", *session.posargs, env=other)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The demo on the embedded model."""
     sync(session, "demo")
