@@ -484,6 +484,40 @@ async def test_success_without_pressure_proves_nothing() -> None:
     assert limiter.statistics().limit == 4
 
 
+async def test_success_proves_nothing_where_the_pace_holds_others_back() -> None:
+    limiter = Limiter(8, adaptive=True, per_second=1)
+    slots = [await limiter.acquire() for _ in range(8)]
+    slots[0].refused(RateLimitError("no", status_code=429))
+    for slot in slots:
+        slot.release()
+
+    async def work() -> None:
+        slot = await limiter.acquire()
+        slot.succeeded()
+        slot.release()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(work)
+    assert limiter.statistics().limit == 4
+
+
+async def test_success_counts_while_the_next_in_line_is_about_to_take_a_place() -> None:
+    limiter = Limiter(4, adaptive=True)
+    slots = [await limiter.acquire() for _ in range(4)]
+    slots[0].refused(RateLimitError("no", status_code=429))
+    for slot in slots:
+        slot.release()
+    one, other = await limiter.acquire(), await limiter.acquire()
+    async with anyio.create_task_group() as group:
+        group.start_soon(limiter.__aenter__)
+        await anyio.sleep(1)
+        for slot in (one, other):
+            slot.succeeded()
+            slot.release()
+    assert limiter.statistics().limit == 3
+
+
 async def test_an_adaptive_limiter_finds_what_a_server_can_take() -> None:
     limiter = Limiter(32, adaptive=True)
     capacity = 6

@@ -155,7 +155,10 @@ class Line:
     def succeeded(self, epoch: int) -> None:
         """A whole answer came."""
         if self._adapts:
-            binding = bool(self.waiting) or self.in_flight >= self.limit.limit
+            # Who waits beside a free place is about to take it, or waits for pace or pause.
+            now = anyio.current_time()
+            held_back = self.waiting > 0 and self._ready_at(now) <= now
+            binding = held_back or self.in_flight >= self.limit.limit
             self.limit.succeeded(epoch, binding=binding)
             self.wake()
 
