@@ -223,6 +223,17 @@ async def test_an_offered_place_is_lent_until_somebody_waits(waits_from: int) ->
     assert others == [pytest.approx(waits_from + 0.5)]
 
 
+async def test_an_offered_place_is_taken_at_the_pace_of_its_limiter() -> None:
+    limiter = Limiter(1, per_second=2)
+    feeder = await limiter.acquire()
+    with feeder.offered():
+        assert await stand(limiter, 2) == pytest.approx(0.5)
+        assert limiter.statistics().in_flight == 0
+    await feeder.acquire()
+    feeder.release()
+    assert limiter.statistics().in_flight == 0
+
+
 async def test_an_ended_place_inside_of_another_is_passed_over() -> None:
     limiter = Limiter(1)
     outer = await limiter.acquire()

@@ -191,7 +191,7 @@ class Race:
                     group.start_soon(self._run, runner)
                     continue
             self._changed = anyio.Event()
-            with anyio.move_on_after(None if wait == math.inf else wait):
+            with anyio.move_on_after(wait):
                 await self._changed.wait()
         group.cancel_scope.cancel()
 

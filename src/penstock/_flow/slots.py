@@ -90,7 +90,7 @@ class Line:
                 wait = self._try_take() if self._queue[0] is ticket else math.inf
                 if wait <= 0:
                     return  # noqa: ASYNC910 - a free place is taken without a wait
-                with anyio.move_on_after(None if wait == math.inf else wait):
+                with anyio.move_on_after(wait):
                     await ticket.event.wait()
                     ticket.event = anyio.Event()
         finally:
