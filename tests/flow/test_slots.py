@@ -206,13 +206,13 @@ async def test_an_offered_place_is_lent_until_somebody_waits(waits_from: int) ->
     others: list[float] = []
 
     async def other() -> None:
+        await anyio.sleep(waits_from + 0.25)
         others.append(await stand(limiter))
 
     async with anyio.create_task_group() as group:
+        group.start_soon(other)
         with lent(feeder), feeder.offered():
             for second in range(5):
-                if second == waits_from:
-                    group.start_soon(other)
                 # The source makes a request, then does something else.
                 assert await stand(limiter, 0.5) == pytest.approx(second)
                 assert limiter.statistics().in_flight == (second != waits_from)
