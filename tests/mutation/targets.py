@@ -14,6 +14,7 @@ PACKAGES = ("penstock._wire", "penstock._policy", "penstock._flow")
 _NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "penstock._flow.call": ("test_client.py", "flow/test_send.py"),
     "penstock._flow.cancellation": ("flow/test_send.py",),
+    "penstock._flow.feed": ("flow/test_fan_out.py",),
     "penstock._flow.reader": ("flow/test_stream.py",),
     "penstock._flow.reports": ("test_observing.py",),
     "penstock._flow.send": ("flow/test_stream.py", "flow/test_limiter.py"),
