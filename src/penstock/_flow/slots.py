@@ -156,7 +156,7 @@ class Line:
         """A whole answer came."""
         if self._adapts:
             # Who waits beside a free place is about to take it, or waits for pace or pause.
-            now = anyio.current_time()
+            now = self.clock.now()
             held_back = self.waiting > 0 and self._ready_at(now) <= now
             binding = held_back or self.in_flight >= self.limit.limit
             self.limit.succeeded(epoch, binding=binding)
