@@ -26,6 +26,15 @@ _Built = TypeVar("_Built")
 
 _fast_chunk = msgspec.json.Decoder(ChatCompletionChunk).decode
 _fast_completion = msgspec.json.Decoder(ChatCompletion).decode
+_fast_model = msgspec.json.Decoder(Model).decode
+
+
+class _Page(msgspec.Struct, gc=False):
+    data: list[msgspec.Raw]
+    object: str | None = None
+
+
+_fast_page = msgspec.json.Decoder(_Page).decode
 
 _REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # UnicodeDecodeError is a ValueError
 
@@ -60,6 +69,23 @@ def decode_models(data: bytes) -> ModelList:
     A server may give a plain JSON list (exo did, exo-explore/exo#590), null for an empty
     one, or bare names for models. The `raw` of all these has the usual shape.
     """
+    try:
+        page = _fast_page(data)
+        models = [_named_model(item) for item in page.data]
+    except _REFUSED:
+        return _tolerant_models(data)
+    return ModelList(data=models, object=page.object, raw=data)
+
+
+def _named_model(item: msgspec.Raw) -> Model:
+    model = _fast_model(item)
+    if not model.id:
+        raise ValueError("an entry without a name may be none at all")
+    model.raw = bytes(item)
+    return model
+
+
+def _tolerant_models(data: bytes) -> ModelList:
     payload = _parsed(data)
     if is_list(payload):
         payload = {"object": "list", "data": payload}
