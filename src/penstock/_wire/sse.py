@@ -93,11 +93,18 @@ class EventStreamDecoder:
             and data[-1] == _LF
         ):
             return [data[6:-2]]
+        # A piece from within a long line. A search for one byte is eighty times as fast as one
+        # for two, of which the looks below take several (half the time of events of 1 MiB).
+        if _LF not in data:
+            rest += data
+            if len(rest) > self._max:
+                self._check_size(rest, [])
+            return []
         # Joined only when an event ends: joining at every piece would cost quadratic time.
         if rest and (b"\n\n" in data or (rest[-1] == _LF and data.startswith(b"\n"))):
             data = b"".join((rest, data))
             rest.clear()
-        end = data.rfind(b"\n\n")
+        end = len(data) - 2 if data.endswith(b"\n\n") else data.rfind(b"\n\n")
         if end < 0:
             events: Sequence[bytes | NamedEvent] = []
             rest += data
@@ -114,6 +121,8 @@ class EventStreamDecoder:
         # line ends that separate such events are all there are; then splitting is all the work
         # (40 % less time than looking at each block).
         if text.startswith(b"data: ") and len(text) <= self._max:
+            if _LF not in text:
+                return [text[6:]] if len(text) > 6 else []
             batch = text.split(b"\n\ndata: ")
             if text.count(b"\n") == 2 * len(batch) - 2:
                 batch[0] = batch[0][6:]
