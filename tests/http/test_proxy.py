@@ -95,6 +95,12 @@ def test_a_password_without_a_name() -> None:
         ("http://proxy.test:-1", "port"),
         ("http://[::1", "URL"),
         ("http://proxy.test\u2100", "URL"),
+        ("http://elsewhere.test\\.proxy.test", "host"),
+        ("http://pr\u00f6xy.test", "host"),
+        ("http://proxy.test\u0085", "control"),
+        ("http://proxy.test\n", "control"),
+        (" http://proxy.test", "blanks"),
+        ("http://me:\udcff@proxy.test", "Unicode"),
     ],
 )
 def test_what_is_wrong_with_a_url(url: str, reason: str) -> None:
@@ -162,6 +168,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ({"all_proxy": "a:3128"}, HTTPS, "a"),
         ({"HTTPS_PROXY": "http://a", "https_proxy": "http://b"}, HTTPS, "b"),
         ({"HTTPS_PROXY": ""}, HTTPS, None),
+        ({"HTTPS_PROXY": " http://a:1 "}, HTTPS, "a"),
         ({"HTTP_PROXY": "http://a", "REQUEST_METHOD": "GET"}, HTTP, None),
         ({"HTTPS_PROXY": "http://a", "NO_PROXY": "*"}, HTTPS, None),
         ({"HTTPS_PROXY": "http://a", "NO_PROXY": "api.test"}, HTTPS, None),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from .._wire.request import has_controls, is_host
 from . import core
 from .head_gate import HeadGate, HeadTooLarge
 from .network import ConnectionFailed, Limits, NetworkStream
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Proxy", "proxy_from_environment", "tunnel"]
 
+# As the environment has bytes that are no UTF-8; a user name has to become bytes again.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
@@ -37,10 +40,11 @@ class Proxy(msgspec.Struct, frozen=True):
         """From `scheme://[user:password@]host[:port]`; ValueError says what is wrong with it."""
         # No message quotes any part of the URL, nor does urlsplit's own come through:
         # where the URL is malformed, any part of it may be the password.
-        url = url.strip()
-        if re.search(r"[\x00-\x20\x7f]", url):
+        if " " in url or has_controls(url):
             # urlsplit would drop some of them.
             raise ValueError("the proxy's URL contains blanks or control characters")
+        if _SURROGATE.search(url):
+            raise ValueError("the proxy's URL contains a lone surrogate: it is not valid Unicode")
         try:
             parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         except ValueError:
@@ -58,6 +62,8 @@ class Proxy(msgspec.Struct, frozen=True):
             raise ValueError("the proxy's port is no number from 1 to 65535") from None
         if not parts.hostname:
             raise ValueError("the proxy's URL has no host")
+        if not is_host(parts.hostname):
+            raise ValueError("the proxy's host has characters that no host has")
         has_user = bool(parts.username or parts.password)
         return cls(
             scheme=parts.scheme,
@@ -103,7 +109,7 @@ def proxy_from_environment(origin: Origin) -> Proxy | None:
     url = proxies.get(origin.scheme) or proxies.get("all")
     if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
         return None
-    return Proxy.parse(url)
+    return Proxy.parse(url.strip())
 
 
 async def tunnel(

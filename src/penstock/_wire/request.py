@@ -13,15 +13,26 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-__all__ = ["BaseURL", "checked_headers", "checked_key", "completion_body", "encode_json"]
+__all__ = [
+    "BaseURL",
+    "checked_headers",
+    "checked_key",
+    "completion_body",
+    "encode_json",
+    "has_controls",
+    "is_host",
+]
 
 # RFC 9110, 5.6.2 (token) and 5.5 (field values: visible ASCII, blanks, obs-text).
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KEY = re.compile(r"[\x21-\x7e]+")
-# C0, DEL, C1, and what Unicode has for line ends. JSON would carry them, but servers put the
-# name into paths and logs, and no model has one.
+# C0, DEL, C1, and what Unicode has for line ends.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# A name's or an IPv4 address's unreserved characters, or an IPv6 address with its zone. RFC 3986,
+# 3.2.2, has more, but no host has them, and some that are not its own (a backslash) are read by
+# others as the host's end.
+_HOST = re.compile(r"[A-Za-z0-9._~-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._~%-]+)?")
 # The connection's own business.
 _RESERVED = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
 
@@ -51,6 +62,8 @@ class BaseURL(msgspec.Struct, frozen=True):
             raise ValueError("base_url is no http(s) URL: it has to be like https://host/v1")
         if "@" in parts.netloc:
             raise ValueError("base_url holds a user name or password: give a key as api_key")
+        if not is_host(parts.hostname):
+            raise ValueError("base_url has a host with characters that no host has")
         if parts.query or parts.fragment:
             raise ValueError(f"base_url {_shown(parts)!r} cannot have a query or a fragment")
         default = 443 if parts.scheme == "https" else 80
@@ -72,6 +85,16 @@ class BaseURL(msgspec.Struct, frozen=True):
             raise ValueError("the path contains blanks or control characters")
         quoted = urllib.parse.quote(path, safe="/?&=%:@!$'()*+,;~-._")
         return f"{self.path}/{quoted.lstrip('/')}"
+
+
+def is_host(text: str) -> bool:
+    """Whether it is a host as a URL may have it: a name or address in ASCII, without brackets."""
+    return _HOST.fullmatch(text) is not None
+
+
+def has_controls(text: str) -> bool:
+    """Whether a control character or a line's end stands in it, of ASCII or of Unicode."""
+    return _CONTROL.search(text) is not None
 
 
 def _shown(parts: urllib.parse.SplitResult) -> str:
@@ -127,7 +150,8 @@ def completion_body(
         raise ValueError("model is empty: name one, for instance from client.models.list()")
     if not isinstance(model, str):
         raise TypeError(f"model has to be a string, not {type(model).__name__}")
-    if _CONTROL.search(model):
+    # JSON would carry them, but servers put the name into paths and logs, and no model has one.
+    if has_controls(model):
         raise ValueError("model contains control characters (a line break from a file, perhaps)")
     if messages is None:
         messages = ()
