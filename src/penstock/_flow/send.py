@@ -200,7 +200,7 @@ class Sender:
             self.reports.response_started(
                 self.attempts, exchange.status, self._request_id(), self.headers_at
             )
-        return exchange
+        return exchange  # noqa: ASYNC910 - its head may be in already: then it was a refusal
 
     async def _connect(self) -> Exchange:
         """An exchange on a connection, with a slot taken for it."""
