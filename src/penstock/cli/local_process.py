@@ -16,17 +16,21 @@ __all__ = ["serve"]
 
 CONTEXT_TOKENS = 2048  # of each slot
 MAX_SLOTS = 16  # further requests wait in the server for a slot
+MAX_THREADS = 8
 MODEL_NAME = "smollm2-135m-instruct"
 
 
-def serve(model: str, parallel: int) -> None:
-    """Serve the model on a free loopback port until standard input ends; never returns."""
+def serve(model: str, parallel: int, *, port: int = 0, threads: int | None = None) -> None:
+    """Serve the model on the loopback until standard input ends; never returns.
+
+    On a free port unless one is given, with a thread for each core (8 at most) unless told.
+    """
     report = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # llama.cpp writes to both as it likes
     os.dup2(nowhere, 2)
     try:
-        server = _start(model, parallel)
+        server = _start(model, parallel, port, threads or min(os.cpu_count() or 2, MAX_THREADS))
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent process has to tell
         print(json.dumps({"error": str(error) or type(error).__name__}), file=report, flush=True)
         os._exit(1)
@@ -35,10 +39,9 @@ def serve(model: str, parallel: int) -> None:
     os._exit(0)  # no waiting for the answers under way
 
 
-def _start(model: str, parallel: int) -> Any:
+def _start(model: str, parallel: int, port: int, threads: int) -> Any:
     xllamacpp: Any = import_module("xllamacpp")  # it has no types
     slots = min(parallel, MAX_SLOTS)
-    threads = min(os.cpu_count() or 2, 8)
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model
     parameters.model_alias = [MODEL_NAME]
@@ -52,7 +55,7 @@ def _start(model: str, parallel: int) -> Any:
     parameters.verbosity = 0
     parameters.ui = False
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0
+    parameters.port = port
     return xllamacpp.Server(parameters)
 
 
