@@ -229,7 +229,6 @@ class Slot:
         """Be done with the place: it goes home, or to the next in line. Idempotent."""
         self._ended = True
         self._parked = False
-        self._line.offered.discard(self)
         if self._has_place and self._borrower is None:
             self._give_up()
 
