@@ -284,19 +284,19 @@ async def test_a_body_at_every_split(framing: str) -> None:
         assert await went_back(exchange, pipe)
 
 
-@pytest.mark.parametrize(("status", "refused"), [(200, False), (302, True), (404, True)])
-async def test_refused_is_what_has_no_success_until_it_is_settled(
-    status: int, refused: bool
-) -> None:
-    pipe = Pipe(head(status, length(TEXT)), TEXT)
-    exchange = exchange_on(pipe)
-    assert not exchange.refused
-    await exchange.send(OUTGOING)
-    assert exchange.refused is refused
-    await exchange.read_all(1000)
-    assert exchange.refused is refused
+async def test_a_whole_body_is_read_over_many_calls() -> None:
+    data = wires(TEXT)["chunked"]
+    start = data.index(b"\r\n\r\n") + 4
+    exchange, pipe = await begun(data[:start])
+    assert exchange.collected == b""
+    for n in range(start, len(data)):
+        with anyio.move_on_after(0):
+            await exchange.read_all(len(TEXT))
+        assert TEXT.startswith(exchange.collected)
+        pipe.feed(data[n : n + 1])
+    assert await exchange.read_all(len(TEXT)) == exchange.collected == TEXT
     await exchange.aclose()
-    assert not exchange.refused
+    assert await went_back(exchange, pipe)
 
 
 async def test_a_body_that_ends_with_the_connection() -> None:

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 import penstock
-from penstock.testing.cuts import every_byte
+from penstock.testing.cuts import cut_after_head, drip, every_byte
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, Reply, Send, Stall
@@ -169,3 +169,36 @@ async def test_leaving_a_block_keeps_nothing() -> None:
             await stream.__aenter__()
         assert (stream.state, network.open_connections) == ("new", 0)
         assert await polled(stream, 10) == "Hello"
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 0.7])
+async def test_a_refusal_whose_body_drips_in_is_read_over_many_reads(seconds: float) -> None:
+    dripping = drip(error_reply(400, "no such model"), 0.05, size=9)
+    network = MemoryNetwork([dripping, HELLO])
+    async with client_on(network) as client:
+        with pytest.raises(penstock.BadRequestError, match="no such model"):
+            await polled(client.chat.completions.stream(**REQUEST), seconds)
+    assert (len(network.requests), network.open_connections) == (1, 0)
+
+
+async def test_a_refusal_that_was_broken_off_counts_and_keeps_its_pause() -> None:
+    refusal = cut_after_head(error_reply(429, headers={"retry-after": "7"}), Stall())
+    network = MemoryNetwork([refusal, HELLO])
+    async with client_on(network, timeouts=penstock.Timeouts(read=3)) as client:
+        assert await polled(client.chat.completions.stream(**REQUEST), 0.4) == "Hello"
+    first, second = network.requests
+    # The deadline gave the body up after 3 seconds.
+    assert second.time - first.time == pytest.approx(10)
+
+
+async def test_a_block_that_is_tried_again_knows_how_it_was_refused() -> None:
+    refusal = cut_after_head(error_reply(404), Stall())
+    network = MemoryNetwork([refusal, HELLO])
+    async with client_on(network) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        with anyio.move_on_after(1):
+            await stream.__aenter__()
+        assert network.open_connections == 0
+        with pytest.raises(penstock.NotFoundError):
+            await stream.__aenter__()
+    assert len(network.requests) == 1

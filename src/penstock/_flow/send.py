@@ -102,8 +102,8 @@ class Sender:
         body: it counts as a failed attempt, raised here if nothing is to be sent again.
         Raises a PenstockError when out of attempts. Whenever it raises, nothing is held; a
         cancelled one can be opened again, and keeps to the wait it was in. With `resumable`
-        a cancelled wait for the head, or for the body of a refusal, keeps the connection,
-        and opening again goes on waiting.
+        a cancelled wait for the head, or for a refusal's body, keeps the connection, and
+        opening again goes on waiting.
         """
         self._begin()
         if failed is not None:
@@ -135,8 +135,12 @@ class Sender:
             self.redacted(error)
             raise
         except BaseException:
-            if resumable and self._is_under_way():
+            if resumable and self._goes_on():
                 raise
+            if self._pending is None and self._is_refused():
+                # The caller will not wait for the rest of its body, but it was refused.
+                assert self.exchange is not None
+                self._pending = self._refused(self.exchange, self.exchange.collected)
             if self._pending is None and self.lifecycle.state in (
                 StreamState.SENDING,
                 StreamState.WAITING,
@@ -173,15 +177,20 @@ class Sender:
         if self.reports is not None:
             self.reports.request_started(now)
 
-    def _is_under_way(self) -> bool:
-        """Whether the server has the request, and its answer to it is not known yet."""
+    def _goes_on(self) -> bool:
+        """Whether an attempt is out whose answer, a head or a whole refusal, is not in."""
+        return self.exchange is not None and (self.exchange.awaits_head or self._is_refused())
+
+    def _is_refused(self) -> bool:
         exchange = self.exchange
-        return exchange is not None and (exchange.awaits_head or exchange.refused)
+        if exchange is None or exchange.settled or not exchange.status:
+            return False
+        return not 200 <= exchange.status < 300
 
     async def _attempt(self) -> Exchange:
         try:
             exchange = self.exchange
-            if exchange is None or not self._is_under_way():
+            if exchange is None or not self._goes_on():
                 exchange = await self._connect()
             if not exchange.status:
                 await exchange.send(self._signed())
@@ -200,7 +209,7 @@ class Sender:
             self.reports.response_started(
                 self.attempts, exchange.status, self._request_id(), self.headers_at
             )
-        return exchange  # noqa: ASYNC910 - its head may be in already: then it was a refusal
+        return exchange  # noqa: ASYNC910 - without a wait for the head there is a refusal
 
     async def _connect(self) -> Exchange:
         """An exchange on a connection, with a slot taken for it."""
@@ -250,6 +259,9 @@ class Sender:
         except (ConnectionFailed, TimeoutError, *UNREADABLE):
             # The status is what counts, whatever became of the body (DESIGN 7, rule 11).
             body = b""
+        return self._refused(exchange, body)  # noqa: ASYNC910 - the body may be there already
+
+    def _refused(self, exchange: Exchange, body: bytes) -> APIStatusError:
         error = status_error(
             exchange.status,
             exchange.headers,
@@ -258,7 +270,7 @@ class Sender:
         )
         for slot in self._slots:
             slot.refused(error)
-        return error  # noqa: ASYNC910 - the body may be there already
+        return error
 
     # --- after a failure ---
 

@@ -37,6 +37,7 @@ class Exchange:
     """A request and its response. Ends by `aclose` (or `abort`), which settles the connection."""
 
     __slots__ = (
+        "_collected",
         "_connections",
         "_decoder",
         "_ended",
@@ -63,7 +64,7 @@ class Exchange:
         self._stream = stream
         self._gate: HeadGate | None = None
         self._rest = b""
-        self._pieces: list[bytes] = []
+        self._collected: bytearray | None = None
         self._keep = False
         self._ended = False
         self._fault: Exception | None = None
@@ -191,21 +192,20 @@ class Exchange:
     async def read_all(self, limit: int) -> bytes:
         """The rest of the body. Raises as `read`, and BodyTooLarge above `limit` bytes.
 
-        A cancelled call may be repeated: it goes on with what it had.
+        A cancelled call loses nothing and may be repeated.
         """
-        pieces = self._pieces
-        size = sum(map(len, pieces))
-        try:
-            while data := await self.read():
-                size += len(data)
-                if size > limit:
-                    raise BodyTooLarge(limit)
-                pieces.append(data)
-        except Exception:
-            self._pieces = []
-            raise
-        self._pieces = []
-        return b"".join(pieces)
+        if self._collected is None:
+            self._collected = bytearray()
+        while data := await self.read():
+            self._collected += data
+            if len(self._collected) > limit:
+                raise BodyTooLarge(limit)
+        return self.collected
+
+    @property
+    def collected(self) -> bytes:
+        """What `read_all` has read by now."""
+        return b"" if self._collected is None else bytes(self._collected)
 
     async def aclose(self, *, drain: bool = False) -> None:  # noqa: ASYNC910 - a whole answer leaves nothing to wait for
         """Settle the connection: back to the idle ones when the message is over, else closed.
