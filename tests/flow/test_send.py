@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import Limiter, Timeouts
+from penstock.testing.cuts import cut_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, json_reply, sse_reply, tokens
-from penstock.testing.script import End, Reply, Reset, Stall, reply
+from penstock.testing.script import End, Reply, Reset, Send, Stall, reply
 from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import KEY, REQUEST, Watcher, client_on
 
@@ -133,6 +134,17 @@ async def test_the_total_covers_attempts_and_waits() -> None:
         assert anyio.current_time() == pytest.approx(8, abs=1e-3)
     assert network.open_connections == 0
     assert len(network.requests) == 2
+
+
+@pytest.mark.parametrize("fault", [Reset(), End(), Stall()])
+async def test_a_refusal_says_what_came_of_its_body(fault: Any) -> None:
+    whole = error_reply(404, "no such model")
+    data = b"".join(step.data for step in whole.steps if isinstance(step, Send))
+    network = MemoryNetwork(cut_at(whole, data.index(b" model"), fault))
+    async with client_on(network, timeouts=Timeouts(read=2), max_retries=0) as client:
+        with pytest.raises(penstock.NotFoundError, match="no such") as caught:
+            await client.complete(REQUEST)
+    assert caught.value.body == '{"error": {"message": "no such'
 
 
 async def test_the_connection_of_a_refusal_is_used_again() -> None:

@@ -44,7 +44,7 @@ __all__ = ["Sender"]
 _logger = logging.getLogger("penstock")
 _logger.addHandler(logging.NullHandler())
 
-# An error body above this is cut; what a person can use of it stands at its start.
+# An error body above this is left out; what a person can use stands in a few hundred bytes.
 ERROR_BODY_BYTES = 1024 * 1024
 
 
@@ -137,10 +137,10 @@ class Sender:
         except BaseException:
             if resumable and self._goes_on():
                 raise
-            if self._pending is None and self._is_refused():
+            exchange = self.exchange
+            if self._pending is None and exchange is not None and exchange.refused:
                 # The caller will not wait for the rest of its body, but it was refused.
-                assert self.exchange is not None
-                self._pending = self._refused(self.exchange, self.exchange.collected)
+                self._pending = self._refused(exchange, exchange.collected)
             if self._pending is None and self.lifecycle.state in (
                 StreamState.SENDING,
                 StreamState.WAITING,
@@ -179,13 +179,8 @@ class Sender:
 
     def _goes_on(self) -> bool:
         """Whether an attempt is out whose answer, a head or a whole refusal, is not in."""
-        return self.exchange is not None and (self.exchange.awaits_head or self._is_refused())
-
-    def _is_refused(self) -> bool:
         exchange = self.exchange
-        if exchange is None or exchange.settled or not exchange.status:
-            return False
-        return not 200 <= exchange.status < 300
+        return exchange is not None and (exchange.awaits_head or exchange.refused)
 
     async def _attempt(self) -> Exchange:
         try:
@@ -254,14 +249,17 @@ class Sender:
         return msgspec.structs.replace(outgoing, headers=[*outgoing.headers, authorization])
 
     async def _refusal(self, exchange: Exchange) -> APIStatusError:
+        # The status is what counts, whatever becomes of the body (DESIGN 7, rule 11).
         try:
             body = await exchange.read_all(ERROR_BODY_BYTES)
-        except (ConnectionFailed, TimeoutError, *UNREADABLE):
-            # The status is what counts, whatever became of the body (DESIGN 7, rule 11).
+        except (ConnectionFailed, TimeoutError):
+            body = exchange.collected
+        except UNREADABLE:
             body = b""
         return self._refused(exchange, body)  # noqa: ASYNC910 - the body may be there already
 
     def _refused(self, exchange: Exchange, body: bytes) -> APIStatusError:
+        """The error of a refusal; limiters learn of it."""
         error = status_error(
             exchange.status,
             exchange.headers,

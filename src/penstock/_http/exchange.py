@@ -45,7 +45,6 @@ class Exchange:
         "_framing",
         "_gate",
         "_keep",
-        "_pieces",
         "_rest",
         "_stream",
         "body_bytes",
