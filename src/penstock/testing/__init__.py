@@ -1,4 +1,4 @@
-"""A scripted server, virtual time and cancellation at every point: a kit for tests.
+"""A scripted server, recordings, virtual time, cancellation at every point: a kit for tests.
 
     from penstock.testing import MemoryNetwork, sse_reply, tokens
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         two_pieces,
     )
     from .dispatch import by_model, by_stream
+    from .leaks import LeakError, no_leaks
     from .memory import MemoryConnection, MemoryNetwork, MemoryStream
     from .recorder import Recorder
     from .records import Connection
@@ -78,6 +79,7 @@ __all__ = [
     "End",
     "Exchange",
     "Fault",
+    "LeakError",
     "MemoryConnection",
     "MemoryNetwork",
     "MemoryStream",
@@ -113,6 +115,7 @@ __all__ = [
     "error_reply",
     "every_byte",
     "json_reply",
+    "no_leaks",
     "open_fds",
     "reply",
     "serve",
@@ -151,6 +154,7 @@ _HOME = {
         "two_pieces",
     ),
     "dispatch": ("by_model", "by_stream"),
+    "leaks": ("LeakError", "no_leaks"),
     "memory": ("MemoryConnection", "MemoryNetwork", "MemoryStream"),
     "recorder": ("Recorder",),
     "records": ("Connection",),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import anyio
 import anyio.lowlevel
@@ -49,6 +50,10 @@ class MemoryConnection(Connection):
     stream: MemoryStream | None = None
 
 
+networks: WeakSet[MemoryNetwork] = WeakSet()
+"""All there are, for `no_leaks`."""
+
+
 class MemoryNetwork(Records[MemoryConnection], core.httpcore.AsyncNetworkBackend):
     """Plays `script` to whoever connects, and records all that happens.
 
@@ -73,6 +78,7 @@ class MemoryNetwork(Records[MemoryConnection], core.httpcore.AsyncNetworkBackend
         self.delay = delay
         self.max_read = max_read
         self.connects: list[tuple[str, int]] = []  # attempts, failed ones too
+        networks.add(self)
 
     async def connect_tcp(
         self,

@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import stat
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -30,6 +28,7 @@ import anyio
 import anyio.lowlevel
 
 from .clock import virtual
+from .openings import open_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -92,14 +91,7 @@ def cancel_sweep(
 
 def open_fds() -> int:
     """Return how many sockets this process has open."""
-    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"  # noqa: PTH112
-    sockets = 0
-    for name in os.listdir(folder):  # noqa: PTH208
-        try:
-            sockets += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
-        except OSError:  # the one that listdir itself had open
-            continue
-    return sockets
+    return len(open_sockets())
 
 
 class Suspensions:
