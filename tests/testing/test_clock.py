@@ -63,13 +63,20 @@ def test_a_deadlock_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(anyio.sleep_forever)
-            await anyio.Event().wait()
+            group.start_soon(anyio.sleep_forever, name="a sleeper")
+            await anyio.Event().wait()  # here it waits
 
     backend, options = virtual(name)
     with pytest.raises((DeadlockError, ExceptionGroup)) as caught:
         anyio.run(main, backend=backend, backend_options=options)
-    assert caught.errisinstance(DeadlockError) or caught.group_contains(DeadlockError)
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, DeadlockError)
+    message = str(error)
+    assert "Give a wait its deadline" in message
+    assert "# here it waits" in message
+    assert "- a sleeper waits at" in message
 
 
 def test_a_thread_is_waited_for(name: str) -> None:

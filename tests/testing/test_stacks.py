@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import types
+from typing import TYPE_CHECKING
 
-from penstock.testing.stacks import Stack, capture, describe
+from penstock.testing.stacks import Stack, capture, describe, suspended
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
 
 
 def outer() -> Stack:
@@ -38,3 +43,42 @@ def test_frames_of_libraries_are_left_out() -> None:
 def test_frames_of_libraries_are_better_than_none() -> None:
     only = tuple(frame for frame in outer() if "pytest" in frame[0].co_filename)
     assert "pytest" in describe(only)
+
+
+def test_where_a_coroutine_waits() -> None:
+    @types.coroutine
+    def pause() -> Generator[None]:
+        yield
+
+    async def numbers() -> AsyncGenerator[int]:  # noqa: ASYNC900
+        await pause()
+        yield 1
+
+    async def outer() -> None:
+        async for _ in numbers():  # the outermost
+            pass
+
+    coroutine = outer()
+    coroutine.send(None)
+    names = [code.co_name for code, _ in suspended(coroutine)]
+    assert names[-1] == "outer"
+    assert "# the outermost" in describe(suspended(coroutine))
+    coroutine.close()
+    assert suspended(coroutine) == ()
+
+
+def test_where_a_coroutine_waits_through_all_that_it_awaits() -> None:
+    @types.coroutine
+    def pause() -> Generator[None]:
+        yield
+
+    async def inner() -> None:
+        await pause()
+
+    async def outer() -> None:
+        await inner()
+
+    coroutine = outer()
+    coroutine.send(None)
+    assert [code.co_name for code, _ in suspended(coroutine)] == ["pause", "inner", "outer"]
+    coroutine.close()

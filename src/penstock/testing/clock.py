@@ -19,8 +19,10 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .stacks import Stack, describe, suspended
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 Backend: TypeAlias = tuple[str, dict[str, Any]]
 
@@ -28,12 +30,14 @@ DEADLOCK_AFTER = 1.0  # seconds of real time
 
 
 class DeadlockError(RuntimeError):
-    """Every task waits for something that nothing will ever bring."""
+    """Every task waits for something that nothing will ever bring; says where each waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiting: Iterable[tuple[str, Stack]] = ()) -> None:
         super().__init__(
             "deadlock in virtual time: no task can run, no timer is set, and no I/O came"
-            f" within {DEADLOCK_AFTER:g} s of real time"
+            f" within {DEADLOCK_AFTER:g} s of real time. Give a wait its deadline, or the script"
+            " an answer; where real sockets or threads are at work, use real time."
+            + "".join(f"\n- {name} waits at\n{describe(stack)}" for name, stack in waiting)
         )
 
 
@@ -56,7 +60,8 @@ class _JumpingSelector:
         if events:
             return events
         if when == math.inf:
-            raise DeadlockError
+            tasks: Any = asyncio.all_tasks(self._loop)
+            raise DeadlockError((each.get_name(), suspended(each.get_coro())) for each in tasks)
         self._loop.jump_to(when)
         return []
 
@@ -121,12 +126,18 @@ def virtual_trio_clock() -> Any:
 
     def _fail_main_task() -> None:
         # As trio delivers a KeyboardInterrupt: the main task's wait fails, with all it waits for.
-        def fail() -> Any:
-            raise DeadlockError
+        main: Any = GLOBAL_RUN_CONTEXT.runner.main_task
+        if main is None or main._abort_func is None:
+            return
+        tasks = [main]
+        for task in tasks:
+            tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        error = DeadlockError((task.name, suspended(task.coro)) for task in tasks)
 
-        task: Any = GLOBAL_RUN_CONTEXT.runner.main_task
-        if task is not None and task._abort_func is not None:
-            task._attempt_abort(fail)
+        def fail() -> Any:
+            raise error
+
+        main._attempt_abort(fail)
 
     clock.start_clock = start
     clock._autojump = autojump

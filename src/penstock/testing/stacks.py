@@ -7,7 +7,7 @@ import linecache
 import sysconfig
 from pathlib import Path
 from types import CodeType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Stack: TypeAlias = "tuple[tuple[CodeType, int], ...]"
 """Code and line of each frame, the innermost first."""
@@ -29,6 +29,22 @@ def capture(skip: int = 1) -> Stack:
         frames.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
     return tuple(frames)
+
+
+def suspended(coroutine: Any) -> Stack:
+    """Return where a coroutine waits, through all that it awaits."""
+    frames: list[tuple[CodeType, int]] = []
+    while coroutine is not None:
+        for kind in ("cr", "gi", "ag"):  # coroutines, and both kinds of generators
+            frame = getattr(coroutine, f"{kind}_frame", None)
+            if frame is not None:
+                frames.append((frame.f_code, frame.f_lineno))
+                inner = "gi_yieldfrom" if kind == "gi" else f"{kind}_await"
+                coroutine = getattr(coroutine, inner)
+                break
+        else:
+            break
+    return tuple(reversed(frames))
 
 
 def describe(stack: Stack, *, frames: int = 5) -> str:

@@ -29,6 +29,7 @@ import anyio.lowlevel
 
 from .clock import virtual
 from .openings import open_sockets
+from .stacks import describe, suspended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -84,7 +85,10 @@ def cancel_sweep(
                 points[mode] = point
                 break
         else:
-            raise AssertionError(f"more than {max_points} suspension points, mode {mode!r}")
+            raise AssertionError(
+                f"more than {max_points} suspension points, mode {mode!r}: let the scenario end"
+                " sooner, or allow more by max_points"
+            )
     gc.collect()  # what was forgotten warns here, in the test that forgot it
     return points
 
@@ -144,7 +148,10 @@ async def _one(make_scenario: Scenario, mode: Mode, point: int, may_swallow: boo
             reached = await _cancel_natively(body, point, mode, may_swallow)
     if on_asyncio:
         left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"tasks left behind: {left}"
+        where = "\n".join(
+            f"- {task.get_name()} waits at\n{describe(suspended(task.get_coro()))}" for task in left
+        )
+        assert not left, f"tasks left behind:\n{where}"
         assert not complaints, f"the event loop complains: {complaints}"
     return reached
 
@@ -177,7 +184,9 @@ async def _cancel_natively(body: Body, point: int, mode: Mode, may_swallow: bool
     await asyncio.wait([task])
     if not task.cancelled():
         task.result()
-        assert not reached or may_swallow, "the body was cancelled, and ended as if it was not"
+        assert not reached or may_swallow, (
+            "the body was cancelled, and ended as if it was not; may_swallow=True would allow that"
+        )
     return reached
 
 
