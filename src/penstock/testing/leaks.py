@@ -113,7 +113,9 @@ class no_leaks:  # noqa: N801 - read as a statement
 
     def _found(self) -> list[str]:
         found = [
-            _connection(each) for each in _open_connections() if id(each) not in self._connections
+            describe_connection(each)
+            for each in _open_connections()
+            if id(each) not in self._connections
         ]
         for each in sorted(open_sockets() - self._sockets):
             name = _ends(each[0])
@@ -130,11 +132,11 @@ class _Places:
 
     def __init__(self, limiter: Limiter) -> None:
         line: Any = limiter.line
-        self._line = line
+        self._line: Any = line
         self._before = limiter.line.in_flight
         self._taken: list[Stack] = []
-        self._own: dict[str, Any] = vars(line)
-        self._outer = self._own.get("enter")  # of a block around this one
+        self._own: dict[str, Any] = vars(limiter.line)
+        self._outer: Any = self._own.get("enter")  # of a block around this one
         enter = line.enter
 
         async def enter_and_remember() -> None:
@@ -161,7 +163,8 @@ def _open_connections() -> list[MemoryConnection]:
     return [each for network in list(networks) for each in network.connections if each.open]
 
 
-def _connection(connection: MemoryConnection) -> str:
+def describe_connection(connection: MemoryConnection) -> str:
+    """Return a line for it, and the lines of code that last used it."""
     to = f"{connection.host}:{connection.port}" if connection.port else connection.host
     answers = f", {len(connection.in_flight)} in flight" if connection.in_flight else ""
     sent = len(connection.requests)

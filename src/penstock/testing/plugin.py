@@ -1,35 +1,101 @@
-"""pytest fixtures. Nothing is imported for them before one is used."""
+"""The fixtures that pytest finds by itself where penstock is installed.
+
+Nothing is imported for them before one is used. Their names can be overridden, and
+`pytest -p no:penstock` leaves them out.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from .clock import Backend
+    from collections.abc import Callable, Generator
 
-_ASYNCIO: Backend = ("asyncio", {"use_uvloop": False})
-_UVLOOP: Backend = ("asyncio", {"use_uvloop": True})
-_TRIO: Backend = ("trio", {})
-REAL_BACKENDS = [
-    pytest.param(_ASYNCIO, id="asyncio"),
-    pytest.param(_UVLOOP, id="uvloop"),
-    pytest.param(_TRIO, id="trio"),
+    from .clock import Backend
+    from .memory import MemoryNetwork
+    from .script import Script
+    from .server import Server
+
+_BACKENDS: dict[str, Backend] = {
+    "asyncio": ("asyncio", {"use_uvloop": False}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+_INSTALLED = [name for name in _BACKENDS if find_spec(name) is not None]
+REAL_BACKENDS = [pytest.param(_BACKENDS[name], id=name) for name in _INSTALLED]
+VIRTUAL_BACKENDS = [
+    pytest.param(name, id=f"{name}-virtual") for name in _INSTALLED if name != "uvloop"
 ]
-VIRTUAL_BACKENDS = [pytest.param(name, id=f"{name}-virtual") for name in ("asyncio", "trio")]
 
 
 @pytest.fixture(scope="module", params=REAL_BACKENDS)
 def real_backend(request: pytest.FixtureRequest) -> Backend:
-    """The backends with real time."""
+    """For anyio's fixture `anyio_backend`: asyncio, and uvloop and trio where installed."""
     backend: Backend = request.param
     return backend
 
 
 @pytest.fixture(scope="module", params=VIRTUAL_BACKENDS)
 def virtual_backend(request: pytest.FixtureRequest) -> Backend:
-    """The backends with virtual time."""
+    """For anyio's fixture `anyio_backend`: asyncio, and trio if installed, in virtual time."""
     from .clock import virtual
 
     return virtual(request.param)
+
+
+@pytest.fixture
+def memory_network() -> Generator[Callable[..., MemoryNetwork]]:
+    """Makes a `MemoryNetwork` of a script: `memory_network(text_reply("Hi"), delay=1)`.
+
+    After the test an error of the script is raised. A connection that is open then, with an
+    answer still on its way, is a LeakError; idle ones are the client's affair.
+    """
+    from .leaks import LeakError, describe_connection
+    from .memory import MemoryNetwork
+
+    made: list[MemoryNetwork] = []
+
+    def make(script: Script, **options: Any) -> MemoryNetwork:
+        network = MemoryNetwork(script, **options)
+        made.append(network)
+        return network
+
+    yield make
+    for network in made:
+        if network.errors:
+            raise network.errors[0]
+    left = [each for network in made for each in network.connections if each.open]
+    busy = [describe_connection(each) for each in left if each.in_flight]
+    if busy:
+        raise LeakError("left open:\n" + "\n".join(busy))
+
+
+@pytest.fixture
+def scripted_server() -> Generator[Callable[[Script], Server]]:
+    """Starts a server on loopback, in a thread: `scripted_server(text_reply("Hi")).base_url`.
+
+    For any client, blocking ones and other processes too. It stops after the test; an error of
+    the script is raised then.
+    """
+    from contextlib import ExitStack
+
+    from .threaded import serve_in_thread
+
+    with ExitStack() as stack:
+        yield lambda script: stack.enter_context(serve_in_thread(script))
+
+
+@pytest.fixture
+def check_leaks() -> Generator[None]:
+    """Fails a test that leaves a connection or a socket open: `no_leaks()` around all of it.
+
+    All but tasks, for which there is `async with no_leaks()`. List it before fixtures that open
+    clients and servers, so that it looks after they are closed.
+    """
+    from .leaks import no_leaks
+
+    with no_leaks():
+        yield
