@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+import re
+import subprocess
+import sys
+from contextlib import ExitStack, chdir
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -78,7 +83,14 @@ class Examples:
             "cut_answer": cut_answer,
             "stalled_answer": stalled_answer,
             "unfinished_answer": unfinished_answer,
+            "in_a_new_folder": self._in_a_new_folder,
+            "tests_pass": tests_pass,
         }
+
+    def _in_a_new_folder(self) -> None:
+        """For a page whose examples write files."""
+        folder = self._stack.enter_context(TemporaryDirectory())
+        self._stack.enter_context(chdir(folder))
 
     def teardown(self, namespace: dict[str, Any]) -> None:
         """Stop the server and restore the environment."""
@@ -92,10 +104,26 @@ def _run(example: Example) -> None:
     """Run one block; before a visible one, forget what was printed."""
     if example.document.text.startswith("```", example.start):
         example.namespace["printed"] = ""
+    example.namespace["page"] = example.document.text
     _run_python(example)
 
 
 python_blocks = CodeBlockParser("python", _run)
+
+
+def tests_pass(page: str, count: int) -> None:
+    """The examples of a page are one test file, but for those that run something themselves."""
+    blocks = re.findall("^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    tests = [block for block in blocks if "anyio.run(" not in block]
+    Path("test_page.py").write_text("\n\n".join(tests), encoding="utf-8")
+    plugins = [f"-pno:{name}" for name in ("xdist", "timeout", "hypothesispytest")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugins, "-q", "test_page.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"\n{count} passed" in done.stdout, done.stdout
 
 
 def slow_answer(seconds: float) -> Reply:

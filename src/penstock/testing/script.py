@@ -113,11 +113,17 @@ class RecordedRequest:
 
     method: str
     target: str
-    headers: Mapping[str, str]  # names in lower case; repeated ones joined with ", "
+    """The path, with the query."""
+    headers: Mapping[str, str]
+    """Names in lower case; repeated ones joined with ", "."""
     body: bytes
+    """Without any framing."""
     raw_headers: tuple[tuple[bytes, bytes], ...] = ()
-    connection: int = 0  # the number of the connection, from 0
-    time: float = 0.0  # when its last byte arrived, on the event loop's clock
+    """As they came."""
+    connection: int = 0
+    """The number of the connection, from 0."""
+    time: float = 0.0
+    """When its last byte arrived, on the event loop's clock."""
 
     @property
     def json(self) -> Any:

@@ -14,7 +14,7 @@
 
     cancel_sweep("asyncio", scenario)
 
-Only suspensions of the body's own task are counted, not those of tasks it starts.
+The first points are in the opening, the last in the clean-up.
 """
 
 from __future__ import annotations
@@ -40,11 +40,6 @@ if TYPE_CHECKING:
 BackendName: TypeAlias = Literal["asyncio", "uvloop", "trio"]
 Mode: TypeAlias = Literal["scope", "native", "twice", "late"]
 
-# scope: an anyio cancel scope around the body is cancelled.
-# native: asyncio's Task.cancel() while the body waits.
-# twice: the same, and once more at the next suspension, which usually is in the clean-up.
-# late: Task.cancel() when what the body waits for has just come, but the body has not run yet; the
-#       result is lost, and no shield of anyio helps.
 SCOPE: tuple[Mode, ...] = ("scope",)
 ALL_MODES: tuple[Mode, ...] = ("scope", "native", "twice", "late")
 
@@ -62,10 +57,21 @@ def cancel_sweep(
     """Run the scenario again and again, until a run ends before it is cancelled.
 
     `make_scenario()` is called for each run. It returns a context manager of the coroutine
-    function to cancel, or just the coroutine. `check(point, mode)` is called after each run, its
-    loop closed. `real=True`: real time, as real sockets need it (uvloop always is). A body that
-    raises, that leaves asyncio tasks behind or an exception nobody took, or that ends normally
-    although it was cancelled natively (unless `may_swallow`), fails the sweep.
+    function to cancel, or just the coroutine. Only suspensions of the body's own task are
+    counted, not those of tasks it starts. `modes` (default: all; on trio there is only the
+    first) are ways to cancel:
+
+    - "scope": an anyio cancel scope around the body is cancelled.
+    - "native": asyncio's Task.cancel() while the body waits.
+    - "twice": the same, and once more at the next suspension, which usually is in the clean-up.
+    - "late": Task.cancel() when what the body waits for has just come, but the body has not run
+      yet; the result is lost, and no shield of anyio helps.
+
+    `check(point, mode)` is called after each run, its loop closed. `real=True`: real time, as
+    real sockets need it (uvloop always is). A body that raises, that leaves asyncio tasks behind
+    or an exception nobody took, or that ends normally although it was cancelled natively (unless
+    `may_swallow`), fails the sweep, and a note says at which suspension. For sockets, slots and
+    all other tasks put `no_leaks` into the scenario.
     Returns the number of suspension points for each mode.
     """
     points: dict[Mode, int] = {}

@@ -24,7 +24,6 @@ from .script import End, Pause, Reply, Reset, Send, Stall, Step
 VERSION = 1
 
 ExchangeEnd: TypeAlias = Literal["kept", "server closed", "reset", "client closed"]
-"""kept: the response was whole, and the connection could be used again."""
 
 _LAST_STEP: Mapping[ExchangeEnd, tuple[Step, ...]] = {
     "kept": (),
@@ -36,7 +35,7 @@ _LAST_STEP: Mapping[ExchangeEnd, tuple[Step, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Bytes that one read returned."""
+    """Bytes that one read returned: `data`."""
 
     at: float
     """Seconds after the request was sent."""
@@ -45,7 +44,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request, and what came back on its connection."""
+    """One request (`method`, `target`, `headers`), and what came back on its connection."""
 
     method: str
     target: str
@@ -53,8 +52,11 @@ class Exchange:
     body: bytes | None = None
     """None where it was left out."""
     segments: tuple[Segment, ...] = ()
+    """What each read returned."""
     end: ExchangeEnd = "kept"
+    """"kept": the response was whole, and the connection could be used again."""
     ended_at: float = 0.0
+    """Seconds after the request was sent."""
 
     @property
     def data(self) -> bytes:
