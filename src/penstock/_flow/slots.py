@@ -49,7 +49,7 @@ class Line:
         self.waiting: int = 0
         self.granted: int = 0
         self.refusals: int = 0
-        self.clock = RunClock()
+        self.clock: RunClock = RunClock()
         self.paused_until: float = -math.inf
         self._adapts = adapts
         self._interval = 0.0 if per_second is None else 1 / per_second
