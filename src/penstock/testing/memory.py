@@ -73,10 +73,10 @@ class MemoryNetwork(Records[MemoryConnection], core.httpcore.AsyncNetworkBackend
     ) -> None:
         super().__init__()
         self._player = Player(script)
-        self.refuse = refuse
-        self.stall = stall
-        self.delay = delay
-        self.max_read = max_read
+        self.refuse: int = refuse
+        self.stall: int = stall
+        self.delay: float = delay
+        self.max_read: int | None = max_read
         self.connects: list[tuple[str, int]] = []  # attempts, failed ones too
         networks.add(self)
 
@@ -133,7 +133,7 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
     def __init__(
         self, network: MemoryNetwork, player: Player, connection: MemoryConnection
     ) -> None:
-        self.connection = connection
+        self.connection: MemoryConnection = connection
         self._network = network
         self._player = player
         self._requests = RequestReader()

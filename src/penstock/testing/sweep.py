@@ -110,7 +110,7 @@ class Suspensions:
     def __init__(self, awaitable: Awaitable[object], report: Callable[[int, Any], object]) -> None:
         self._awaitable = awaitable
         self._report = report
-        self.count = 0
+        self.count: int = 0
 
     def __await__(self) -> Generator[Any, Any, object]:
         inner: Any = self._awaitable.__await__()
