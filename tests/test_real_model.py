@@ -9,8 +9,17 @@ from typing import Any
 import anyio
 import pytest
 
-from penstock import AsyncClient, ChunkEvent, ResultEvent, fan_out_chunks
+from penstock import (
+    AsyncClient,
+    ChunkEvent,
+    ResultEvent,
+    StreamInterruptedError,
+    fan_out_chunks,
+)
 from penstock.cli.local import local_server
+from penstock.testing.cuts import cut_after_events
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.recorder import Recorder
 
 MODEL = "smollm2-135m-instruct"
 
@@ -165,3 +174,25 @@ async def test_leaving_early_stops_the_generating(base_url: str, way: str) -> No
         partial = stream.partial
     assert partial.choices[0].finish_reason is None
     assert partial.choices[0].message.content
+
+
+async def test_a_recording_of_it_is_played_again_and_cut(base_url: str) -> None:
+    recorder = Recorder()
+    request = asking("Say hello.")
+    async with AsyncClient(base_url, proxy="", network=recorder) as client:
+        first = await client.complete(request)
+    (exchange,) = recorder.transcript.exchanges
+    assert exchange.end == "kept"
+    times = [segment.at for segment in exchange.segments]
+    assert times == sorted(times)
+    assert times[-1] > 0
+    whole = exchange.reply(timed=False)
+    network = MemoryNetwork([whole, cut_after_events(whole, 3)])
+    async with AsyncClient(base_url, network=network) as client:
+        assert (await client.complete(request)).to_dict() == first.to_dict()
+        with pytest.raises(StreamInterruptedError) as caught:
+            await client.complete(request)
+    assert caught.value.partial is not None
+    text = caught.value.partial.choices[0].message.content
+    assert text
+    assert (first.choices[0].message.content or "").startswith(text)
