@@ -6,6 +6,7 @@ an exchange on a connection) and gives both back on every way out.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
@@ -46,12 +47,15 @@ _logger.addHandler(logging.NullHandler())
 
 # An error body above this is left out; what a person can use stands in a few hundred bytes.
 ERROR_BODY_BYTES = 1024 * 1024
+# Nor is it waited for any longer: the status is known, and a slot is held.
+ERROR_BODY_SECONDS = 10.0
 
 
 class Sender:
     """Sends one call, again where that is allowed, and settles what it took."""
 
     __slots__ = (
+        "_body_until",
         "_due",
         "_failures",
         "_key",
@@ -90,6 +94,7 @@ class Sender:
         self._slots: list[Slot] = []
         self._scope: anyio.CancelScope | None = None
         self._key: str | None = None
+        self._body_until = math.inf
 
     # --- opening ---
 
@@ -213,6 +218,7 @@ class Sender:
         self.attempts += 1
         # What the attempt before has received says nothing about this one.
         self.exchange = None
+        self._body_until = math.inf
         service.live.add(self)
         await self._take_slot()
         self._key = await service.authorize()
@@ -249,10 +255,15 @@ class Sender:
         return msgspec.structs.replace(outgoing, headers=[*outgoing.headers, authorization])
 
     async def _refusal(self, exchange: Exchange) -> APIStatusError:
+        # A point in time: a wait that is broken off and resumed does not put it off.
+        self._body_until = min(self._body_until, self.clock() + ERROR_BODY_SECONDS)
         # The status is what counts, whatever becomes of the body (DESIGN 7, rule 11).
         try:
-            body = await exchange.read_all(ERROR_BODY_BYTES)
-        except (ConnectionFailed, TimeoutError):
+            with (
+                contextlib.suppress(ConnectionFailed, TimeoutError),
+                anyio.CancelScope(deadline=self._body_until),
+            ):
+                await exchange.read_all(ERROR_BODY_BYTES)
             body = exchange.collected
         except UNREADABLE:
             body = b""
