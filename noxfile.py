@@ -101,7 +101,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, structured concurrency and the floors of the house."""
+    """Style, structured concurrency, the floors of the house and the CI's workflow."""
     sync(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -109,6 +109,47 @@ def lint(session: nox.Session) -> None:
         files = sorted(str(path) for path in Path(folder).rglob("*.py"))
         session.run("flake8-async", "--anyio", *rules, *files)
     session.run("lint-imports", "--no-cache")
+    session.run("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of the runtime dependencies, in the newest and the oldest versions.
+
+    Asks the vulnerability service of PyPI. What cannot be asked about fails as well.
+    """
+    session.install(*nox.project.dependency_groups(nox.project.load_toml(), "audit"))
+    for resolution in ("highest", "lowest-direct"):
+        pinned = str(Path(session.create_tmp()) / f"{resolution}.txt")
+        session.run(
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--all-extras",
+            "--universal",
+            "--generate-hashes",
+            "--python-version=3.11",
+            f"--resolution={resolution}",
+            f"--output-file={pinned}",
+            "pyproject.toml",
+            silent=True,
+        )
+        try:
+            # All is pinned, with hashes, so that neither pip nor a resolver is needed.
+            session.run(
+                "pip-audit",
+                "--strict",
+                "--require-hashes",
+                "--disable-pip",
+                "--progress-spinner=off",
+                f"--requirement={pinned}",
+            )
+        except CommandFailed:
+            session.error(
+                f"of the {resolution} versions one is vulnerable, or could not be asked about:"
+                " see above (the service of PyPI has to be within reach)"
+            )
 
 
 @nox.session
