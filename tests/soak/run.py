@@ -90,6 +90,7 @@ class Soak:
         self._points: list[Holdings] = []
         self._connections = 0
         self._cpu = 0.0
+        self._told = 0  # violations that have been printed: a long run may not reach its end
 
     async def run(self) -> Run:
         if sniffio.current_async_library() == "asyncio":
@@ -214,6 +215,9 @@ class Soak:
         if now.descriptors > first.descriptors:
             ledger.violation(f"{now.descriptors} files are open where {first.descriptors} were")
         self._points.append(now)
+        for violation in ledger.violations[self._told :]:
+            print(violation, file=sys.stderr)
+        self._told = len(ledger.violations)
         print(
             f"{ledger.requests} requests, {len(ledger.violations)} violations,"
             f" {now.memory / 2**20:.1f} MiB, {now.blocks} blocks,"

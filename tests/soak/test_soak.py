@@ -44,7 +44,9 @@ def test_a_short_one(backend: str) -> None:
 # --- what it must find ---
 
 
-def test_it_finds_a_slot_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_finds_a_slot_that_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     release = Sender.release_slot
 
     def forgetful(self: Sender) -> None:
@@ -54,6 +56,9 @@ def test_it_finds_a_slot_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sender, "release_slot", forgetful)
     run = soak(short())
     assert any("slots were not given back" in violation for violation in run.violations)
+    # Told as they come, and not at the end alone.
+    told = capsys.readouterr().err
+    assert all(told.count(f"{violation}\n") >= 1 for violation in run.violations)
 
 
 def test_it_finds_an_answer_that_is_cut_silently(monkeypatch: pytest.MonkeyPatch) -> None:
