@@ -264,7 +264,7 @@ class Stopping:
 
     @property
     def in_time(self) -> bool:
-        return self.seconds <= max(0.1, 2 * self.interval) and self.tokens <= 2
+        return self.seconds <= max(0.1, 3 * self.interval) and self.tokens <= 2
 
 
 async def cancelled_at_once(server: RealServer, observer: AsyncClient) -> Stopping:
@@ -306,9 +306,10 @@ def decoded(slot: dict[str, Any]) -> int:
 
 
 async def test_eight_cancelled_streams_stop_the_generating(eight_slots: RealServer) -> None:
-    # On a machine that others use as well the server may not even run in the 100 ms after it
-    # was told, and it looks between two tokens only. So twice the time of a token counts
-    # where that is more, and the best of five measurements.
+    # The server notices between two tokens: when it sends the next one, and acts on it before
+    # the one after. On a machine that others use as well that alone may take more than 100 ms,
+    # so three times the time of a token counts where that is more, and the best of five
+    # measurements.
     found: list[Stopping] = []
     async with observing(eight_slots) as observer:
         while not found or (not found[-1].in_time and len(found) < 5):
