@@ -16,10 +16,10 @@ from penstock import (
     StreamInterruptedError,
     fan_out_chunks,
 )
-from penstock.cli.local import local_server
 from penstock.testing.cuts import cut_after_events
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.recorder import Recorder
+from tests.support.real_server import real_server
 
 MODEL = "smollm2-135m-instruct"
 
@@ -37,8 +37,8 @@ def asking(prompt: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    with local_server(parallel=4) as url:
-        yield url
+    with real_server(4) as server:
+        yield server.base_url
 
 
 @pytest.fixture(

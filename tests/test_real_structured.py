@@ -10,8 +10,8 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, ToolCall, tool, tool_message
-from penstock.cli.local import local_server
 from penstock.types import Function
+from tests.support.real_server import real_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -38,8 +38,8 @@ class Chain(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    with local_server(parallel=2) as url:
-        yield url
+    with real_server(2) as server:
+        yield server.base_url
 
 
 def request(prompt: str, **more: Any) -> dict[str, Any]:
