@@ -308,7 +308,7 @@ def test_a_task_factory_of_the_users() -> None:
     made: list[str] = []
 
     def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        made.append(coro.__name__)
+        made.append(getattr(coro, "__name__", ""))
         return asyncio.Task(coro, loop=loop, **options)
 
     async def main() -> None:
