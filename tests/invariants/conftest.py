@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -25,6 +26,14 @@ def _evidence(request: pytest.FixtureRequest) -> Iterator[None]:
     evidence.begin(request.module.__name__)
     yield
     evidence.begin("")
+
+
+@pytest.fixture(scope="module")
+def quick_collections() -> Iterator[None]:
+    """A full collection looks only at what has been made since: 1 ms in place of 100."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 if FOLDER:

@@ -21,11 +21,14 @@ FIRST = {"asyncio": 0, "uvloop": 2, "trio": 5}
 STEP = {"asyncio": 1, "uvloop": 7, "trio": 7}
 
 
-def offsets(data: bytes, *, head: bool = False, step: int = 1) -> list[int]:
-    """The offsets for the event loop that is running; the head's on request, its end always."""
+def offsets(data: bytes, *, head: bool = False, step: int = 1, shift: int = 0) -> list[int]:
+    """The offsets for the event loop that is running; the head's on request, its end always.
+
+    `shift` begins that much later: what is done in several ways shares the offsets among them.
+    """
     end_of_head = data.index(b"\r\n\r\n") + 4
     loop = event_loop()
-    first, step = FIRST[loop], max(step, STEP[loop])
+    first, step = FIRST[loop] + shift, max(step, STEP[loop])
     if EVERYWHERE:
         head, first, step = True, 0, 1
     start = 0 if head else end_of_head

@@ -20,6 +20,7 @@ from penstock.testing.script import End, Pause, Reply, Reset, Send, reply
 from tests.support.chat import REQUEST, URL
 
 from .evidence import count
+from .offsets import offsets
 from .recorded import FINISH, PLAIN, RECORDINGS, USAGE, Text, delta, text_of, worth
 from .virtual_uvloop import virtual_backend as anyio_backend
 
@@ -91,10 +92,8 @@ async def test_a_stream_of_bytes_that_arrive_apart(name: str, phase: float, bare
 @pytest.mark.parametrize("phase", TIMEOUTS)
 async def test_split_at_every_place(phase: float) -> None:
     data = RECORDINGS["chunked-done"]
-    head = data.index(b"\r\n\r\n") + 4
     whole = worth(data, len(data), "end", penstock.ReadTimeout).text
-    count("offsets", len(data) - head)
-    for n in range(head, len(data)):
+    for n in offsets(data)[:-1]:
         network = MemoryNetwork(Reply((Send(data[:n]), Pause(1.0), Send(data[n:]))))
         async with AsyncClient(URL, network=network) as client:
             pieces: list[str] = []

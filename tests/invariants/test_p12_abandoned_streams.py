@@ -24,6 +24,7 @@ from tests.support.chat import REQUEST, client_on
 
 from .recorded import PLAIN
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
 anyio_test = pytest.mark.anyio
 tcp_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
