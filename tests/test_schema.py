@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock._schema import StrictSchema, schema_name, strict_schema
-from penstock._strict_form import StrictForm
 
 T = TypeVar("T")
 
@@ -317,105 +316,6 @@ def test_models_of_the_same_name_keep_apart() -> None:
         for part in (first, second)
     ]
     assert [list(part["properties"]) for part in inside] == [["leaf", "branches"], ["branches"]]
-
-
-class TestForm:
-    """Schemas as other generators write them."""
-
-    def form(self, schema: Any, **definitions: Any) -> tuple[Any, bool]:
-        form = StrictForm(definitions)
-        return form.root(schema), form.holds
-
-    def test_all_of_is_merged(self) -> None:
-        schema = {
-            "allOf": [
-                {"$ref": "#/$defs/A"},
-                {"properties": {"b": INTEGER}, "description": "Both."},
-            ],
-            "title": "AB",
-        }
-        merged = closed(a=STRING, b=INTEGER)
-        definition = {"type": "object", "properties": {"a": STRING}}
-        assert self.form(schema, A=definition) == ({**merged, "description": "Both."}, True)
-
-    def test_a_description_beside_a_reference_wins(self) -> None:
-        definition = {"type": "string", "description": "Of all."}
-        schema = {"$ref": "#/$defs/A", "description": "Of this."}
-        assert self.form(schema, A=definition)[0] == {**STRING, "description": "Of this."}
-
-    def test_names_with_slashes(self) -> None:
-        assert self.form({"$ref": "#/$defs/a~1b~0c"}, **{"a/b~c": STRING})[0] == STRING
-
-    def test_nothing_stands_beside_a_recursive_reference(self) -> None:
-        node = {
-            "type": "object",
-            "properties": {"next": {"$ref": "#/$defs/A", "description": "The next."}},
-        }
-        form = StrictForm({"A": node})
-        assert form.root({"$ref": "#/$defs/A"}) == closed(next={"$ref": "#/$defs/A"})
-
-    def test_a_recursive_reference_in_all_of(self) -> None:
-        # So Pydantic before 2.9 wrote a field with a description.
-        again = {"allOf": [{"$ref": "#/$defs/A"}], "description": "The next.", "default": None}
-        node = {"type": "object", "properties": {"next": again}}
-        form = StrictForm({"A": node})
-        expected = closed(next={"$ref": "#/$defs/A"})
-        assert form.root({"$ref": "#/$defs/A"}) == expected
-        assert (form.emitted, form.holds) == ({"A": expected}, True)
-
-    @pytest.mark.timeout(20)
-    def test_merging_with_itself_has_an_end(self) -> None:
-        itself = {"$ref": "#/$defs/A"}
-        for definition in (
-            {"allOf": [itself]},
-            {"allOf": [itself, itself]},
-            {"anyOf": [{"allOf": [itself, {"description": "More."}]}, STRING]},
-            {"properties": {"next": {"allOf": [itself, {"properties": {"b": STRING}}]}}},
-        ):
-            schema, strict = self.form(itself, A=definition)
-            assert not strict
-            msgspec.json.encode(schema)
-
-    def test_several_types(self) -> None:
-        schema = {"type": ["string", "null"], "maxLength": 3, "description": "Short."}
-        assert self.form(schema)[0] == {
-            "anyOf": [{"type": "string", "maxLength": 3}, {"type": "null", "maxLength": 3}],
-            "description": "Short.",
-        }
-
-    @pytest.mark.timeout(20)
-    def test_a_reference_to_itself_has_an_end(self) -> None:
-        assert not self.form({"$ref": "#/$defs/A"}, A={"$ref": "#/$defs/A"})[1]
-
-    def test_what_has_no_keyword_is_said(self) -> None:
-        schema = {"type": "array", "items": INTEGER, "uniqueItems": True, "description": "Some."}
-        said = {"type": "array", "items": INTEGER, "description": "Some. (uniqueItems: true)"}
-        assert self.form(schema) == (said, True)
-
-    def test_const(self) -> None:
-        assert self.form({"const": 1})[0] == {"type": "integer", "enum": [1]}
-        assert self.form({"const": None})[0] == NULL
-        assert self.form({"const": [1]})[0] == {"type": "array", "enum": [[1]]}
-        assert self.form({"enum": [True, 1.5, None, 2, "a"]})[0]["anyOf"] == [
-            {"type": "boolean", "enum": [True]},
-            {"type": "number", "enum": [1.5]},
-            NULL,
-            {"type": "integer", "enum": [2]},
-            {"type": "string", "enum": ["a"]},
-        ]
-
-    @pytest.mark.parametrize(
-        "schema",
-        [
-            {"$ref": "https://elsewhere.test/schema"},
-            {"$ref": "#/$defs/Nowhere"},
-            {"type": "array"},
-            {"type": "array", "items": True},
-            {"description": "Anything."},
-        ],
-    )
-    def test_what_cannot_be_held(self, schema: Any) -> None:
-        assert not self.form(schema)[1]
 
 
 @pytest.mark.parametrize("kind", [complex, list[complex], object, 3, ..., "Nowhere", {1}])

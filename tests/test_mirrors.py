@@ -1,0 +1,46 @@
+"""Each module of the library has a test module of its own, where one looks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src" / "penstock"
+
+# Where a module without a mirror is tested, and why it has none.
+ELSEWHERE = {
+    "__main__": ("cli/test_main.py", "it only calls the command line"),
+    "_version": ("test_init.py", "one value, which the package shows"),
+    "blocking/resources": ("blocking/test_client.py", "a client is nothing without them"),
+    "testing/certificates": ("testing/test_server.py", "what a server over TLS stands on"),
+    "testing/loopback": ("testing/test_server.py", "what a server on sockets stands on"),
+    "testing/plugin": ("testing/test_clock.py", "fixtures that hand on the backends of the clock"),
+    "testing/replies": ("testing/test_script.py", "the words that scripts are made of"),
+    "testing/requests": ("testing/test_script.py", "how a script is asked"),
+    "testing/threaded": ("blocking/test_client.py", "a server for those that block"),
+}
+
+MODULES = sorted(
+    path.relative_to(SOURCE).with_suffix("").as_posix()
+    for path in SOURCE.rglob("*.py")
+    if path.stem != "__init__"
+)
+
+
+def mirror(module: str) -> Path:
+    """Its folder's name without the underscore, which only says who may import it."""
+    *folders, name = (part.strip("_") for part in module.split("/"))
+    return TESTS.joinpath(*folders, f"test_{name}.py")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_its_mirror(module: str) -> None:
+    path = TESTS / ELSEWHERE[module][0] if module in ELSEWHERE else mirror(module)
+    assert path.is_file()
+    assert "def test_" in path.read_text(encoding="utf-8")
+
+
+def test_what_is_tested_elsewhere_is_there() -> None:
+    assert ELSEWHERE.keys() <= set(MODULES)
