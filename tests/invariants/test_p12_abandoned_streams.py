@@ -64,8 +64,9 @@ async def test_forgotten_after_a_read(entered: bool, tls: bool) -> None:
 
 
 @anyio_test
-async def test_forgotten_in_a_cycle() -> None:
-    async with serve(ENDLESS) as server, client_of(server) as client:
+@tcp_and_tls
+async def test_forgotten_in_a_cycle(tls: bool) -> None:
+    async with serve(ENDLESS, tls=tls) as server, client_of(server, tls) as client:
 
         async def forget() -> None:
             stream = client.chat.completions.stream(**REQUEST)
@@ -85,8 +86,9 @@ async def test_forgotten_in_a_cycle() -> None:
 
 
 @anyio_test
-async def test_collected_in_another_thread() -> None:
-    async with serve(ENDLESS) as server, client_of(server) as client:
+@tcp_and_tls
+async def test_collected_in_another_thread(tls: bool) -> None:
+    async with serve(ENDLESS, tls=tls) as server, client_of(server, tls) as client:
         holder = [client.chat.completions.stream(**REQUEST)]
         await anext(holder[0])
         with warnings.catch_warnings(record=True) as caught:
@@ -99,8 +101,10 @@ async def test_collected_in_another_thread() -> None:
 
 
 @anyio_test
-async def test_forgotten_after_a_cancelled_read() -> None:
-    async with serve(sse_reply([PLAIN[1], Stall()])) as server, client_of(server) as client:
+@tcp_and_tls
+async def test_forgotten_after_a_cancelled_read(tls: bool) -> None:
+    held = sse_reply([PLAIN[1], Stall()])
+    async with serve(held, tls=tls) as server, client_of(server, tls) as client:
 
         async def forget() -> None:
             stream = client.chat.completions.stream(**REQUEST)
@@ -191,6 +195,7 @@ async def test_no_warning(use: Callable[[AsyncClient], Awaitable[None]], tls: bo
 
 
 @anyio_test
+@tcp_and_tls
 @pytest.mark.parametrize(
     "script",
     [
@@ -199,11 +204,11 @@ async def test_no_warning(use: Callable[[AsyncClient], Awaitable[None]], tls: bo
         sse_reply([PLAIN[1], {"error": {"message": "no"}}, Stall()]),
     ],
 )
-async def test_no_warning_for_a_failed_one(script: Any) -> None:
-    async with serve(script) as server:
+async def test_no_warning_for_a_failed_one(script: Any, tls: bool) -> None:
+    async with serve(script, tls=tls) as server:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            async with client_of(server) as client:
+            async with client_of(server, tls) as client:
                 with pytest.raises(PenstockError):
                     await client.chat.completions.stream(**REQUEST).collect()
                 gc.collect()

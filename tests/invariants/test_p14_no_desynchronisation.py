@@ -143,13 +143,14 @@ async def test_a_second_answer_in_other_segments(where: str, tls: bool) -> None:
                     assert (await streamed(client)).startswith("on ")
 
 
-async def test_many_at_once() -> None:
+@tcp_and_tls
+async def test_many_at_once(tls: bool) -> None:
     # Every connection is filled in with another's answer; nobody ever gets one of those.
     def script(request: RecordedRequest) -> Reply:
         whole = answer(request)
         return reply(whole.data + EVIL_STREAM) if request.connection % 2 else whole
 
-    async with serve(script) as server, client_of(server, tls=False, retries=1) as client:
+    async with serve(script, tls=tls) as server, client_of(server, tls=tls, retries=1) as client:
         said: list[str] = []
 
         async def use() -> None:
@@ -163,6 +164,7 @@ async def test_many_at_once() -> None:
         assert "evil" not in said
 
 
+@tcp_and_tls
 @pytest.mark.parametrize(
     "head",
     [
@@ -171,16 +173,17 @@ async def test_many_at_once() -> None:
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: x, Close\r\n",
     ],
 )
-async def test_who_says_close_is_believed(head: bytes) -> None:
+async def test_who_says_close_is_believed(head: bytes, tls: bool) -> None:
     body = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
     whole = reply(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-    async with serve(whole) as server, client_of(server, tls=False) as client:
+    async with serve(whole, tls=tls) as server, client_of(server, tls=tls) as client:
         for n in range(3):
             assert await streamed(client) == "a"
             assert len(server.connections) == n + 1
             await server.wait_closed(n + 1)
 
 
+@tcp_and_tls
 @pytest.mark.parametrize(
     "headers",
     [
@@ -195,7 +198,7 @@ async def test_who_says_close_is_believed(head: bytes) -> None:
         b"content-length: 0x5\r\n",
     ],
 )
-async def test_a_doubtful_end_is_the_end_of_the_connection(headers: bytes) -> None:
+async def test_a_doubtful_end_is_the_end_of_the_connection(headers: bytes, tls: bool) -> None:
     body = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
     chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     start = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
@@ -205,7 +208,7 @@ async def test_a_doubtful_end_is_the_end_of_the_connection(headers: bytes) -> No
             return reply(start + headers + b"\r\n" + chunks)
         return answer(request)
 
-    async with serve(script) as server, client_of(server, tls=False) as client:
+    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
         try:
             await streamed(client)
         except penstock.PenstockError:
@@ -214,42 +217,46 @@ async def test_a_doubtful_end_is_the_end_of_the_connection(headers: bytes) -> No
         await server.wait_closed(1)
 
 
-async def test_a_switch_of_protocols_is_the_end_of_the_connection() -> None:
+@tcp_and_tls
+async def test_a_switch_of_protocols_is_the_end_of_the_connection(tls: bool) -> None:
     switched = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
 
     def script(request: RecordedRequest) -> Reply:
         return reply(switched) if request.connection == 0 else answer(request)
 
-    async with serve(script) as server, client_of(server, tls=False) as client:
+    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
         with pytest.raises(penstock.PenstockError):
             await streamed(client)
         assert await streamed(client) == "on 1"
 
 
+@tcp_and_tls
 @pytest.mark.parametrize("status", [204, 304])
-async def test_a_body_where_there_can_be_none(status: int) -> None:
+async def test_a_body_where_there_can_be_none(status: int, tls: bool) -> None:
     def script(request: RecordedRequest) -> Reply:
         if request.connection == 0:
             return reply(b"HTTP/1.1 %d x\r\ncontent-length: 4\r\n\r\nevil" % status)
         return answer(request)
 
-    async with serve(script) as server, client_of(server, tls=False) as client:
+    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
         with pytest.raises(penstock.PenstockError):
             await streamed(client)
         assert await streamed(client) == "on 1"
 
 
-async def test_an_answer_before_the_question() -> None:
+@tcp_and_tls
+async def test_an_answer_before_the_question(tls: bool) -> None:
     # Informational heads belong to the answer; a second final head does not.
     early = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
     script = Player([reply(early + sse_reply(PLAIN).data), sse_reply(PLAIN)])
-    async with serve(script.reply_to) as server, client_of(server, tls=False) as client:
+    async with serve(script.reply_to, tls=tls) as server, client_of(server, tls=tls) as client:
         assert await streamed(client) == "Héllo"
         assert await streamed(client) == "Héllo"
         assert len(server.connections) == 1
 
 
-async def test_an_error_body_that_was_cut_off_by_us() -> None:
+@tcp_and_tls
+async def test_an_error_body_that_was_cut_off_by_us(tls: bool) -> None:
     # What is not read to its end is not used again.
     big = b"x" * (2 * 1024 * 1024)
 
@@ -258,24 +265,26 @@ async def test_an_error_body_that_was_cut_off_by_us() -> None:
             return reply(b"HTTP/1.1 400 no\r\ncontent-length: %d\r\n\r\n" % len(big) + big)
         return answer(request)
 
-    async with serve(script) as server, client_of(server, tls=False) as client:
+    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
         with pytest.raises(penstock.BadRequestError):
             await streamed(client)
         assert await streamed(client) == "on 1"
 
 
-async def test_left_in_the_middle_is_not_used_again() -> None:
+@tcp_and_tls
+async def test_left_in_the_middle_is_not_used_again(tls: bool) -> None:
     def script(request: RecordedRequest) -> Reply:
         return sse_reply([delta(f"on {request.connection}"), Pause(0.002), *PLAIN])
 
-    async with serve(script) as server, client_of(server, tls=False) as client:
+    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
         for n in range(4):
             async with client.chat.completions.stream(**REQUEST) as stream:
                 assert await anext(stream.text) == f"on {n}"
             await server.wait_closed(n + 1)
 
 
-async def test_done_and_then_more() -> None:
+@tcp_and_tls
+async def test_done_and_then_more(tls: bool) -> None:
     # [DONE] ends the answer, but the message goes on: it may not be left in the connection.
     for more in (b": ping\n\n", b"data: x\n\n" * 20_000):
         body = sse_reply([delta("a"), FINISH]).data
@@ -286,7 +295,7 @@ async def test_done_and_then_more() -> None:
         def script(request: RecordedRequest, whole: bytes = whole) -> Reply:
             return reply(whole) if request.connection == 0 else answer(request)
 
-        async with serve(script) as server, client_of(server, tls=False) as client:
+        async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
             assert await streamed(client) == "a"
             second = await streamed(client)
             assert second == ("a" if len(more) < 100 else "on 1") or second == "a"
