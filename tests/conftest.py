@@ -30,7 +30,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
 )
-settings.register_profile("evidence", settings.get_profile("ci"), max_examples=400)
+settings.register_profile("evidence", settings.get_profile("ci"), max_examples=200)
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
 # For mutants: that a test fails is all there is to know.
 settings.register_profile(
