@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from tests.bench.environment import Environment
 from tests.fuzz import record as fuzzed
 from tests.mutation import record as mutated
 from tests.soak.record import Record as SoakRecord
@@ -48,15 +47,15 @@ def blocks() -> Iterator[tuple[str, str]]:
 
 def _environments(record: Record) -> Iterator[str]:
     for core, run in record.runs.items():
-        sizes = sorted({behind.size for behind in run.promises.values()})
-        here: Environment = run.environment
-        versions = {name: here.versions[name] for name in sorted(here.versions)}
-        told = ("anyio", "h11", core, "msgspec", "trio", "uvloop")
-        named = ", ".join(f"{name} {versions[name]}" for name in told if name in versions)
-        yield (
-            f"- With {core}: {here.python}, {here.platform}, {named}; "
-            f"revision {here.revision or 'unknown'}; {' and '.join(sizes)} size."
-        )
+        here, behind = run.environment, run.promises.values()
+        small = [str(number) for number, each in run.promises.items() if each.size == "small"]
+        size = "small" if len(small) == len(run.promises) else "full"
+        but = f" (but {', '.join(small)}: small)" if small and size == "full" else ""
+        days = sorted({each.day for each in behind})
+        told = ("penstock", "anyio", "h11", core, "msgspec", "trio", "uvloop")
+        named = ", ".join(f"{name} {here.versions[name]}" for name in told if name in here.versions)
+        when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        yield f"- With {core}, in {size} size{but}, {when}: {here.python}, {here.platform}, {named}."
 
 
 def _promises(record: Record) -> str:

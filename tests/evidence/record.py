@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,8 @@ class Behind(msgspec.Struct):
 
     size: str
     """Small, as with the suite, or full."""
-    revision: str
+    day: str = ""
+    """When it was run, by UTC."""
     tests: int = 0
     """That passed; each set of a test's parameters counts."""
     on: dict[str, int] = msgspec.field(default_factory=dict)
@@ -54,13 +56,13 @@ def read(path: Path = RECORD) -> Record:
 
 def take(counted: Mapping[str, int], core: str, size: str, path: Path = RECORD) -> Record:
     """Put what was counted into the file, in the place of what it said of these promises."""
-    record, here = read(path), environment()
-    run = record.runs.setdefault(core, Run(here))
-    run.environment = here
+    record, today = read(path), datetime.now(UTC).date().isoformat()
+    run = record.runs.setdefault(core, Run(environment()))
+    run.environment = environment()
     renewed: dict[int, Behind] = {}
     for key, number in sorted(counted.items()):
         promise, _, what = key.partition("/")
-        behind = renewed.setdefault(int(promise), Behind(size, here.revision))
+        behind = renewed.setdefault(int(promise), Behind(size, today))
         if what == "tests":
             behind.tests = number
         elif found := re.fullmatch("on/(.+)", what):
