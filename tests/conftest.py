@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from penstock.testing.plugin import real_backend as anyio_backend
@@ -41,3 +42,11 @@ settings.register_profile(
     report_multiple_bugs=False,
 )
 settings.load_profile(os.environ.get("PENSTOCK_HYPOTHESIS", "ci"))
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Short ids without backslashes, which pytest escapes anew when one process collects again."""
+    if not isinstance(val, (str, bytes)):
+        return None
+    shown = ascii(val).removeprefix("b")[1:-1]
+    return shown.replace("\\", "/")[:60]
