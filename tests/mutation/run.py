@@ -67,6 +67,8 @@ def run(module: str, work: Path, *, endings: str = "", survivors: bool = False) 
         names = [name for name, code in _results(tree, module).items() if code == 0]
         if not names:
             return _mutants(tree, module)
+        # Else mutmut forgets what became of the others when the selection of tests has changed.
+        (tree / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     _mutmut(tree, names)
     # Once more: on a busy machine a timeout may say nothing about the mutant.
     late = [name for name, code in _results(tree, module).items() if _status(code) == "timeout"]
