@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
 from typing import Any
 
@@ -16,7 +17,7 @@ from penstock import Limiter, Timeouts
 from penstock.testing.cuts import cut_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
-from penstock.testing.replies import error_reply, json_reply, sse_reply, tokens
+from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
 from penstock.testing.script import End, Reply, Reset, Send, Stall, reply
 from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import KEY, REQUEST, Watcher, client_on
@@ -40,6 +41,9 @@ HELLO = sse_reply(tokens("Hel", "lo"))
         error_reply(400, headers={"x-should-retry": "true"}),
         reply(Reset()),
         reply(End()),
+        # After the head, yet before the first byte of the body.
+        sse_reply([Reset()], done=False),
+        sse_reply([End()], done=False),
     ],
 )
 async def test_what_is_sent_again(failure: Reply) -> None:
@@ -115,6 +119,54 @@ async def test_the_server_says_how_long_to_wait(headers: dict[str, str], seconds
     async with client_on(network) as client:
         await client.complete(REQUEST)
     assert network.requests[1].time == pytest.approx(seconds, abs=1e-3)
+
+
+async def test_what_is_sent_again_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    network = MemoryNetwork([error_reply(429, headers={"retry-after": "7"}), HELLO])
+    with caplog.at_level(logging.INFO, "penstock"):
+        async with client_on(network) as client:
+            await client.complete(REQUEST)
+    assert caplog.messages == ["attempt 1 failed (RateLimitError); sending again in 7.00 s"]
+
+
+@pytest.mark.parametrize("status", [404, 500])
+@pytest.mark.parametrize("end", [Reset(), End(), Stall()])
+async def test_a_refusal_counts_whatever_becomes_of_its_body(status: int, end: Any) -> None:
+    head = f"HTTP/1.1 {status} x\r\ncontent-length: 100\r\n\r\nabc".encode()
+    network = MemoryNetwork([reply(head, end), HELLO])
+    async with client_on(network, timeouts=Timeouts(read=5)) as client:
+        if status == 500:
+            await client.complete(REQUEST)
+        else:
+            with pytest.raises(penstock.NotFoundError):
+                await client.complete(REQUEST)
+        assert len(network.requests) == 1 + (status == 500)
+    assert network.open_connections == 0
+
+
+PROXY = "http://me:password-1@proxy.test:3128"
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(407, 1), (403, 1), (502, 3)])
+async def test_a_proxys_last_word_is_not_asked_for_again(status: int, attempts: int) -> None:
+    network = MemoryNetwork(status_reply(status))
+    async with client_on(network, "https://api.test/v1", proxy=PROXY) as client:
+        with pytest.raises(penstock.APIConnectionError, match=str(status)):
+            await client.complete(REQUEST)
+    assert [request.method for request in network.requests] == ["CONNECT"] * attempts
+
+
+@pytest.mark.parametrize("secret", ["password-1", "bWU6cGFzc3dvcmQtMQ=="])
+async def test_nothing_tells_what_the_proxy_is_told(secret: str) -> None:
+    watcher = Watcher()
+    headers = {"x-request-id": secret}
+    network = MemoryNetwork([error_reply(400, f"no {secret}", headers=headers), HELLO])
+    async with client_on(network, proxy=PROXY, observer=watcher) as client:
+        with pytest.raises(penstock.BadRequestError, match="no ") as caught:
+            await client.complete(REQUEST)
+    (sent,) = network.requests
+    assert sent.headers["proxy-authorization"] == "Basic bWU6cGFzc3dvcmQtMQ=="
+    assert secret not in f"{caught.value} {vars(caught.value)} {watcher.events}"
 
 
 async def test_a_wait_above_the_cap_is_not_waited_for_but_told() -> None:
