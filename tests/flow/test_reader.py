@@ -14,7 +14,7 @@ from penstock.testing.cuts import split_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import sse_reply, tokens
-from penstock.testing.script import Stall
+from penstock.testing.script import Pause, Reply, Reset, Stall
 from tests.support.chat import REQUEST, client_on
 
 __all__ = ["anyio_backend"]
@@ -94,3 +94,46 @@ async def test_numbers_and_headers_before_and_after() -> None:
         assert reader.sender.lifecycle.state is StreamState.CLOSED
         assert (reader.batch, reader.pos) == ([], 0)
         assert reader.partial.choices[0].message.content == "ab"
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_entry_closes_the_connection_that_waits_for_the_head() -> None:
+    network = MemoryNetwork(HELLO.after(5))
+    async with client_on(network) as client:
+        reader = reader_of(client.chat.completions.stream(**REQUEST))
+        with anyio.move_on_after(3):
+            await reader.enter()
+        assert network.open_connections == 0
+        await reader.enter()
+        assert len(network.requests) == 2
+        await reader.close("abandoned")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("broken", [0, 1])
+async def test_a_cancelled_read_keeps_the_connection_that_waits_for_the_head(broken: int) -> None:
+    # Also where the attempt before broke off after its head.
+    script = [*[sse_reply([Reset()], done=False)] * broken, HELLO.after(5)]
+    network = MemoryNetwork(script)
+    async with client_on(network) as client:
+        reader = reader_of(client.chat.completions.stream(**REQUEST))
+        with anyio.move_on_after(3):
+            await reader.fill()
+        assert network.open_connections == 1
+        assert await reader.fill()
+        assert len(network.requests) == 1 + broken
+        await reader.close("abandoned")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("whole", [True, False])
+async def test_only_a_whole_answer_is_given_a_moment_for_its_end(whole: bool) -> None:
+    late = [len(HELLO.data) - 5] if whole else [len(HELLO.data) // 2]
+    before, after = split_at(HELLO, late).steps
+    network = MemoryNetwork(Reply((before, Pause(0.01), after)))
+    async with client_on(network) as client:
+        for _ in range(2):
+            async with client.chat.completions.stream(**REQUEST) as stream:
+                await (stream.collect() if whole else anext(stream))
+    assert len(network.connections) == (1 if whole else 2)
+    assert anyio.current_time() == pytest.approx(0.02 if whole else 0)

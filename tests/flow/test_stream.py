@@ -15,8 +15,8 @@ import penstock
 from penstock import CompletionStream, Limiter, StreamState, Timeouts
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
-from penstock.testing.replies import error_reply, json_reply, sse_reply, tokens
-from penstock.testing.script import End, Pause, Reset, Stall
+from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
+from penstock.testing.script import End, Pause, Reply, Reset, Stall
 from tests.support.chat import KEY, REQUEST, client_on
 
 __all__ = ["anyio_backend"]
@@ -361,9 +361,15 @@ async def test_a_forgotten_stream_warns_and_one_that_was_read_does_not() -> None
         assert KEY not in str(caught[0].message)
 
 
-async def test_an_answer_that_is_no_stream() -> None:
-    network = MemoryNetwork(json_reply({"detail": "streaming is off"}))
-    async with client_on(network) as client:
-        with pytest.raises(penstock.APIResponseError, match="streaming is off"):
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (json_reply({"detail": "streaming is off"}), "streaming is off"),
+        (status_reply(200, "Hi!", {"content-type": "text/x"}), r"\(content type text/x\): Hi!"),
+    ],
+)
+async def test_an_answer_that_is_no_stream(answer: Reply, told: str) -> None:
+    async with client_on(MemoryNetwork(answer)) as client:
+        with pytest.raises(penstock.APIResponseError, match=told):
             async with client.chat.completions.stream(**REQUEST) as stream:
                 await stream.collect()
