@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -144,6 +145,118 @@ def test_cancelled_at_every_point(backend: Any) -> None:
     assert len(limiters) > 10
     for limiter in limiters:
         assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_a_source_stands_in_the_place_of_its_next_item(asynchronous: bool) -> None:
+    limiter = Limiter(2)
+    lines: list[object] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(3):
+            lines.append([slot.line for slot in lent_slots()])
+            yield number
+
+    async def asynchronously() -> AsyncIterator[int]:  # noqa: ASYNC900 - a source, as users write them
+        for number in numbers():
+            await anyio.lowlevel.checkpoint()
+            yield number
+
+    source: Any = asynchronously() if asynchronous else numbers()
+    async with Doubled(source, limiter) as feed:
+        assert len([post async for post in feed]) == 6
+    assert lines == [[limiter.line]] * 3
+    assert lent_slots() == ()
+
+
+class Stop(BaseException):
+    """No error, as KeyboardInterrupt is none."""
+
+
+class Interrupted(Doubled):
+    """Has a task group in its child, which wraps up what is raised there."""
+
+    async def _child(self, index: int, item: int, slot: Slot) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 1)
+            await anyio.sleep(0.5)
+            raise Stop
+
+
+async def test_what_is_no_error_leaves_the_block_bare() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        raise BaseExceptionGroup("of the source", [Stop()])
+
+    limiter = Limiter(1)
+    for feed in (Interrupted([1, 2], limiter), Doubled(source(), limiter)):
+        with pytest.raises(Stop):
+            async with feed:
+                await anyio.sleep(5)
+        assert limiter.statistics().in_flight == 0
+
+
+async def test_an_exception_of_the_body_goes_before_a_scope_s_cancellation() -> None:
+    # The scope stays cancelled and tells again.
+    with anyio.CancelScope() as scope:
+        with pytest.raises(LookupError):  # noqa: PT012
+            async with Doubled(range(9), 2) as feed:
+                await anext(feed)
+                scope.cancel()
+                raise LookupError
+        with pytest.raises(anyio.get_cancelled_exc_class()):
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_asyncio_s_own_cancellation_goes_before_an_exception_of_the_body(
+    anyio_backend_name: str,
+) -> None:
+    if anyio_backend_name != "asyncio":
+        return
+
+    async def main() -> None:
+        async with Doubled(range(9), 2) as feed:
+            await anext(feed)
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            raise LookupError
+
+    # It is told once: lost here, it would be lost for ever.
+    task = asyncio.create_task(main())
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+async def test_a_source_that_stands_inside_of_a_task_group_of_its_own_is_closed(
+    error: type[Exception] | None,
+) -> None:
+    closed: list[bool] = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            closed.append(True)
+            if error is not None:
+                raise error
+
+    async def source() -> AsyncIterator[int]:  # noqa: ASYNC900 - a source, as users write them
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            for number in range(9):
+                yield number  # noqa: ASYNC101, ASYNC119 - what is tested
+
+    # Closing such a generator raises a group of its GeneratorExit, which is nobody's business.
+    failed: list[BaseException] = []
+    try:
+        async with Doubled(source(), 1) as feed:
+            await anext(feed)
+    except* ValueError as group:
+        failed += group.exceptions
+    assert closed == [True]
+    assert [type(each) for each in failed] == ([] if error is None else [error])
 
 
 async def test_left_is_left() -> None:
