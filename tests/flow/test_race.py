@@ -17,7 +17,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import Event, error_reply, sse_reply, status_reply, tokens
 from penstock.testing.script import Pause, Reply, Reset, Stall
-from tests.support.chat import REQUEST, client_on
+from tests.support.chat import REQUEST, Watcher, client_on
 
 __all__ = ["anyio_backend"]
 
@@ -266,6 +266,18 @@ async def test_two_failures_at_once_start_two() -> None:
             pass
         times = relative(network, started)
         assert times == [("fails", 0), ("fails", 0), ("good", 1), ("good", 1)]
+
+
+async def test_two_failures_beside_a_live_attempt_start_two() -> None:
+    network = network_of(
+        slow=token_after(100), late=error_reply(500).after(25), soon=error_reply(500).after(15)
+    )
+    async with client_on(network) as client:
+        names = ("late", "soon", "slow", "slow", "slow", "slow")
+        async with race(client, requests(*names), delay=10, max_live=4):
+            pass
+        due = [("slow", 25), ("slow", 25), ("slow", 35)]
+        assert relative(network, 0) == [("late", 0), ("soon", 10), ("slow", 20), *due]
 
 
 async def test_attempts_are_not_sent_again_unless_they_say_so() -> None:
@@ -622,6 +634,33 @@ async def test_leaving_the_block_closes_the_winner() -> None:
                 scope.cancel()
                 await anyio.sleep(1)
         assert scope.cancelled_caught
+        assert network.open_connections == 0
+
+
+@pytest.mark.parametrize("way", ["left", "cancelled"])
+async def test_an_observer_is_told_how_the_winner_was_left(way: str) -> None:
+    watcher = Watcher()
+    async with client_on(network_of(a=token_after(1)), observer=watcher) as client:
+        with anyio.CancelScope() as scope:
+            async with race(client, requests("a")):
+                if way == "cancelled":
+                    scope.cancel()
+                    await anyio.sleep(1)
+    assert watcher.outcomes() == ["abandoned" if way == "left" else way]
+
+
+async def test_what_is_no_error_leaves_the_race_bare() -> None:
+    class Stop(BaseException):
+        pass
+
+    def key() -> str:
+        raise Stop
+
+    network = network_of(a=token_after(1))
+    async with client_on(network, api_key=key) as stopped, client_on(network) as client:
+        with pytest.raises(Stop):
+            async with race(client, [request("a"), (stopped, request("a"))], delay=0.5):
+                raise AssertionError
         assert network.open_connections == 0
 
 
