@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import CompletionStream, StreamBusyError, StreamState
+from penstock import (
+    CompletionStream,
+    PenstockError,
+    StreamBusyError,
+    StreamClosedError,
+    StreamInterruptedError,
+    StreamState,
+    Timeouts,
+)
 from penstock._flow.reader import Reader
+from penstock._http.network import ConnectionFailed
 from penstock.testing.clock import virtual
 from penstock.testing.cuts import split_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import sse_reply, tokens
-from penstock.testing.script import Pause, Reply, Reset, Stall
-from tests.support.chat import REQUEST, client_on
+from penstock.testing.script import Pause, Reply, Reset, Stall, reply
+from tests.support.chat import REQUEST, Watcher, client_on
 
 __all__ = ["anyio_backend"]
 
@@ -81,13 +92,17 @@ async def test_numbers_and_headers_before_and_after() -> None:
     async with client_on(MemoryNetwork([hanging])) as client:
         reader = reader_of(client.chat.completions.stream(**REQUEST))
         assert len(reader.headers) == 0
-        assert reader.statistics().events == 0
+        before = reader.statistics()
+        assert (before.attempts, before.events, before.bytes) == (0, 0, 0)
         with anyio.move_on_after(3):
             while await reader.fill():
                 reader.pos = len(reader.batch)
         assert reader.headers["content-type"] == "text/event-stream"
         numbers = reader.statistics()
-        assert numbers.events == 3
+        assert (numbers.attempts, numbers.events) == (1, 3)
+        # The body as it came, its framing included, but for the end that is behind the stall.
+        body = hanging.data.partition(b"\r\n\r\n")[2]
+        assert numbers.bytes == len(body.removesuffix(b"0\r\n\r\n"))
         assert numbers.waited_for_consumer == pytest.approx(0)
         # What was read is folded before the batch is dropped.
         await reader.close("abandoned")
@@ -126,6 +141,16 @@ async def test_a_cancelled_read_keeps_the_connection_that_waits_for_the_head(bro
 
 
 @pytest.mark.anyio
+async def test_a_whole_answer_read_without_a_block_is_given_a_moment_for_its_end() -> None:
+    before, after = split_at(HELLO, [len(HELLO.data) - 5]).steps
+    network = MemoryNetwork(Reply((before, Pause(0.01), after)))
+    async with client_on(network) as client:
+        for _ in range(2):
+            await client.chat.completions.stream(**REQUEST).collect()
+    assert len(network.connections) == 1
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("whole", [True, False])
 async def test_only_a_whole_answer_is_given_a_moment_for_its_end(whole: bool) -> None:
     late = [len(HELLO.data) - 5] if whole else [len(HELLO.data) // 2]
@@ -137,3 +162,90 @@ async def test_only_a_whole_answer_is_given_a_moment_for_its_end(whole: bool) ->
                 await (stream.collect() if whole else anext(stream))
     assert len(network.connections) == (1 if whole else 2)
     assert anyio.current_time() == pytest.approx(0.02 if whole else 0)
+
+
+@pytest.mark.anyio
+async def test_the_sentinel_is_no_event() -> None:
+    async with client_on(HELLO) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        await stream.collect()
+        assert reader_of(stream).statistics().events == len(WORDS) + 2  # the role, the reason
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("framing", [True, False, "close"])
+async def test_an_answer_without_the_sentinel_ends_with_its_body(framing: Any) -> None:
+    whole = sse_reply(tokens(*WORDS), done=False, chunked=framing)
+    async with client_on(whole) as client:
+        answer = await client.chat.completions.stream(**REQUEST).collect()
+    assert answer.choices[0].message.content == "".join(WORDS)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("said", ["[DONE]", '{"error":"no"}', "{"])
+async def test_what_ends_an_answer_ends_it_at_once_though_the_server_says_no_more(
+    said: str,
+) -> None:
+    hanging = sse_reply([*tokens("a", finish=None), said, Stall()], done=False)
+    async with client_on(hanging, timeouts=Timeouts(read=50)) as client:
+        reader = reader_of(client.chat.completions.stream(**REQUEST))
+        assert await reader.fill()
+        if said == "[DONE]":
+            assert not await reader.fill()
+        else:
+            with pytest.raises(PenstockError):
+                await reader.fill()
+        # A moment for the end of the body, which may be on its way.
+        assert anyio.current_time() < 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("sent", [b"5\r\n", b"5", b"1"])
+async def test_also_a_byte_of_the_body_s_framing_is_one(sent: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+    network = MemoryNetwork([reply(head + b"\r\n" + sent, Reset()), HELLO])
+    async with client_on(network) as client:
+        with pytest.raises(StreamInterruptedError) as caught:
+            await reader_of(client.chat.completions.stream(**REQUEST)).fill()
+    # Never sent twice.
+    assert len(network.requests) == 1
+    assert isinstance(caught.value.__cause__, ConnectionFailed)
+
+
+@pytest.mark.anyio
+async def test_a_client_that_is_closed_ends_the_read() -> None:
+    hanging = sse_reply([*tokens("a", finish=None), Stall()], done=False)
+    async with client_on(hanging) as client:
+        reader = reader_of(client.chat.completions.stream(**REQUEST))
+        assert await reader.fill()
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.aclose)
+            with pytest.raises(StreamClosedError, match="client"):
+                await reader.fill()
+        assert reader.sender.lifecycle.state is StreamState.CLOSED
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", ["closed", "failed"])
+async def test_an_observer_is_told_why_a_block_was_not_entered(way: str) -> None:
+    watcher = Watcher()
+
+    def key() -> str:
+        raise LookupError
+
+    options: dict[str, Any] = {"api_key": key} if way == "failed" else {}
+    async with client_on(HELLO.after(5), observer=watcher, **options) as client:
+        reader = reader_of(client.chat.completions.stream(**REQUEST))
+        async with anyio.create_task_group() as group:
+            group.start_soon(close_after_a_second, reader)
+            with pytest.raises((StreamClosedError, LookupError)) as caught:
+                await reader.enter()
+    (finished,) = watcher.of("finished")
+    assert finished.outcome == ("abandoned" if way == "closed" else "failed")
+    if way == "failed":
+        assert finished.error is caught.value
+
+
+async def close_after_a_second(reader: Reader) -> None:
+    await anyio.sleep(1)
+    await reader.close("abandoned")
