@@ -103,6 +103,30 @@ async def test_text_is_choice_0_alone_and_never_empty() -> None:
         assert [text async for text in stream.text] == ["a", "b", "c"]
 
 
+async def test_what_is_there_without_waiting() -> None:
+    async with client_on(HELLO) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        with pytest.raises(anyio.WouldBlock):
+            stream.receive_nowait()
+        assert await stream.fill()
+        chunks = [stream.receive_nowait()]
+        chunks += await stream.read_batch()
+        with pytest.raises(anyio.WouldBlock):
+            stream.receive_nowait()
+        assert await stream.read_batch() == []
+        assert "".join(c.choices[0].delta.content or "" for c in chunks) == TEXT
+
+
+async def test_chunks_in_bulk() -> None:
+    async with client_on(slowly(*tokens(*WORDS))) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        texts: list[str] = []
+        while chunks := await stream.read_batch():
+            texts += [c.choices[0].delta.content or "" for c in chunks]
+        assert "".join(texts) == TEXT
+        assert len(texts) == len(WORDS) + 2
+
+
 async def test_chunks_are_kept_by_those_who_keep_them() -> None:
     async with client_on(HELLO) as client, client.chat.completions.stream(**REQUEST) as stream:
         chunks = [chunk async for chunk in stream]
