@@ -117,6 +117,23 @@ async def test_what_is_there_without_waiting() -> None:
         assert "".join(c.choices[0].delta.content or "" for c in chunks) == TEXT
 
 
+@pytest.mark.parametrize("done", [True, False])
+async def test_reads_that_bring_no_chunk_are_none(done: bool) -> None:
+    spaced: list[Any] = []
+    for event in [b": ping\n\n", *tokens(*WORDS), b": ping\n\n"]:
+        spaced += [Pause(1), event]
+    for bulk in (True, False):
+        async with client_on(sse_reply(spaced, done=done)) as client:
+            stream = client.chat.completions.stream(**REQUEST)
+            texts: list[str] = []
+            if bulk:
+                while chunks := await stream.read_batch():
+                    texts += [chunk.choices[0].delta.content or "" for chunk in chunks]
+            else:
+                texts = [chunk.choices[0].delta.content or "" async for chunk in stream]
+            assert texts == ["", *WORDS, ""]
+
+
 async def test_chunks_in_bulk() -> None:
     async with client_on(slowly(*tokens(*WORDS))) as client:
         stream = client.chat.completions.stream(**REQUEST)
