@@ -358,6 +358,28 @@ async def test_more_channels_open_than_limit_wait() -> None:
         assert (await anext(channels)).index == 2
 
 
+async def test_channels_read_one_after_the_other_end_whatever_is_sent_again() -> None:
+    # Where the one that waits to be sent again lets another into its place, that one fills its
+    # channel, which nobody reads, and keeps the place for ever.
+    answer = sse_reply(tokens(*"abcdef"))
+    for limit in (1, 2):
+        failed: set[str] = set()
+
+        def script(seen: Any, failed: set[str] = failed) -> Reply:
+            name: str = seen.json["user"]
+            if name in failed:
+                return answer
+            failed.add(name)
+            return error_reply(500)
+
+        requests = [request(str(n)) for n in range(5)]
+        async with client_on(MemoryNetwork(script)) as client:
+            with anyio.fail_after(1000):
+                async with fan_out_channels(client, requests, limit=limit, buffer=1) as channels:
+                    texts = [await text_of(channel.receive) async for channel in channels]
+        assert texts == ["abcdef"] * 5
+
+
 async def test_a_cancellation_that_nobody_asked_for(anyio_backend_name: str) -> None:
     if anyio_backend_name != "asyncio":
         return

@@ -199,8 +199,10 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
 
     def _may_pull(self) -> bool:
         # Answers that fit into their channels free their slots: the channels that nobody
-        # has taken yet are bounded as well.
-        return self._pulled - self._taken < self._limiter.statistics().limit
+        # has taken yet are bounded as well. So are those that go on: one that waits to be
+        # sent again holds no slot, and would not get it back from one that nobody reads.
+        limit = self._limiter.statistics().limit
+        return self._pulled - self._taken < limit and self._running < limit
 
     def _leave(self) -> None:
         super()._leave()

@@ -199,10 +199,10 @@ class Feed(ABC, Generic[T, P]):
 
     @abstractmethod
     def _may_pull(self) -> bool:
-        """Whether one more item may be pulled, by what the consumer has taken so far."""
+        """Whether one more item may be pulled, by what was taken and has ended so far."""
 
     def _consumed(self) -> None:
-        """The consumer has taken something: perhaps another item may be pulled."""
+        """Something was taken, or has ended: perhaps another item may be pulled."""
         if self._room is not None and self._may_pull():
             self._room.set()
 
@@ -234,6 +234,7 @@ class Feed(ABC, Generic[T, P]):
             slot.release()
             self._slots.discard(slot)
             self._running -= 1
+            self._consumed()
             self._tell()
 
     # --- posts ---
