@@ -19,6 +19,7 @@ from .limiter import Limiter
 from .slots import Slot
 from .stream import CompletionStream
 from .timings import StreamStatistics
+from .wakeup import Wakeup, new_wakeup
 
 __all__ = ["ChannelFeed", "ChunkReceiveStream", "CompletionChannel", "fan_out_channels"]
 
@@ -34,8 +35,8 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
     def __init__(self, buffer: int) -> None:
         self._buffer = buffer
         self._chunks: deque[ChatCompletionChunk] = deque()
-        self._news: anyio.Event | None = None
-        self._room: anyio.Event | None = None
+        self._news: Wakeup | None = None
+        self._room: Wakeup | None = None
         self.stream: CompletionStream | None = None
         """What the chunks are read from."""
         self._ended = False
@@ -60,7 +61,7 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
                 raise self._error
             if self._ended:
                 raise anyio.EndOfStream
-            self._news = anyio.Event()
+            self._news = new_wakeup()
             try:
                 await self._news.wait()
             finally:
@@ -84,7 +85,7 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
         """Put them into the channel, waiting for room; does nothing once it is closed."""
         for chunk in chunks:
             while len(self._chunks) >= self._buffer and not self._closed:
-                self._room = anyio.Event()
+                self._room = new_wakeup()
                 try:
                     await self._room.wait()
                 finally:
@@ -112,9 +113,9 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
         return self._closed
 
     def _tell(self) -> None:
-        for event in (self._news, self._room):
-            if event is not None:
-                event.set()
+        for wakeup in (self._news, self._room):
+            if wakeup is not None:
+                wakeup.set()
 
 
 class CompletionChannel(msgspec.Struct, frozen=True, eq=False):
@@ -201,7 +202,7 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
         # Answers that fit into their channels free their slots: the channels that nobody
         # has taken yet are bounded as well. So are those that go on: one that waits to be
         # sent again holds no slot, and would not get it back from one that nobody reads.
-        limit = self._limiter.statistics().limit
+        limit = self._limit
         return self._pulled - self._taken < limit and self._running < limit
 
     def _leave(self) -> None:

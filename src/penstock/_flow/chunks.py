@@ -93,7 +93,7 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         if buffer is not None and buffer < 1:
             raise ValueError(f"buffer is {buffer}: give a positive number of network reads")
         self._completions = client.chat.completions
-        self._buffer = self._limiter.statistics().limit if buffer is None else buffer
+        self._buffer = self._limit if buffer is None else buffer
         self._batch: _Batch | None = None
         self._delivered = 0
         self._caught_up: anyio.Event | None = None
@@ -167,7 +167,7 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         await self._caught_up.wait()
 
     def _may_pull(self) -> bool:
-        limit = self._limiter.statistics().limit
+        limit = self._limit
         return self._pulled - self._delivered < limit + self._buffer
 
     def _take(self) -> _Batch | ResultEvent:

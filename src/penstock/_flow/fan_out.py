@@ -163,7 +163,7 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
 
     def _may_pull(self) -> bool:
         ahead = self._pulled - self._delivered
-        limit = self._limiter.statistics().limit
+        limit = self._limit
         if self._ordered:
             # Work goes on ahead of a slow head of the line, as far as the window.
             return ahead <= (2 * limit if self._window is None else self._window)

@@ -22,6 +22,7 @@ from ..errors import StreamBusyError, StreamClosedError
 from .cancellation import cancelled_by_itself, scope_cancelled, sole
 from .limiter import Limiter
 from .slots import Slot, lent
+from .wakeup import Wakeup, new_wakeup
 
 __all__ = ["Feed", "Source"]
 
@@ -43,7 +44,7 @@ class Feed(ABC, Generic[T, P]):
         self._limiter = Limiter(limit) if isinstance(limit, int) else limit
         self._group: TaskGroup | None = None
         self._posts: deque[P] = deque()
-        self._news: anyio.Event | None = None
+        self._news: Wakeup | None = None
         self._pulling = True
         self._source_error: Exception | None = None
         self._closing_error: Exception | None = None
@@ -197,6 +198,11 @@ class Feed(ABC, Generic[T, P]):
             raise
         return slot
 
+    @property
+    def _limit(self) -> int:
+        """How many items may be in flight now."""
+        return self._limiter.line.limit.limit
+
     @abstractmethod
     def _may_pull(self) -> bool:
         """Whether one more item may be pulled, by what was taken and has ended so far."""
@@ -264,7 +270,7 @@ class Feed(ABC, Generic[T, P]):
                 if self._cut or self._group.cancel_scope.cancel_called:
                     raise StreamClosedError("the block of this fan-out has been left")
                 return None  # noqa: ASYNC910 - the end is known
-            self._news = news = anyio.Event()
+            self._news = news = new_wakeup()
             try:
                 await news.wait()
             finally:
