@@ -23,6 +23,7 @@ _NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "penstock._flow.timings": ("flow/test_stream.py",),
     "penstock._flow.views": ("flow/test_stream.py", "flow/test_stream_tools.py"),
     "penstock._wire.accumulate": ("wire/test_complete_calls.py",),
+    "penstock._wire.credentials": ("flow/test_redact.py",),
     "penstock._wire.excerpt": ("wire/test_stream_error.py", "wire/test_status.py"),
     "penstock._wire.tool_calls": ("wire/test_complete_calls.py",),
 }
