@@ -127,7 +127,11 @@ def test_a_few_letters_of_the_key_are_innocent() -> None:
     assert str(error).endswith("sk")
 
 
-@pytest.mark.parametrize("key", ['sk-"quote"\\back', "sk-a/b+c=0123", "sk-<&>'012345"])
+@pytest.mark.parametrize(
+    "key",
+    ['sk-"quote"\\back', "sk-a/b+c=0123", "sk-<&>'012345"],
+    ids=["in strings", "in addresses", "in pages"],
+)
 def test_a_key_as_json_and_pages_write_it(key: str) -> None:
     escaped = json.dumps(key)[1:-1]
     slashes = escaped.replace("/", "\\/")
