@@ -74,6 +74,14 @@ def test_the_whole_comes_before_its_part() -> None:
     assert cover(f"another-{KEY} {KEY}") == "x" * 28 + " " + "x" * 20
 
 
+@pytest.mark.parametrize("end", ["&", '"', "'", "/"])
+def test_nothing_is_left_of_a_longer_spelling(end: str) -> None:
+    cover = cover_all([KEY + end], lambda _: "*")
+    assert cover is not None
+    for spelling in (html.escape(KEY + end), urllib.parse.quote(KEY + end, safe=""), KEY + end):
+        assert cover(f"<{spelling}>") == "<*>"
+
+
 @pytest.mark.parametrize("shown", range(8, len(KEY)))
 @pytest.mark.parametrize("ending", ["", "..."])
 def test_what_a_cut_left_of_it(shown: int, ending: str) -> None:

@@ -60,7 +60,8 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
         html.escape(key),
         urllib.parse.quote(key, safe=""),
     }
-    whole = "|".join(map(re.escape, sorted(spellings, key=len, reverse=True)))
+    # Backwards, so that none comes after its own beginning: "a&" after "a&amp;".
+    whole = "|".join(map(re.escape, sorted(spellings, reverse=True)))
     # An excerpt may end inside of the key.
     begun = rf"({re.escape(key[:SHORTEST_SECRET])}\S{{0,{len(key)}}}?)(?=\.\.\.|\Z)"
     # Names of headers come in lower case.
