@@ -29,6 +29,22 @@ def test_without_an_event_loop() -> None:
     assert opened not in open_sockets()
 
 
+def test_where_sockets_are_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fstat(descriptor: int) -> os.stat_result:
+        raise OSError(9, "as on Windows")
+
+    openings = Openings()
+    openings.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", fstat)
+        patched.setattr(os.path, "isdir", lambda path: False)
+        with socket.socket():
+            found = open_sockets()
+    openings.stop()
+    assert found == set()
+    assert not openings.sockets
+
+
 def test_a_descriptor_that_is_used_again_is_another_socket() -> None:
     before = open_sockets()
     with socket.socket() as sock:

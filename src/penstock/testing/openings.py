@@ -76,7 +76,11 @@ class Openings:
         else:
             task = None if loop is None else asyncio.current_task()
         opener = () if task is None else self.tasks.get(task, ())
-        self.sockets[descriptor, os.fstat(descriptor).st_ino] = capture() + opener
+        try:
+            inode = os.fstat(descriptor).st_ino
+        except OSError:  # on Windows a socket is no file
+            return
+        self.sockets[descriptor, inode] = capture() + opener
 
     def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         before: Any = loop.get_task_factory()
