@@ -37,7 +37,9 @@ from penstock.testing.script import (
     Reply,
     Reset,
     Script,
+    Send,
     Stall,
+    Step,
     reply,
 )
 from penstock.testing.server import Server, serve
@@ -183,6 +185,33 @@ def test_replayed_it_looks_the_same(what: str, in_virtual_time: Callable[..., An
         assert {at for at, _ in untimed} <= {0.0}
 
     in_virtual_time(main)
+
+
+steps = st.lists(
+    st.one_of(
+        st.sampled_from([SLOW.data[:300], b"HTTP/1.1 200 OK\r\n\r\n", b"\r\n", b"\xff"]).map(Send),
+        st.binary(min_size=1, max_size=8).map(Send),
+        st.integers(0, 3).map(Pause),
+        st.builds(Repeat, st.just(b"data: {}\n\n"), st.integers(0, 3), st.integers(0, 2)),
+    ),
+    max_size=6,
+)
+
+
+@given(steps, st.sampled_from([End(), Reset(), Stall()]), st.sampled_from([3, 65536]))
+def test_whatever_a_server_does(script: list[Step], last: Step, size: int) -> None:
+    async def main() -> None:
+        network = MemoryNetwork(Reply((*script, last)))
+        recorder = Recorder(network)
+        first = await seen(recorder, size)
+        (exchange,) = Transcript.loads(recorder.transcript.dumps()).exchanges
+        again = await seen(MemoryNetwork(exchange.reply()), size)
+        if exchange.end == "kept":  # what came after it is not of the exchange
+            first = [each for each in first if each[1] not in (b"", b"(reset)")]
+        assert again == first
+
+    backend, options = virtual("asyncio")
+    anyio.run(main, backend=backend, backend_options=options)
 
 
 def test_what_becomes_of_the_connection_later_is_not_of_the_exchange(
