@@ -24,7 +24,8 @@ from penstock import (
 from penstock._flow import fetch, reader, send
 from penstock._wire import completion, encoding
 from penstock._wire.chunked import MAX_LINE, MAX_TRAILERS
-from penstock._wire.completion import MAX_CHOICES, MAX_EVENT_BYTES, CompletionDecoder
+from penstock._wire.completion import MAX_CHOICES, CompletionDecoder
+from penstock._wire.sse import MAX_EVENT_BYTES
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import chunk, head, sse_event, sse_reply, status_reply, tokens

@@ -16,13 +16,11 @@ from penstock.types import ChatCompletionChunk, decode_json
 
 from .accumulate import has_token
 from .decode import ChunkDecodeError, decode_chunk
-from .sse import EventStreamDecoder, EventTooLargeError, NamedEvent
+from .sse import MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 
-__all__ = ["MAX_CHOICES", "MAX_EVENT_BYTES", "CompletionDecoder"]
+__all__ = ["MAX_CHOICES", "CompletionDecoder"]
 
-MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""Bound of one event of a stream, its comments and other fields included."""
 MAX_CHOICES = 4096
 """Bound of the choices of one answer; OpenAI's `n` goes up to 128."""
 

@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["EventStreamDecoder", "EventTooLargeError", "NamedEvent"]
+__all__ = ["MAX_EVENT_BYTES", "EventStreamDecoder", "EventTooLargeError", "NamedEvent"]
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+"""Bound of one event of a stream, its comments and other fields included."""
 
 _BOM = b"\xef\xbb\xbf"
 # As numbers, because `13 in data` is six times as fast as `b"\r" in data`, which first tries to
@@ -53,7 +56,7 @@ class EventStreamDecoder:
 
     __slots__ = ("_after_cr", "_at_start", "_max", "_rest")
 
-    def __init__(self, max_event_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         # The lines of the event that is not terminated yet, with LF for every line end.
         self._rest = bytearray()

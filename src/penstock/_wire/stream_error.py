@@ -12,11 +12,19 @@ from .excerpt import excerpt, one_line, words
 from .lenient_values import is_object
 from .nesting import is_too_deep
 
-__all__ = ["body_excerpt", "is_event_stream", "reports_error", "stream_error", "unstreamed_error"]
+__all__ = [
+    "MAX_BODY_EXCERPT",
+    "body_excerpt",
+    "is_event_stream",
+    "reports_error",
+    "stream_error",
+    "unstreamed_error",
+]
 
 _MESSAGE = 500  # characters of the server's own words
 _LABEL = 80
-_BODY = 4096  # characters of a body that an error keeps
+MAX_BODY_EXCERPT = 4096
+"""Characters of a body that an error keeps."""
 
 
 def is_event_stream(content_type: str | None) -> bool:
@@ -87,7 +95,7 @@ def unstreamed_error(
 
 def body_excerpt(body: bytes) -> str:
     """As much of a body as an error keeps."""
-    return body[: 4 * _BODY].decode("utf-8", "replace")[:_BODY]
+    return body[: 4 * MAX_BODY_EXCERPT].decode("utf-8", "replace")[:MAX_BODY_EXCERPT]
 
 
 def _declared(content_type: str | None) -> str:
