@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from penstock import (
+    AllAttemptsFailed,
     APIResponseError,
     APIStatusError,
     AsyncClient,
@@ -20,6 +21,7 @@ from penstock import (
     ReadTimeout,
     Timeouts,
     TotalTimeout,
+    race,
 )
 from penstock._flow import fetch, reader, send
 from penstock._wire import completion, encoding
@@ -347,3 +349,56 @@ def test_json_numbers_of_any_length_take_linear_time() -> None:
     data = json.dumps({"choices": [{"index": 0, "delta": {"content": "Hi"}}]}).encode()
     chunks = decoder.feed(b'data: {"x":' + digits + b"," + data[1:] + b"\n\n")
     assert [each.choices[0].delta.content for each in chunks] == ["Hi"]
+
+
+# --- what is read ahead of a race's decision ---
+
+ROLE = sse_event(tokens()[0])
+NOISE = {
+    "roles": ROLE,
+    "empty chunks": b"data: {}\n\n",
+    "large chunks": b'data: {"x":"' + b"x" * 100_000 + b'"}\n\n',
+}
+
+
+async def raced(client: AsyncClient) -> object:
+    async with race(client, [REQUEST, REQUEST]) as winner:
+        return await winner.collect()
+
+
+@pytest.mark.parametrize("kind", NOISE)
+async def test_a_race_against_servers_that_never_say_anything(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MAX_CHUNKS_AHEAD", 500)
+    monkeypatch.setattr(reader, "MAX_BYTES_AHEAD", MIB)
+    piece = NOISE[kind] * (50 if kind != "large chunks" else 1)
+    network = MemoryNetwork(reply(STREAM, Repeat(chunk(piece))))
+    async with client_on(network) as client:
+        with PeakMemory() as memory, pytest.raises(AllAttemptsFailed) as caught:
+            await raced(client)
+    for error in caught.value.errors:
+        assert isinstance(error, APIResponseError)
+        assert "without a token" in str(error)
+        assert error.partial is not None
+    assert len(network.requests) == 2
+    assert memory.peak < 12 * MIB
+    assert network.open_connections == 0
+
+
+async def test_a_token_may_come_late_in_a_race() -> None:
+    events = [*[ROLE] * (reader.MAX_CHUNKS_AHEAD - 1), *tokens("Hi", role_first=False)]
+    for segments in (True, False):
+        network = MemoryNetwork(sse_reply(events, one_segment_each=segments))
+        async with client_on(network) as client, race(client, [REQUEST]) as winner:
+            chunks = [each async for each in winner]
+        assert len(chunks) == len(events)
+
+
+async def test_without_a_race_any_number_of_chunks_may_have_no_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "MAX_CHUNKS_AHEAD", 50)
+    events = [*[ROLE] * 500, *tokens("Hi", role_first=False)]
+    async with client_on(sse_reply(events, one_segment_each=True)) as client:
+        assert (await client.complete(REQUEST)).choices[0].message.content == "Hi"

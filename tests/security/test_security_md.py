@@ -7,6 +7,7 @@ from pathlib import Path
 
 import penstock
 from penstock._flow.fetch import MAX_BODY_BYTES
+from penstock._flow.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
 from penstock._flow.send import ERROR_BODY_BYTES, ERROR_BODY_SECONDS
 from penstock._http.dial import MAX_ADDRESSES
 from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS, MAX_HEADER_LINES
@@ -45,6 +46,8 @@ BOUNDS = {
     "content codings of a body": "1",
     "choices of an answer": str(MAX_CHOICES),
     "tool calls of an answer": str(MAX_TOOL_CALLS),
+    "chunks before the first token, in a race": str(MAX_CHUNKS_AHEAD),
+    "bytes before the first token, in a race": size(MAX_BYTES_AHEAD),
     "depth of the JSON that an error keeps": str(MAX_DEPTH),
     "text of a body that an error keeps": f"{MAX_BODY_EXCERPT} characters",
     "wait before a retry that a server may ask for": f"{MAX_RETRY_WAIT:g} s",

@@ -23,7 +23,12 @@ from .call import Call, Service
 from .send import Sender
 from .timings import StreamStatistics, Timings
 
-__all__ = ["Reader"]
+__all__ = ["MAX_BYTES_AHEAD", "MAX_CHUNKS_AHEAD", "Reader"]
+
+# A race reads ahead to the first token. Before it servers send a role, and some the log
+# probabilities of the prompt.
+MAX_CHUNKS_AHEAD = 4096
+MAX_BYTES_AHEAD = 16 * 1024 * 1024
 
 
 class Reader:
@@ -166,10 +171,25 @@ class Reader:
                 f"the answer has more than {MAX_TOOL_CALLS} tool calls"
             )
         # What is unread stays in front: `first_token` reads ahead.
-        unread = self.batch[self.pos :]
-        self.batch = unread + chunks if unread else chunks
+        del self.batch[: self.pos]
+        ahead = len(self.batch)
+        if ahead:
+            self.batch += chunks
+            if math.isnan(timings.first_token):
+                self._check_ahead(ahead)
+        else:
+            self.batch = chunks
         self.pos = self._folded = 0
         return True
+
+    def _check_ahead(self, chunks: int) -> None:
+        """Bound what is kept for the reads that follow, while a token is waited for."""
+        exchange = self.sender.exchange
+        size = 0 if exchange is None else exchange.body_bytes
+        if self._failure is None and (chunks > MAX_CHUNKS_AHEAD or size > MAX_BYTES_AHEAD):
+            self._failure = APIResponseError(
+                f"{chunks} chunks and {size} bytes of an answer without a token"
+            )
 
     async def _broken(self, error: Exception) -> None:  # noqa: ASYNC910 - a failure is noted without a wait
         """The read failed: raise, or, when the body had not begun, send again."""
