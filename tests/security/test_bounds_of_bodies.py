@@ -30,7 +30,7 @@ from penstock._wire.completion import MAX_CHOICES, CompletionDecoder
 from penstock._wire.sse import MAX_EVENT_BYTES
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
-from penstock.testing.replies import chunk, head, sse_event, sse_reply, status_reply, tokens
+from penstock.testing.replies import Event, chunk, head, sse_event, sse_reply, status_reply, tokens
 from penstock.testing.script import End, Repeat, Reply, Step, reply
 from tests.support.chat import REQUEST, client_on
 
@@ -387,7 +387,7 @@ async def test_a_race_against_servers_that_never_say_anything(
 
 
 async def test_a_token_may_come_late_in_a_race() -> None:
-    events = [*[ROLE] * (reader.MAX_CHUNKS_AHEAD - 1), *tokens("Hi", role_first=False)]
+    events: list[Event] = [*[ROLE] * (reader.MAX_CHUNKS_AHEAD - 1), *tokens("Hi", role_first=False)]
     for segments in (True, False):
         network = MemoryNetwork(sse_reply(events, one_segment_each=segments))
         async with client_on(network) as client, race(client, [REQUEST]) as winner:
@@ -399,6 +399,6 @@ async def test_without_a_race_any_number_of_chunks_may_have_no_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reader, "MAX_CHUNKS_AHEAD", 50)
-    events = [*[ROLE] * 500, *tokens("Hi", role_first=False)]
+    events: list[Event] = [*[ROLE] * 500, *tokens("Hi", role_first=False)]
     async with client_on(sse_reply(events, one_segment_each=True)) as client:
         assert (await client.complete(REQUEST)).choices[0].message.content == "Hi"

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from penstock._wire.credentials import cover_all, header_secrets, names_a_credential
 
+from .linear import growth
+
 KEY = "sk-Secret/0123456789"
 keys = st.text(string.ascii_letters + string.digits + "-_./+=~&<>'\"\\%", min_size=8)
 
@@ -100,3 +102,22 @@ def test_another_word_with_the_same_beginning_is_innocent() -> None:
 def test_without_a_secret_of_some_length_there_is_nothing_to_cover() -> None:
     assert cover_all([], crosses) is None
     assert cover_all([None, "", "local", "sevenxx"], crosses) is None
+
+
+@given(st.text("ab1", min_size=8, max_size=16), st.text("ab1", max_size=20))
+def test_a_key_that_begins_inside_of_its_own_beginning_is_covered(key: str, before: str) -> None:
+    cover = cover_all([key], lambda _: "\n")
+    assert cover is not None
+    assert key not in cover(before + key + " ")
+
+
+def test_a_text_full_of_what_all_keys_begin_with_takes_no_longer_for_a_long_key() -> None:
+    text = "sk-proj-" * 3000 + "!"
+
+    def work(length: int) -> None:
+        cover = cover_all(["sk-proj-" + "k" * length], crosses)
+        assert cover is not None
+        assert cover(text) == text
+
+    # Looking at as much as the key is long at each beginning would be linear, a growth of 1.
+    assert growth(work, small=100) < 0.5

@@ -62,14 +62,34 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
     }
     # Backwards, so that none comes after its own beginning: "a&" after "a&amp;".
     whole = "|".join(map(re.escape, sorted(spellings, reverse=True)))
-    # An excerpt may end inside of the key.
-    begun = rf"({re.escape(key[:SHORTEST_SECRET])}\S{{0,{len(key)}}}?)(?=\.\.\.|\Z)"
     # Names of headers come in lower case.
-    pattern = re.compile(f"{whole}|{begun}", re.IGNORECASE)
+    pattern = re.compile(f"({whole})|{re.escape(key[:SHORTEST_SECRET])}", re.IGNORECASE)
     lower = key.lower()
 
-    def covered(match: re.Match[str]) -> str:
-        cut = match[1]
-        return stand_in(match[0]) if cut is None or lower.startswith(cut.lower()) else match[0]
+    def cover(text: str) -> str:
+        pieces: list[str] = []
+        done = position = 0
+        while match := pattern.search(text, position):
+            start = match.start()
+            end = match.end() if match[1] else _cut(text, start, lower)
+            if end:
+                pieces += (text[done:start], stand_in(text[start:end]))
+                done = end
+            # What is no cut may have the key begin in the middle of it.
+            position = end or start + 1
+        return "".join(pieces) + text[done:] if pieces else text
 
-    return lambda text: pattern.sub(covered, text)
+    return cover
+
+
+def _cut(text: str, start: int, key: str) -> int:
+    """Where an excerpt that begins here ends inside of the key; 0 when it is none.
+
+    Looks at as many characters as the key has: many keys begin alike, and a text may be full
+    of that beginning.
+    """
+    last = start + len(key)
+    end = text.find("...", start + SHORTEST_SECRET, last + 3)
+    if end < 0:
+        end = len(text)
+    return end if end <= last and key.startswith(text[start:end].lower()) else 0
