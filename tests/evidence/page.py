@@ -55,8 +55,8 @@ def _environments(record: Record) -> Iterator[str]:
         told = ("penstock", "anyio", "h11", core, "msgspec", "trio", "uvloop")
         named = ", ".join(f"{name} {here.versions[name]}" for name in told if name in here.versions)
         when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        where = f"{here.python}, {here.platform}, {named}"
-        yield f"- With {core}, in {size} size{but}, {when}: {where}."
+        machine = f"{here.python}, {here.platform}"
+        yield f"- With {core}, in {size} size{but}, {when}: {machine}, {named}."
 
 
 def _promises(record: Record) -> str:
