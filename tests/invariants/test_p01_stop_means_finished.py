@@ -13,6 +13,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.script import End, Pause, Reply, Reset, Send, Step
 from tests.support.chat import REQUEST, URL
 
+from .evidence import count
 from .offsets import offsets
 from .recorded import (
     FAULTS,
@@ -207,7 +208,9 @@ async def test_every_way_of_reading_tells(
     way: Callable[[penstock.CompletionStream], Awaitable[None]], fault: Fault
 ) -> None:
     data = RECORDINGS["chunked-segments"]
-    for n in range(data.index(b"\r\n\r\n") + 5, len(data), 3):
+    places = range(data.index(b"\r\n\r\n") + 5, len(data), 3)
+    count("offsets", len(places))
+    for n in places:
         network = MemoryNetwork(cut(data, n, fault))
         async with AsyncClient(URL, network=network, timeouts=READ) as client:
             stream = client.chat.completions.stream(**REQUEST)
@@ -222,7 +225,9 @@ async def test_every_way_of_reading_tells(
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_complete_and_fan_out_tell_as_well(fault: Fault) -> None:
     data = RECORDINGS["llamacpp"]
-    for n in range(data.index(b"\r\n\r\n") + 5, len(data), 17):
+    places = range(data.index(b"\r\n\r\n") + 5, len(data), 17)
+    count("offsets", len(places))
+    for n in places:
         expected = worth(data, n, fault, penstock.ReadTimeout)
         network = MemoryNetwork(cut(data, n, fault))
         async with AsyncClient(URL, network=network, timeouts=READ) as client:
