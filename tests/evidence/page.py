@@ -148,12 +148,14 @@ def _soak(path: Path) -> str:
 def _mutation(record: Mapping[str, Any]) -> str:
     if not record["packages"]:
         return "No run yet."
-    same = Counter(
-        survivor["module"].rpartition(".")[0]
-        for survivor in record["survivors"]
-        if survivor["verdict"].startswith("equivalent")
-    )
-    lines = [["package", "mutants run", "noticed", "score", "survivors", "of these equivalent"]]
+    equivalent: Counter[str] = Counter()
+    unseen: Counter[str] = Counter()
+    for survivor in record["survivors"]:
+        package = survivor["module"].rpartition(".")[0]
+        equivalent[package] += survivor["verdict"].startswith("equivalent")
+        unseen[package] += not survivor["verdict"]
+    head = ["package", "mutants run", "noticed", "score", "survivors", "equivalent", "unseen yet"]
+    lines = [head]
     for name, sums in record["packages"].items():
         noticed = sums["killed"] + sums["timeout"]
         lines.append(
@@ -163,7 +165,8 @@ def _mutation(record: Mapping[str, Any]) -> str:
                 _number(noticed),
                 f"{noticed / max(1, sums['run']):.1%}",
                 _number(sums["survived"]),
-                _number(same[name]),
+                _number(equivalent[name]),
+                _number(unseen[name]),
             ]
         )
     return table(lines)
