@@ -14,12 +14,6 @@ ELSEWHERE = {
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
     "blocking/resources": ("blocking/test_client.py", "a client is nothing without them"),
-    "testing/certificates": ("testing/test_server.py", "what a server over TLS stands on"),
-    "testing/loopback": ("testing/test_server.py", "what a server on sockets stands on"),
-    "testing/plugin": ("testing/test_clock.py", "fixtures that hand on the backends of the clock"),
-    "testing/replies": ("testing/test_script.py", "the words that scripts are made of"),
-    "testing/requests": ("testing/test_script.py", "how a script is asked"),
-    "testing/threaded": ("blocking/test_client.py", "a server for those that block"),
 }
 
 MODULES = sorted(
