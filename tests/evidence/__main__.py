@@ -19,9 +19,8 @@ from tests.support.httpcore_compat import httpcore
 
 from . import record
 from .page import PAGE, publish
-from .promises import PROMISES
+from .promises import PROMISES, modules_of
 
-TESTS = Path(__file__).parents[1] / "invariants"
 # A promise's tests in full: every offset, more seeds, more examples.
 FULL = {"PENSTOCK_SWEEP": "all", "PENSTOCK_HYPOTHESIS": "evidence"}
 
@@ -38,7 +37,7 @@ def run(promises: list[int], *, small: bool) -> None:
 
     What fails is run once more, alone, as in nox's sessions; SystemExit if it fails again.
     """
-    files = [str(file) for n in promises for file in sorted(TESTS.glob(f"test_p{n:02}_*.py"))]
+    files = [str(file) for number in promises for file in modules_of(number)]
     command = [sys.executable, "-m", "pytest", "-q", *files]
     again = ["--last-failed", "--last-failed-no-failures=none", "-n0"]
     with tempfile.TemporaryDirectory() as folder:

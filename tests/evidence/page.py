@@ -15,7 +15,7 @@ from tests.soak.record import Record as SoakRecord
 from tests.support.page_blocks import renew, table
 
 from . import findings
-from .promises import PROMISES
+from .promises import PROMISES, label
 from .record import Behind, Record, read
 
 __all__ = ["PAGE", "blocks", "publish"]
@@ -48,7 +48,7 @@ def blocks() -> Iterator[tuple[str, str]]:
 def _environments(record: Record) -> Iterator[str]:
     for core, run in record.runs.items():
         here, behind = run.environment, run.promises.values()
-        small = [str(number) for number, each in run.promises.items() if each.size == "small"]
+        small = [label(number) for number, each in run.promises.items() if each.size == "small"]
         size = "small" if len(small) == len(run.promises) else "full"
         but = f" (but {', '.join(small)}: small)" if small and size == "full" else ""
         days = sorted({each.day for each in behind})
@@ -64,7 +64,7 @@ def _promises(record: Record) -> str:
     total: Counter[str] = Counter()
     for number, title in PROMISES.items():
         behind = _both(record, number)
-        lines.append([str(number), title, *_figures(behind)])
+        lines.append([label(number), title, *_figures(behind)])
         total.update(behind)
     lines.append(["", "**all**", *_figures(total)])
     return table(lines)
@@ -91,7 +91,7 @@ def _where(record: Record) -> str:
         by_core = [run.promises.get(number) for run in record.runs.values()]
         lines.append(
             [
-                str(number),
+                label(number),
                 *(_number(_on(there, loop, 0)) for loop in LOOPS),
                 *(_number(_on(there, transport, 1)) for transport in TRANSPORTS),
                 *(_number(behind.tests if behind else 0) for behind in by_core),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.evidence import findings, page, record
-from tests.evidence.promises import PROMISES
+from tests.evidence.promises import PROMISES, label, modules_of
 from tests.invariants import evidence
 from tests.support.page_blocks import renew, table
 
@@ -75,7 +75,7 @@ def test_the_page_is_of_the_records(tmp_path: Path) -> None:
     assert copy.read_text(encoding="utf-8") == written
     assert re.findall("<!--.*?-->", written) == re.findall("<!--.*?-->", kept)
     for number, title in PROMISES.items():
-        assert f"| {number} | {title} |" in written
+        assert f"| {label(number)} | {title} |" in written
 
 
 def test_only_the_named_blocks_are_renewed(tmp_path: Path) -> None:
@@ -94,7 +94,9 @@ def test_only_the_named_blocks_are_renewed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", PROMISES)
 def test_every_promise_has_tests(number: int) -> None:
-    assert list((TESTS / "invariants").glob(f"test_p{number:02}_*.py"))
+    assert modules_of(number)
+    for path in modules_of(number):
+        assert evidence.promise_of(f"tests.invariants.{path.stem}") == number
 
 
 @pytest.mark.parametrize("finding", findings.read(), ids=lambda finding: finding.commit[:40])

@@ -13,6 +13,7 @@ import os
 import pytest
 from hypothesis import given, settings
 
+from .evidence import count
 from .stateful.play import Play
 from .stateful.script import Script
 from .stateful.strategies import scripts
@@ -25,6 +26,7 @@ EXAMPLES = int(os.environ.get("PENSTOCK_STATEFUL", "0")) or settings().max_examp
 @settings(max_examples=EXAMPLES)
 @given(script=scripts())
 def test_any_run(backend: str, script: Script) -> None:
+    count("examples")
     play = Play(script)
     run_virtually(backend, play.run)
     assert not play.violations, "\n".join(play.violations)
