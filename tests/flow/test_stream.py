@@ -9,10 +9,12 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 import penstock
 from penstock import CompletionStream, Limiter, StreamState, Timeouts
+from penstock.testing.cuts import split_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
@@ -115,6 +117,35 @@ async def test_what_is_there_without_waiting() -> None:
             stream.receive_nowait()
         assert await stream.read_batch() == []
         assert "".join(c.choices[0].delta.content or "" for c in chunks) == TEXT
+
+
+async def test_reading_ahead_until_a_token_has_come() -> None:
+    async with client_on(slowly(*tokens(*WORDS))) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        for _ in range(2):
+            assert await stream.first_token()
+            assert anyio.current_time() == pytest.approx(2, abs=0.01)  # the role came before
+        assert stream.partial.choices == []
+        assert [chunk.choices[0].delta.content or "" async for chunk in stream] == ["", *WORDS, ""]
+        assert await stream.first_token()
+
+
+async def test_reading_ahead_in_an_answer_without_a_token() -> None:
+    async with client_on(slowly(*tokens())) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        assert not await stream.first_token()
+        assert stream.state is StreamState.COMPLETED
+        assert len([chunk async for chunk in stream]) == 2
+
+
+async def test_the_whole_as_a_value_of_a_type() -> None:
+    class Point(msgspec.Struct):
+        x: int
+
+    async with client_on(sse_reply(tokens('{"x":', "5}"))) as client:
+        stream = client.chat.completions.stream(**REQUEST, response_format=Point)
+        whole: Any = await stream.collect()
+    assert whole.choices[0].message.parsed == Point(5)
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -385,6 +416,25 @@ async def test_reads_that_are_cancelled_lose_nothing(patience: float) -> None:
 
 
 # --- what nobody closes ---
+
+
+async def test_a_forgotten_stream_that_was_complete_is_closed_without_a_word(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    before, after = split_at(HELLO, [len(HELLO.data) - 5]).steps
+    network = MemoryNetwork(Reply((before, Pause(10), after)))
+    async with client_on(network) as client:
+        stream = client.chat.completions.stream(**REQUEST)
+        await stream.__aenter__()
+        await stream.collect()
+        exchange = stream._reader.sender.exchange
+        assert exchange is not None
+        settled = [exchange.settled]  # its end has not come
+        del stream
+        gc.collect()
+        settled.append(exchange.settled)
+        assert settled == [False, True]
+    assert not recwarn.list
 
 
 async def test_a_forgotten_stream_warns_and_one_that_was_read_does_not() -> None:
