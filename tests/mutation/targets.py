@@ -19,7 +19,7 @@ _NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "penstock._flow.reports": ("test_observing.py",),
     "penstock._flow.send": ("flow/test_stream.py", "flow/test_limiter.py", "test_observing.py"),
     "penstock._flow.slots": ("flow/test_limiter.py",),
-    "penstock._flow.stream": ("flow/test_stream_tools.py",),
+    "penstock._flow.stream": ("flow/test_stream_tools.py", "test_observing.py"),
     "penstock._flow.timings": ("flow/test_stream.py",),
     "penstock._flow.views": ("flow/test_stream.py", "flow/test_stream_tools.py"),
     "penstock._wire.accumulate": ("wire/test_complete_calls.py",),
