@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from penstock import (
     CompletionStream,
+    FirstTokenTimeout,
+    IdleTimeout,
     PenstockError,
+    ReadTimeout,
     StreamBusyError,
     StreamClosedError,
     StreamInterruptedError,
     StreamState,
     Timeouts,
+    TotalTimeout,
 )
 from penstock._flow.reader import Reader
 from penstock._http.network import ConnectionFailed
@@ -197,6 +201,30 @@ async def test_what_ends_an_answer_ends_it_at_once_though_the_server_says_no_mor
                 await reader.fill()
         # A moment for the end of the body, which may be on its way.
         assert anyio.current_time() < 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("timeouts", "kind", "at"),
+    [
+        (Timeouts(read=3), ReadTimeout, 7),
+        (Timeouts(first_token=1.5), FirstTokenTimeout, 1.5),
+        (Timeouts(idle=2.5), IdleTimeout, 4.5),
+        (Timeouts(total=3), TotalTimeout, 3),
+    ],
+)
+async def test_deadlines_while_it_is_read(
+    timeouts: Timeouts, kind: type[PenstockError], at: float
+) -> None:
+    # A token at 2, a ping at 4, and nothing more.
+    answer: list[Any] = [Pause(2), *tokens("a", finish=None), Pause(2), b": ping\n\n", Stall()]
+    async with client_on(sse_reply(answer, done=False), timeouts=timeouts) as client:
+        reader = reader_of(client.chat.completions.stream(**REQUEST))
+        with pytest.raises(PenstockError) as caught:  # noqa: PT012
+            while await reader.fill():
+                reader.pos = len(reader.batch)
+        assert type(caught.value) is kind
+        assert anyio.current_time() == pytest.approx(at, abs=1e-3)
 
 
 @pytest.mark.anyio

@@ -215,6 +215,42 @@ async def test_a_stale_connection_is_replaced_at_once() -> None:
     assert anyio.current_time() < 0.2
 
 
+async def test_a_connection_that_dies_in_the_middle_of_a_head_was_not_stale() -> None:
+    network = MemoryNetwork([HELLO, reply(b"HTTP/1.1 20", Reset()), HELLO])
+    async with client_on(network) as client:
+        await client.complete(REQUEST)
+        await client.complete(REQUEST)
+    assert len(network.requests) == 3
+    assert anyio.current_time() >= 0.375
+
+
+@pytest.mark.parametrize("where", ["connecting", "waiting for the head", "retrying", "before"])
+async def test_a_client_that_is_closed_sends_no_more(where: str) -> None:
+    network = {
+        "connecting": MemoryNetwork(HELLO, stall=1),
+        "waiting for the head": MemoryNetwork(HELLO.after(100)),
+        "retrying": MemoryNetwork(error_reply(503, headers={"retry-after": "50"})),
+        "before": MemoryNetwork(HELLO),
+    }[where]
+    client = client_on(network)
+    stream = client.chat.completions.stream(**REQUEST)
+
+    async def close() -> None:
+        await anyio.sleep(2)
+        await client.aclose()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(close)
+        if where == "before":
+            await anyio.sleep(3)
+        with pytest.raises(penstock.StreamClosedError):
+            await stream.collect()
+        assert anyio.current_time() == pytest.approx(3 if where == "before" else 2, abs=0.01)
+    assert len(network.requests) == (where not in ("connecting", "before"))
+    assert network.open_connections == 0
+    assert stream.state is penstock.StreamState.CLOSED
+
+
 async def test_each_attempt_has_its_own_deadlines() -> None:
     network = MemoryNetwork([error_reply(500).after(4), HELLO.after(4)])
     async with client_on(network, timeouts=Timeouts(first_token=5, read=5)) as client:
