@@ -259,6 +259,43 @@ async def test_a_source_that_stands_inside_of_a_task_group_of_its_own_is_closed(
     assert [type(each) for each in failed] == ([] if error is None else [error])
 
 
+async def test_an_item_starts_in_a_place_although_its_source_gave_one_up_meanwhile() -> None:
+    async def source() -> AsyncIterator[int]:  # noqa: ASYNC900 - a source, as users write them
+        await anyio.sleep(3)
+        yield 1
+
+    limiter = Limiter(1)
+    async with Doubled(source(), limiter) as feed:
+        await anyio.sleep(1)
+        async with limiter:  # while nothing comes, the feed does without
+            await anyio.sleep(4)
+        assert await anext(feed) == 1
+        assert anyio.current_time() == pytest.approx(6, abs=1e-3)
+
+
+async def test_posts_that_were_dropped_with_the_block_are_no_clean_end() -> None:
+    async with Doubled([1], 1) as feed:
+        await anyio.sleep(10)
+    with pytest.raises(penstock.StreamClosedError):
+        await anext(feed)
+
+
+async def test_an_exception_of_the_body_goes_before_an_error_of_the_source_s_closing() -> None:
+    async def source() -> AsyncIterator[int]:  # noqa: ASYNC900 - a source, as users write them
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError
+
+    for error in (None, LookupError):
+        with pytest.raises(error or ValueError):  # noqa: PT012
+            async with Doubled(source(), 3) as feed:
+                await anext(feed)
+                if error is not None:
+                    raise error
+
+
 async def test_left_is_left() -> None:
     async with Doubled([1], 1) as feed:
         pass

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import Limiter, Timeouts
+from penstock._flow.slots import lent
 from penstock.testing.cuts import cut_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -249,6 +250,29 @@ async def test_a_client_that_is_closed_sends_no_more(where: str) -> None:
     assert len(network.requests) == (where not in ("connecting", "before"))
     assert network.open_connections == 0
     assert stream.state is penstock.StreamState.CLOSED
+
+
+async def test_a_request_stands_in_the_place_of_its_item_once() -> None:
+    limiter = Limiter(1)
+    async with client_on(HELLO.after(1), limiter=limiter) as client:
+        item = await limiter.acquire()
+        with lent(item), anyio.fail_after(5):
+            for _ in range(2):
+                await client.complete(REQUEST)
+        item.release()
+    assert limiter.statistics().granted == 1
+    assert limiter.statistics().in_flight == 0
+
+
+async def test_of_two_items_around_it_a_request_stands_in_the_inner_one() -> None:
+    outer, inner = Limiter(1), Limiter(1)
+    refused = error_reply(429, headers={"retry-after": "7"})
+    async with client_on(refused, max_retries=0) as client:
+        places = await outer.acquire(), await inner.acquire()
+        with lent(places[0]), lent(places[1]), pytest.raises(penstock.RateLimitError):
+            await client.complete(REQUEST)
+    assert (outer.statistics().refused, inner.statistics().refused) == (0, 1)
+    assert (outer.statistics().paused_for, inner.statistics().paused_for) == (0, 7)
 
 
 async def test_each_attempt_has_its_own_deadlines() -> None:
