@@ -50,6 +50,16 @@ class TestPayload:
         with pytest.raises(KeyError):
             chunk["nothing"]
 
+    def test_one_that_the_stack_has_no_room_for(self) -> None:
+        # Decoding may have gone well higher up in the stack.
+        raw = b'{"choices":[],"vendor":%b}' % (b"[" * 100_000 + b"]" * 100_000)
+        chunk = ChatCompletionChunk(raw=raw)
+        with pytest.raises(ValueError, match="nested too deeply"):
+            chunk.to_dict()
+        with pytest.raises(ValueError, match="nested too deeply"):
+            chunk["vendor"]
+        assert chunk.raw is raw
+
     def test_each_dict_is_new(self) -> None:
         chunk = ChatCompletionChunk(raw=RAW)
         chunk.to_dict()["vendor"]["deep"].clear()

@@ -54,6 +54,9 @@ class Payload(msgspec.Struct, kw_only=True):
     def to_dict(self) -> dict[str, Any]:
         """The payload as the server sent it, unknown members included, decoded anew each time.
 
+        ValueError where it is nested more deeply than the present stack has room for; Python
+        allows about 1000 levels in all. `raw` has the text.
+
         A completion that was put together from a stream has no single payload; it gives
         its fields in the shape of a `chat.completion` object.
         """
