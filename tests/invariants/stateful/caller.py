@@ -11,7 +11,7 @@ import sniffio
 from anyio.abc import TaskGroup
 
 import penstock
-from penstock import AsyncClient
+from penstock import AsyncClient, Limiter
 from tests.support.chat import MESSAGES
 
 from ..recorded import text_of
@@ -30,9 +30,14 @@ class Caller:
     """Calls and cancels; `expect` is told of what is wrong at once."""
 
     def __init__(
-        self, client: AsyncClient, group: TaskGroup, expect: Callable[[bool, str], None]
+        self,
+        client: AsyncClient,
+        limiter: Limiter,
+        group: TaskGroup,
+        expect: Callable[[bool, str], None],
     ) -> None:
         self._client = client
+        self._limiter = limiter
         self._group = group
         self._expect = expect
         self._natively = sniffio.current_async_library() == "asyncio"

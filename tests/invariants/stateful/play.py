@@ -48,7 +48,7 @@ class Play:
         """Play it; what was wrong is in `violations`."""
         async with self._client:
             async with anyio.create_task_group() as group:
-                tasks = Tasks(self._client, group, self._expect)
+                tasks = Tasks(self._client, self._limiter, group, self._expect)
                 for use, calls in self._uses:
                     group.start_soon(self._use, tasks, use, calls)
                 if self.script.client_closed_at is not None:

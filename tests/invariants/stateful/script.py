@@ -148,6 +148,8 @@ class Use:
     """When another task closes the stream."""
     limit: int = 1
     """Of a fan-out, or `max_live` of a race."""
+    shared: bool = False
+    """The fan-out's limit is the client's limiter."""
     delay: float | None = 0.0
     """Of a race."""
     buffer: int = 1

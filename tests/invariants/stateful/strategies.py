@@ -90,6 +90,7 @@ def _use(draw: st.DrawFn) -> Use:
         values["delay"] = draw(st.sampled_from([0.0, 0.8, None]))
     if kind in ("chunks", "results", "channels"):
         values["buffer"] = draw(st.integers(1, 3))
+        values["shared"] = draw(st.booleans())
         values["ordered"] = draw(st.booleans())
         values["reads"] = draw(MAYBE)
         values["stop"] = draw(st.none() | st.integers(0, 6))

@@ -11,6 +11,7 @@ import penstock
 from penstock import (
     ChunkEvent,
     CompletionChannel,
+    Limiter,
     fan_out,
     fan_out_channels,
     fan_out_chunks,
@@ -77,7 +78,7 @@ class Tasks(StreamCaller):
     async def _chunks(self, use: Use, calls: list[Call]) -> None:
         requests = [request_of(call) for call in calls]
         async with fan_out_chunks(
-            self._client, requests, limit=use.limit, buffer=use.buffer
+            self._client, requests, limit=self._limit(use), buffer=use.buffer
         ) as events:
 
             def take(event: Any) -> None:
@@ -97,7 +98,7 @@ class Tasks(StreamCaller):
         async with fan_out(
             self._client.complete,
             requests,
-            limit=use.limit,
+            limit=self._limit(use),
             buffer=use.buffer,
             ordered=use.ordered,
         ) as results:
@@ -114,6 +115,9 @@ class Tasks(StreamCaller):
 
             await self._take_all(use, calls, results.__anext__, take)
         self._expect(not use.ordered or order == list(range(len(order))), f"order {order}")
+
+    def _limit(self, use: Use) -> int | Limiter:
+        return self._limiter if use.shared else use.limit
 
     async def _take_all(
         self,
@@ -134,14 +138,15 @@ class Tasks(StreamCaller):
 
     async def _channels(self, use: Use, calls: list[Call]) -> None:
         requests = [request_of(call) for call in calls]
+        channels_at_once = self._limiter.statistics().limit if use.shared else use.limit
         async with (
             fan_out_channels(
-                self._client, requests, limit=use.limit, buffer=use.buffer
+                self._client, requests, limit=self._limit(use), buffer=use.buffer
             ) as channels,
             anyio.create_task_group() as owners,
         ):
             async for channel in channels:
-                if use.limit == 1:
+                if channels_at_once == 1:
                     await self._own(use, calls, channel)
                 else:
                     owners.start_soon(self._own, use, calls, channel)
