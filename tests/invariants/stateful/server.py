@@ -74,19 +74,27 @@ class Network(MemoryNetwork):
 
     def _unfinished(self) -> int:
         """How many requests are in flight whose callers do not know yet that they are complete."""
-        done = sum(
-            latest.sent.completed and latest.request in self.connections[number].in_flight
-            for number, latest in self._latest.items()
+        completed = [latest.request for latest in self._latest.values() if latest.sent.completed]
+        return sum(
+            not any(request is other for other in completed) and not self._is_answered(request)
+            for request in self.in_flight
         )
-        return len(self.in_flight) - done
 
     def held(self, *calls: int) -> list[str]:
-        """Which requests of these calls still have a connection."""
+        """Which requests of these calls still have a connection, and not a whole answer."""
+        self.update()
         return [
             f"call {_call_of(request)} on connection {request.connection}"
             for request in self.in_flight
-            if _call_of(request) in calls
+            if _call_of(request) in calls and not self._is_answered(request)
         ]
+
+    def _is_answered(self, request: RecordedRequest) -> bool:
+        # A server that stalls behind the last byte is at it for ever, by its own account.
+        latest = self._latest.get(request.connection)
+        if latest is None or latest.request is not request:
+            return False
+        return latest.sent.received == len(latest.sent.plan.data)
 
     def finish(self) -> None:
         """The run is over: note also those that the server never came to answer."""
