@@ -21,8 +21,19 @@ def test_what_was_found_once_stays_mended(name: str) -> None:
             raise
 
 
-def test_the_record_tells_of_targets_that_exist() -> None:
+def test_the_record_tells_of_every_target() -> None:
     record = read()
     assert RECORD.exists()
-    assert set() < set(record["targets"]) <= set(NAMES)
-    assert all(isinstance(finding, str) for finding in record["findings"])
+    assert set(record["targets"]) == set(NAMES)
+    for name, entry in record["targets"].items():
+        assert entry["seconds"] > 0
+        assert entry["executions"] > 0
+        kept = kept_inputs(name)
+        assert (entry["kept_inputs"], entry["kept_bytes"]) == (
+            len(kept),
+            sum(path.stat().st_size for path in kept),
+        )
+    # "At least an hour in all", and what came of it.
+    assert sum(entry["seconds"] for entry in record["targets"].values()) >= 3600
+    assert record["findings"]
+    assert all(finding.split()[0].strip(":") in NAMES for finding in record["findings"])
