@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from penstock._wire.tool_calls import ToolCalls
 from penstock.types import FunctionDelta, ToolCallDelta
 
+from .linear import growth
+
 Whole = list[tuple[str | None, str, str]]
 
 
@@ -269,3 +271,23 @@ def test_calls_with_ids_survive_any_cut_and_any_interleaving(
 def test_no_text_is_lost_and_nothing_raises(pieces: list[ToolCallDelta]) -> None:
     given_text = sum(len(p.function.arguments or "") for p in pieces if p.function)
     assert sum(len(arguments) for _, _, arguments in whole(*pieces)) == given_text
+
+
+def test_small_pieces_behind_large_ones_take_linear_time() -> None:
+    # Each piece of a name made a copy of the whole name, and had the arguments read again.
+    def work(size: int) -> None:
+        calls = ToolCalls()
+        calls.add(piece(0, "a", "n" * size, '{"a":"' + "x" * size + "}"))
+        for _ in range(size // 100):
+            calls.add(piece(0, name="m"))
+            calls.add(piece(0, arguments=" "))
+        assert len(calls) > 0
+
+    assert growth(work, small=100_000) < 3
+
+
+@pytest.mark.parametrize("arguments", ['{"a":"b"', '{"a":"b}', "x}", '{"a":b}', "[{}]"])
+def test_a_name_behind_what_is_no_whole_object_is_a_piece_of_the_name(arguments: str) -> None:
+    assert whole(piece(0, "a", "we", arguments), piece(0, name="ather")) == [
+        ("a", "weather", arguments)
+    ]

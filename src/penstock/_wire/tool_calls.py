@@ -18,42 +18,71 @@ itself has no ids for them.
 
 from __future__ import annotations
 
-import msgspec
-
 from penstock.types import Function, ToolCall, ToolCallDelta
+
+from .whole_object import WholeObject
 
 __all__ = ["ToolCalls"]
 
 
 class _Call:
-    __slots__ = ("arguments", "given", "id", "index", "name", "type")
+    __slots__ = (
+        "_name",
+        "_name_length",
+        "_object",
+        "_unseen",
+        "arguments",
+        "given",
+        "id",
+        "index",
+        "type",
+    )
 
     def __init__(self, index: int | None) -> None:
         self.index = index
         self.given = False  # by take_complete
         self.id = ""
         self.type = ""
-        self.name = ""
+        # In pieces: a server may send any number of them, and joining each time is quadratic.
+        self._name: list[str] = []
+        self._name_length = 0
         self.arguments: list[str] = []
+        self._object = WholeObject()
+        self._unseen: list[str] = []
 
     def joined_arguments(self) -> str:
         whole = "".join(self.arguments)
         self.arguments[:] = [whole] if whole else []
         return whole
 
+    def add_arguments(self, piece: str) -> None:
+        self.arguments.append(piece)
+        self._unseen.append(piece)
+
     def has_whole_arguments(self) -> bool:
-        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
-            return False
-        try:
-            return isinstance(msgspec.json.decode(self.joined_arguments()), dict)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return False
+        for piece in self._unseen:
+            self._object.feed(piece)
+        self._unseen.clear()
+        return bool(self._object)
+
+    def add_name(self, piece: str) -> None:
+        self._name.append(piece)
+        self._name_length += len(piece)
+
+    def has_name(self, name: str) -> bool:
+        """Whether that is its name by now; "" asks whether it has none."""
+        return len(name) == self._name_length and name == self.joined_name()
+
+    def joined_name(self) -> str:
+        whole = "".join(self._name)
+        self._name[:] = [whole] if whole else []
+        return whole
 
     def whole(self) -> ToolCall:
         return ToolCall(
             id=self.id or None,
             type=self.type or "function",
-            function=Function(name=self.name, arguments=self.joined_arguments()),
+            function=Function(name=self.joined_name(), arguments=self.joined_arguments()),
         )
 
 
@@ -79,10 +108,10 @@ class ToolCalls:
             return
         call = self._find(piece, name, arguments)
         call.type = call.type or piece.type or ""
-        if name != call.name:  # the whole name once more is no piece of it
-            call.name += name
+        if name and not call.has_name(name):  # the whole name once more is no piece of it
+            call.add_name(name)
         if arguments:
-            call.arguments.append(arguments)
+            call.add_arguments(arguments)
 
     def whole(self) -> list[ToolCall]:
         """The calls so far, as new objects: by index where each has one, else as opened."""
@@ -131,9 +160,9 @@ class ToolCalls:
 
 def _opens_another(call: _Call, piece: ToolCallDelta, name: str, arguments: str) -> bool:
     """Whether a piece that comes to this call begins another one."""
-    if piece.id and (call.id or (name and call.name and name != call.name)):
+    if piece.id and (call.id or (name and not call.has_name("") and not call.has_name(name))):
         return True
     begun = arguments.lstrip()
-    if not name or (name == call.name and not begun) or (begun and not begun.startswith("{")):
+    if not name or (call.has_name(name) and not begun) or (begun and not begun.startswith("{")):
         return False
     return call.has_whole_arguments()

@@ -1,0 +1,91 @@
+"""Whether a text that comes in pieces is, by now, one whole JSON object.
+
+Asked after each piece, it takes time linear in the text: a decoder alone would read the whole
+text each time.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+__all__ = ["WholeObject"]
+
+# JSON's own (RFC 8259, 2); str.strip() takes more.
+_BLANKS = " \t\n\r"
+_IN_STRING = re.compile(r'["\\]')
+_BESIDE_STRINGS = re.compile(r'["{}\[\]]')
+
+
+class WholeObject:
+    """Follows brackets and strings; a decoder is asked once, where the brackets are closed."""
+
+    __slots__ = ("_begun", "_depth", "_escaped", "_in_string", "_pieces", "_valid")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._begun = False
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        # Known as soon as the brackets are closed, or it cannot become an object any more.
+        self._valid: bool | None = None
+
+    def feed(self, piece: str) -> None:
+        """Take the next piece of the text."""
+        position = 0
+        if self._valid is None and not self._begun:
+            start = piece.lstrip(_BLANKS)
+            if not start:
+                return
+            self._begun = True
+            if start[0] != "{":
+                self._end(False)
+            position = len(piece) - len(start)
+        if self._valid is None:
+            self._pieces.append(piece)
+            position = self._follow(piece, position)
+        if self._valid and piece[position:].strip(_BLANKS):
+            self._valid = False
+
+    def __bool__(self) -> bool:
+        return self._valid is True
+
+    def _follow(self, piece: str, position: int) -> int:
+        """Read brackets and strings; gives where the outermost bracket is closed, or the end."""
+        while position < len(piece):
+            if self._escaped:
+                self._escaped = False
+                position += 1
+                continue
+            pattern = _IN_STRING if self._in_string else _BESIDE_STRINGS
+            found = pattern.search(piece, position)
+            if found is None:
+                break
+            position = found.end()
+            sign = found[0]
+            if sign == "\\":
+                self._escaped = True
+            elif sign == '"':
+                self._in_string = not self._in_string
+            elif sign in "{[":
+                self._depth += 1
+            else:
+                self._depth -= 1
+                if self._depth == 0:
+                    *before, last = self._pieces
+                    self._end(_is_object("".join(before) + last[:position]))
+                    return position
+        return len(piece)
+
+    def _end(self, valid: bool) -> None:
+        self._valid = valid
+        self._pieces.clear()
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
