@@ -19,7 +19,7 @@ from penstock.testing.cuts import cut_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
-from penstock.testing.script import End, Reply, Reset, Send, Stall, reply
+from penstock.testing.script import End, Repeat, Reply, Reset, Send, Stall, reply
 from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import KEY, REQUEST, Watcher, client_on
 
@@ -198,6 +198,14 @@ async def test_a_refusal_says_what_came_of_its_body(fault: Any) -> None:
         with pytest.raises(penstock.NotFoundError, match="no such") as caught:
             await client.complete(REQUEST)
     assert caught.value.body == '{"error": {"message": "no such'
+
+
+async def test_a_refusals_body_without_end_is_cut() -> None:
+    endless = sse_reply([b"no such model. ", Repeat(b"x" * 9999)], status=400, done=False)
+    async with client_on(endless) as client:
+        with pytest.raises(penstock.BadRequestError, match="no such model") as caught:
+            await client.complete(REQUEST)
+    assert len(caught.value.body) == 64 * 1024
 
 
 async def test_the_connection_of_a_refusal_is_used_again() -> None:

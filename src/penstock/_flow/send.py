@@ -45,8 +45,9 @@ __all__ = ["Sender"]
 _logger = logging.getLogger("penstock")
 _logger.addHandler(logging.NullHandler())
 
-# An error body above this is left out; what a person can use stands in a few hundred bytes.
+# An error body above this is cut to its excerpt: what a person can use stands at its start.
 ERROR_BODY_BYTES = 1024 * 1024
+ERROR_EXCERPT_BYTES = 64 * 1024
 # Nor is it waited for any longer: the status is known, and a slot is held.
 ERROR_BODY_SECONDS = 10.0
 
@@ -266,7 +267,7 @@ class Sender:
                 await exchange.read_all(ERROR_BODY_BYTES)
             body = exchange.collected
         except UNREADABLE:
-            body = b""
+            body = exchange.collected[:ERROR_EXCERPT_BYTES]
         return self._refused(exchange, body)  # noqa: ASYNC910 - the body may be there already
 
     def _refused(self, exchange: Exchange, body: bytes) -> APIStatusError:
