@@ -10,6 +10,7 @@ import math
 from typing import Any, cast
 
 from .._wire.encoding import EncodingError, content_decoder
+from .._wire.excerpt import one_line
 from .._wire.framing import FramingError, body_framing, keeps_alive
 from ..headers import Headers
 from . import core
@@ -99,7 +100,9 @@ class Exchange:
                 raise ConnectionFailed(
                     "the server closed the connection without answering"
                 ) from error
-            raise MalformedResponse(f"the response is not HTTP/1.1: {error}") from error
+            raise MalformedResponse(
+                f"the response is not HTTP/1.1: {one_line(str(error))}"
+            ) from error
         finally:
             self.touched = gate.touched
         if len(response.headers) > MAX_HEADER_LINES:

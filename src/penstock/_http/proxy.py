@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from .._wire.excerpt import one_line
 from .._wire.request import has_controls, is_host
 from . import core
 from .head_gate import HeadGate, HeadTooLarge
@@ -133,10 +134,12 @@ async def tunnel(
     except core.httpcore.ProtocolError as error:
         if gate.ended:
             raise ConnectionFailed("the proxy closed the connection") from error
-        raise ConnectionFailed(f"the proxy's answer is not understood: {error}") from error
+        raise ConnectionFailed(
+            f"the proxy's answer is not understood: {one_line(str(error))}"
+        ) from error
     if not 200 <= response.status < 300:
         extensions = cast("Any", response).extensions
-        reason = extensions.get("reason_phrase", b"").decode("latin-1")
+        reason = one_line(extensions.get("reason_phrase", b"").decode("latin-1"))
         # 4xx is the proxy's last word: wrong credentials, or a target it refuses.
         raise ConnectionFailed(
             f"the proxy refused to connect: {response.status} {reason}".rstrip(),
