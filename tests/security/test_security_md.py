@@ -8,7 +8,7 @@ from pathlib import Path
 import penstock
 from penstock._flow.fetch import MAX_BODY_BYTES
 from penstock._flow.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
-from penstock._flow.send import ERROR_BODY_BYTES, ERROR_BODY_SECONDS
+from penstock._flow.send import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
 from penstock._http.dial import MAX_ADDRESSES
 from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS, MAX_HEADER_LINES
 from penstock._http.head_gate import MAX_HEAD_BYTES
@@ -75,6 +75,7 @@ def test_the_errors_exist() -> None:
 
 
 def test_the_defaults_are_those_of_the_source() -> None:
+    assert f"with its first {size(ERROR_EXCERPT_BYTES)}" in TEXT
     assert f"A key of fewer than {SHORTEST_SECRET} characters" in TEXT
     timeouts = penstock.Timeouts()
     assert f"Within `Timeouts.read`, {timeouts.read:g} s" in TEXT

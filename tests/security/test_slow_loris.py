@@ -149,6 +149,7 @@ async def test_an_error_body_that_drips_is_waited_for_a_little(status: int, way:
             with pytest.raises(penstock.APIStatusError) as caught:
                 await ANY_WAY[way](client)
             assert caught.value.status_code == status
+            assert str(caught.value.body).startswith('{"error":')
             assert anyio.current_time() - start == pytest.approx(ERROR_BODY_SECONDS, abs=1e-6)
             assert limiter.statistics().in_flight == 0
         assert network.open_connections == 0
