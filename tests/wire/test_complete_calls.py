@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,8 @@ from penstock.types import (
     ToolCall,
     ToolCallDelta,
 )
+
+from .linear import growth
 
 PARIS, ROME = '{"city":"Paris"}', '{"city":"Rome"}'
 
@@ -149,3 +153,71 @@ def test_however_the_pieces_fall(texts: list[str], cuts: list[int], looked: list
     assert {call.id: call.function.arguments for call in given} == {
         f"c{index}": text for index, text in enumerate(texts)
     }
+
+
+@pytest.mark.parametrize("arguments", ["{", "{}"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_asking_after_each_piece_of_many_calls_takes_linear_time(
+    arguments: str, ended: bool
+) -> None:
+    def work(count: int) -> None:
+        calls = ToolCalls()
+        for number in range(count):
+            calls.add(piece(number, f"c{number}", "f", arguments))
+            calls.take_complete(finished=False, ended=False)
+        for number in range(count):
+            calls.add(piece(number, arguments=" "))
+            calls.take_complete(finished=True, ended=False)
+        while calls.take_complete(finished=True, ended=ended):
+            pass
+
+    assert growth(work, small=400) < 3
+
+
+some_pieces = st.builds(
+    piece,
+    st.sampled_from([None, 0, 1, 2]),
+    st.sampled_from([None, "a", "b"]),
+    st.sampled_from([None, "f"]),
+    st.sampled_from(["", "{", "}", "{}", " ", "x"]),
+)
+
+
+@given(st.lists(some_pieces, max_size=10), st.integers(0, 10), st.lists(st.booleans(), max_size=10))
+def test_whenever_it_is_asked_it_is_the_first_that_is_complete(
+    pieces: list[ToolCallDelta], finish_at: int, asked: list[bool]
+) -> None:
+    calls = ToolCalls()
+    given_before: list[int] = []
+
+    def assert_first(*, finished: bool, ended: bool) -> None:
+        opened = calls._calls
+        complete = (
+            number
+            for number, call in enumerate(opened)
+            if number not in given_before
+            and (ended or finished or call is not opened[-1])
+            and (ended or _is_object("".join(call.arguments)))
+        )
+        expected = next(complete, None)
+        call = calls.take_complete(finished=finished, ended=ended)
+        assert call == (None if expected is None else opened[expected].whole())
+        if expected is not None:
+            given_before.append(expected)
+
+    for count, one in enumerate(pieces):
+        calls.add(one)
+        if count < len(asked) and asked[count]:
+            assert_first(finished=count >= finish_at, ended=False)
+    for _ in range(len(calls) + 1):
+        assert_first(finished=True, ended=False)
+    for _ in range(len(calls) + 1):
+        assert_first(finished=True, ended=True)
+    assert len(given_before) == len(calls)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

@@ -18,6 +18,8 @@ itself has no ids for them.
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from penstock.types import Function, ToolCall, ToolCallDelta
 
 from .whole_object import WholeObject
@@ -32,14 +34,18 @@ class _Call:
         "_object",
         "_unseen",
         "arguments",
+        "changed",
         "given",
         "id",
         "index",
+        "number",
         "type",
     )
 
-    def __init__(self, index: int | None) -> None:
+    def __init__(self, index: int | None, number: int) -> None:
         self.index = index
+        self.number = number  # in the order they were opened
+        self.changed = False  # since take_complete looked at it
         self.given = False  # by take_complete
         self.id = ""
         self.type = ""
@@ -78,6 +84,10 @@ class _Call:
         self._name[:] = [whole] if whole else []
         return whole
 
+    def give(self) -> ToolCall:
+        self.given = True
+        return self.whole()
+
     def whole(self) -> ToolCall:
         return ToolCall(
             id=self.id or None,
@@ -89,12 +99,17 @@ class _Call:
 class ToolCalls:
     """The tool calls of one choice, from their pieces."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_changed", "_finished", "_first")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []  # in the order they were opened
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
+        # Those that may have become complete, the one opened first on top: looking at every
+        # call after each chunk is quadratic.
+        self._changed: list[tuple[int, _Call]] = []
+        self._finished = False
+        self._first = 0  # no call before it is still to be given
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -112,6 +127,7 @@ class ToolCalls:
             call.add_name(name)
         if arguments:
             call.add_arguments(arguments)
+            self._note(call)
 
     def whole(self) -> list[ToolCall]:
         """The calls so far, as new objects: by index where each has one, else as opened."""
@@ -128,13 +144,31 @@ class ToolCalls:
         opened after it: servers may send pieces of two calls in turns, and a finish_reason
         before the last pieces. At the end every call is complete, whatever its arguments are.
         """
-        for call in self._calls:
-            if not call.given and (
-                ended or ((finished or call is not self._calls[-1]) and call.has_whole_arguments())
-            ):
-                call.given = True
-                return call.whole()
+        calls = self._calls
+        if ended:
+            while self._first < len(calls):
+                call = calls[self._first]
+                self._first += 1
+                if not call.given:
+                    return call.give()
+            return None
+        if finished and not self._finished:
+            self._finished = True
+            for call in calls:
+                self._note(call)
+        while self._changed:
+            _, call = heappop(self._changed)
+            call.changed = False
+            if call.given or (call is calls[-1] and not finished):
+                continue
+            if call.has_whole_arguments():
+                return call.give()
         return None
+
+    def _note(self, call: _Call) -> None:
+        if not (call.given or call.changed):
+            call.changed = True
+            heappush(self._changed, (call.number, call))
 
     def _find(self, piece: ToolCallDelta, name: str, arguments: str) -> _Call:
         if piece.id and (known := self._by_id.get(piece.id)):
@@ -151,7 +185,9 @@ class ToolCalls:
         return call
 
     def _open(self, index: int | None) -> _Call:
-        call = _Call(index)
+        if self._calls:
+            self._note(self._calls[-1])  # it is the last one no more
+        call = _Call(index, len(self._calls))
         self._calls.append(call)
         if index is not None:
             self._by_index[index] = call
