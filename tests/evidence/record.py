@@ -75,8 +75,11 @@ def take(counted: Mapping[str, int], core: str, size: str, path: Path = RECORD) 
 
 
 def summed(files: Iterable[Path]) -> Counter[str]:
-    """The counts of all processes of a run, which each left a file."""
-    counted: Counter[str] = Counter()
+    """The counts of all processes of a run, which each left a file; each test counts once."""
+    tests: dict[str, dict[str, int]] = {}
     for file in files:
-        counted.update(msgspec.json.decode(file.read_bytes(), type=dict[str, int]))
+        tests |= msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, int]])
+    counted: Counter[str] = Counter()
+    for counts in tests.values():
+        counted.update(counts)
     return counted

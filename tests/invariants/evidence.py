@@ -22,7 +22,8 @@ Kind: TypeAlias = Literal["cases", "examples", "seeds", "cancel points", "offset
 # cancel points: cancellations of one task, each at another of its suspensions or moments.
 # offsets: recorded responses cut, reset, stalled or cancelled after so many bytes.
 
-_counts: Counter[str] = Counter()
+_counts: dict[str, Counter[str]] = {}
+"""By test, so that one which is run again counts once."""
 _of_this_test: Counter[str] = Counter()
 _promise: int | None = None
 
@@ -48,19 +49,19 @@ def begin(module: str) -> None:
     _of_this_test.clear()
 
 
-def passed(module: str, loop: str, transports: set[str]) -> None:
-    """A test has passed: on this event loop, over these transports."""
-    promise = promise_of(module)
+def passed(test: str, loop: str, transports: set[str]) -> None:
+    """This test has passed: on this event loop, over these transports."""
+    promise = promise_of(test)
     if promise is not None:
-        _counts.update(_of_this_test)
-        _counts[f"{promise}/tests"] += 1
+        _counts[test] = counted = Counter(_of_this_test)
+        counted[f"{promise}/tests"] = 1
         for transport in transports or {"none"}:
-            _counts[f"{promise}/on/{loop}/{transport}"] += 1
+            counted[f"{promise}/on/{loop}/{transport}"] = 1
 
 
 def write(folder: Path) -> None:
     """Leave this process's counts in a file of its own."""
     if _counts:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dict(sorted(_counts.items())), indent=1)
+        text = json.dumps(_counts)
         (folder / f"{os.getpid()}.json").write_text(text)

@@ -255,7 +255,7 @@ async def test_on_sockets(fault: Fault, tls: bool) -> None:
             async with AsyncClient(
                 server.base_url,
                 ssl_context=server.client_ssl_context() if tls else None,
-                timeouts=Timeouts(read=0.5 if fault == "stall" else 60.0),
+                timeouts=Timeouts(read=1.5 if fault == "stall" else 60.0),
                 max_retries=5,
             ) as client:
                 with pytest.raises(penstock.APIConnectionError) as caught:
