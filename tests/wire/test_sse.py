@@ -156,6 +156,9 @@ def test_pending_is_what_no_empty_line_ended() -> None:
     assert decoder.pending == b""
     decoder.feed(b"\n\n\ndata: b")
     assert decoder.pending == b"data: b"
+    assert decoder.feed(b"\n\n") == [b"b"]
+    decoder.feed(b"\n\ndata: c")
+    assert decoder.pending == b"data: c"
 
 
 @pytest.mark.parametrize("cut", range(25))
