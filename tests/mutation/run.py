@@ -64,7 +64,8 @@ def run(module: str, work: Path, *, endings: str = "", survivors: bool = False) 
     _copy(module, tree)
     names = [f"*[{endings}]"] if endings else []
     if survivors:
-        names = [name for name, code in _results(tree, module).items() if code == 0]
+        left = ("survived", "no tests")
+        names = [name for name, code in _results(tree, module).items() if _status(code) in left]
         if not names:
             return _mutants(tree, module)
         # Else mutmut forgets what became of the others when the selection of tests has changed.
