@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import time
+from email.utils import formatdate
 from typing import Any
 
 import anyio
@@ -120,6 +122,15 @@ async def test_the_server_says_how_long_to_wait(headers: dict[str, str], seconds
     async with client_on(network) as client:
         await client.complete(REQUEST)
     assert network.requests[1].time == pytest.approx(seconds, abs=1e-3)
+
+
+async def test_the_server_says_until_when_to_wait() -> None:
+    # By the time of day, which goes on beside the loop's.
+    until = formatdate(time.time() + 50, usegmt=True)
+    network = MemoryNetwork([error_reply(429, headers={"retry-after": until}), HELLO])
+    async with client_on(network) as client:
+        await client.complete(REQUEST)
+    assert 30 < network.requests[1].time <= 50
 
 
 async def test_what_is_sent_again_is_logged(caplog: pytest.LogCaptureFixture) -> None:
