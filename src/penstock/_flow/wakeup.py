@@ -25,6 +25,7 @@ class Wakeup(Protocol):
 
     def wait(self) -> Awaitable[object]:
         """What the one task awaits. Cancelled, the wait is over for good."""
+        ...
 
 
 class _FutureWakeup:
