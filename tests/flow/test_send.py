@@ -144,13 +144,14 @@ async def test_what_is_sent_again_is_logged(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize("status", [404, 500])
 @pytest.mark.parametrize("end", [Reset(), End(), Stall()])
 async def test_a_refusal_counts_whatever_becomes_of_its_body(status: int, end: Any) -> None:
-    head = f"HTTP/1.1 {status} x\r\ncontent-length: 100\r\n\r\nabc".encode()
+    head = f"HTTP/1.1 {status} x\r\ncontent-length: 100\r\n\r\nno such model".encode()
     network = MemoryNetwork([reply(head, end), HELLO])
     async with client_on(network, timeouts=Timeouts(read=5)) as client:
         if status == 500:
             await client.complete(REQUEST)
         else:
-            with pytest.raises(penstock.NotFoundError):
+            # What had come of it is told.
+            with pytest.raises(penstock.NotFoundError, match="no such model"):
                 await client.complete(REQUEST)
         assert len(network.requests) == 1 + (status == 500)
     assert network.open_connections == 0
