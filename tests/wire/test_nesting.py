@@ -31,6 +31,14 @@ def test_the_bound(kind: str) -> None:
             value = value[0] if isinstance(value, list) else value["b"]
 
 
+@pytest.mark.parametrize("kind", ["lists", "objects"])
+def test_wherever_it_is_deep(kind: str) -> None:
+    deep = nested(MAX_DEPTH, kind)
+    for siblings in ([deep, [1], {"a": 1}], [[1], deep, [1]], [{"a": 1}, [1], deep]):
+        assert is_too_deep(siblings)
+        assert is_too_deep(dict(zip("abc", siblings, strict=True)))
+
+
 def test_what_is_within_the_bound_can_be_walked() -> None:
     error = StreamError("x", body=nested(MAX_DEPTH, "objects"))
     assert vars(pickle.loads(pickle.dumps(error))) == vars(copy.deepcopy(error)) == vars(error)
