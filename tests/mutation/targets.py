@@ -25,6 +25,7 @@ _NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "penstock._wire.accumulate": ("wire/test_complete_calls.py",),
     "penstock._wire.credentials": ("flow/test_redact.py",),
     "penstock._wire.excerpt": ("wire/test_stream_error.py", "wire/test_status.py"),
+    "penstock._wire.stream_error": ("wire/test_nesting.py",),
     "penstock._wire.tool_calls": ("wire/test_complete_calls.py",),
 }
 

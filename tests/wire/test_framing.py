@@ -88,14 +88,24 @@ def test_chunked_wins_over_a_length(coding: str) -> None:
 
 @pytest.mark.parametrize(
     "codings",
-    [["gzip"], ["gzip, chunked"], ["chunked", "chunked"], [""], ["xchunked"], ["identity"]],
+    [
+        ["gzip"],
+        ["gzip, chunked"],
+        ["chunked", "chunked"],
+        [""],
+        ["xchunked"],
+        ["identity"],
+        ["chunked\x0b"],
+    ],
 )
 def test_no_other_transfer_coding(codings: list[str]) -> None:
     with pytest.raises(FramingError, match="transfer coding"):
         framing(*(("Transfer-Encoding", coding) for coding in codings))
 
 
-@pytest.mark.parametrize("lengths", [["5"], ["5", "5"], ["5, 5"], [" 5\t"], ["5 ,5", "5"]])
+@pytest.mark.parametrize(
+    "lengths", [["5"], ["5", "5"], ["5, 5"], [" 5\t"], ["5 ,5", "5"], ["5".zfill(20)]]
+)
 def test_one_length_however_often(lengths: list[str]) -> None:
     assert length_of(framing(*(("Content-Length", length) for length in lengths))) == 5
 
@@ -180,6 +190,11 @@ def test_a_connection_is_kept_alive() -> None:
 def test_a_connection_is_not_kept_alive_after_close(connection: list[str]) -> None:
     lines = [("Connection", options) for options in connection]
     assert not keeps_alive(b"HTTP/1.1", Headers(lines), LengthBody(0))
+
+
+@pytest.mark.parametrize("connection", ["keep-alive,close", "close,x", "x,\tClose ,y"])
+def test_options_are_told_apart_by_commas(connection: str) -> None:
+    assert not keeps_alive(b"HTTP/1.1", Headers([("Connection", connection)]), LengthBody(0))
 
 
 def test_a_connection_is_not_kept_alive_in_doubt() -> None:

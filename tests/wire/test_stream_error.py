@@ -165,3 +165,9 @@ def test_any_body_is_an_error_of_one_line(body: bytes) -> None:
         assert str(error).isprintable()
         assert len(str(error)) < 700
         assert str(pickle.loads(pickle.dumps(error))) == str(copy.deepcopy(error)) == str(error)
+
+
+def test_an_unstreamed_error_without_words_shows_its_body() -> None:
+    error = unstreamed_error(b'{"error": {"x": 5}}', "application/json")
+    assert isinstance(error, StreamError)
+    assert str(error) == '{"error": {"x": 5}}'
