@@ -179,3 +179,24 @@ def test_any_body(body: bytes, status: int) -> None:
     for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         assert type(twin) is type(error)
         assert str(twin) == str(error)
+
+
+def test_where_a_redirect_begins_and_what_a_missing_page_is_asked_for() -> None:
+    def message(status: int, body: bytes = b"", hint: str | None = None) -> str:
+        return str(status_error(status, Headers(), body, url_hint=hint, retry_after=None))
+
+    assert "redirects are not followed" in message(300)
+    assert "redirects are not followed" not in message(400)
+    assert message(404) == "404 Not Found; check base_url"
+    assert message(404, hint="/v1/x") == "404 Not Found; check base_url (asked for /v1/x)"
+    # A code that is the status in words is no label of its own.
+    assert message(400, b'{"error":{"message":"m","code":"400","type":"t"}}') == "400 t: m"
+    # Of a page's title only what repeats the status is taken off.
+    assert message(502, b"<title>502 - Bad Gateway</title>") == "502: Bad Gateway"
+
+
+@pytest.mark.parametrize("depth", [10, 100])
+def test_a_body_that_is_too_deep_is_kept_as_text(depth: int) -> None:
+    body = b'{"error":' * depth + b"1" + b"}" * depth
+    error = status_error(400, Headers(), body, retry_after=None)
+    assert isinstance(error.body, str) == (depth == 100)
