@@ -231,8 +231,8 @@ def fan_out_channels(
 
     The loop goes on until every completion has ended or its channel was closed, so that
     leaving the block cuts off none. A channel whose chunks nobody receives keeps its slot: a
-    consumer that needs more channels open at once than `limit` waits for ever, and so does
-    one that reads none before the loop ends. Leaving the block closes every
-    connection; readers elsewhere get StreamClosedError.
+    consumer that needs more channels open at once than `limit`, or than the client's own
+    limiter has slots, waits for ever, and so does one that reads none before the loop ends.
+    Leaving the block closes every connection; readers elsewhere get StreamClosedError.
     """
     return ChannelFeed(client, requests, limit, buffer)
