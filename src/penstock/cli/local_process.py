@@ -23,14 +23,17 @@ MODEL_NAME = "smollm2-135m-instruct"
 def serve(model: str, parallel: int, *, port: int = 0, threads: int | None = None) -> None:
     """Serve the model on the loopback until standard input ends; never returns.
 
-    On a free port unless one is given, with a thread for each core (8 at most) unless told.
+    On a free port unless one is given, with a thread for each core but one (8 at most) unless
+    told: llama.cpp's threads wait for each other by spinning, so one that has to share its core
+    with the client, or with whatever runs there, holds up all.
     """
+    threads = threads or max(1, min((os.cpu_count() or 2) - 1, MAX_THREADS))
     report = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # llama.cpp writes to both as it likes
     os.dup2(nowhere, 2)
     try:
-        server = _start(model, parallel, port, threads or min(os.cpu_count() or 2, MAX_THREADS))
+        server = _start(model, parallel, port, threads)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent process has to tell
         print(json.dumps({"error": str(error) or type(error).__name__}), file=report, flush=True)
         os._exit(1)
