@@ -2,57 +2,16 @@ from __future__ import annotations
 
 import itertools
 from itertools import pairwise
-from typing import NamedTuple
 
-import h11
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock._wire import chunked
-from penstock._wire.chunked import ChunkedBody, FramingError
+from penstock._wire.chunked import ChunkedBody
 
 from .linear import growth
-
-
-class Outcome(NamedTuple):
-    state: str  # "complete", "waiting" or "refused"
-    payload: bytes
-    excess: bytes = b""
-
-
-def read(*fed: bytes) -> Outcome:
-    body = ChunkedBody()
-    payload = b""
-    try:
-        for piece in fed:
-            payload += body.feed(piece)
-    except FramingError as error:
-        return Outcome("refused", payload + error.payload)
-    assert body.eof() is body.finished
-    return Outcome("complete" if body.finished else "waiting", payload, body.excess)
-
-
-def read_with_h11(stream: bytes) -> Outcome:
-    connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
-    connection.send(h11.EndOfMessage())
-    connection.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    assert isinstance(connection.next_event(), h11.Response)
-    connection.receive_data(stream)
-    payload = b""
-    while True:
-        try:
-            event = connection.next_event()
-        except h11.RemoteProtocolError:
-            return Outcome("refused", payload)
-        if isinstance(event, h11.Data):
-            payload += event.data
-        elif isinstance(event, h11.EndOfMessage):
-            return Outcome("complete", payload, connection.trailing_data[0])
-        else:
-            assert event is h11.NEED_DATA
-            return Outcome("waiting", payload)
+from .reference_chunked import Outcome, read, read_with_h11
 
 
 def bytewise(stream: bytes) -> list[bytes]:

@@ -14,25 +14,17 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
-import h11
-
 from penstock._wire import chunked
-from penstock._wire.chunked import ChunkedBody, FramingError
+from tests.wire.reference_chunked import read, read_with_h11
 
 from ..reader import Reader, ways
 from ..target import Target
 
 FRAMING_FIELD = re.compile(rb"(?i)(content-length|transfer-encoding)(?=:)")
 SMALL: dict[str, Any] = {"MAX_LINE": 24, "MAX_TRAILERS": 48}
-
-
-class Outcome(NamedTuple):
-    state: str  # "complete", "waiting" or "refused"
-    payload: bytes
-    excess: bytes = b""
 
 
 def check(data: bytes) -> None:
@@ -42,10 +34,10 @@ def check(data: bytes) -> None:
     chunked._known_sizes.clear()  # the first way reads every size, the others look it up
     small = data[:1] >= b"\x80"
     with mock.patch.multiple(chunked, **SMALL) if small else nullcontext():
-        outcomes = [read(pieces) for pieces in ways(stream, places)]
+        outcomes = [read(*pieces) for pieces in ways(stream, places)]
         assert outcomes == outcomes[:1] * len(outcomes), outcomes
         stream = FRAMING_FIELD.sub(lambda name: b"x" * len(name[0]), stream)
-        ours = read([stream])
+        ours = read(stream)
     assert ours.state == outcomes[0].state
     theirs = read_with_h11(stream)
     if small and ours.state == "refused":
@@ -55,42 +47,6 @@ def check(data: bytes) -> None:
         assert ours.payload == theirs.payload
     else:
         assert ours == theirs
-
-
-def read(pieces: list[bytes]) -> Outcome:
-    body = ChunkedBody()
-    payload = b""
-    try:
-        for piece in pieces:
-            payload += body.feed(piece)
-    except FramingError as error:
-        assert not body.finished
-        return Outcome("refused", payload + error.payload)
-    assert body.eof() is body.finished
-    return Outcome("complete" if body.finished else "waiting", payload, body.excess)
-
-
-def read_with_h11(stream: bytes) -> Outcome:
-    connection = h11.Connection(h11.CLIENT)
-    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
-    connection.send(h11.EndOfMessage())
-    connection.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    assert isinstance(connection.next_event(), h11.Response)
-    if stream:  # to h11, no bytes are the end
-        connection.receive_data(stream)
-    payload = b""
-    while True:
-        try:
-            event = connection.next_event()
-        except h11.RemoteProtocolError:
-            return Outcome("refused", payload)
-        if isinstance(event, h11.Data):
-            payload += event.data
-        elif isinstance(event, h11.EndOfMessage):
-            return Outcome("complete", payload, connection.trailing_data[0])
-        else:
-            assert event is h11.NEED_DATA
-            return Outcome("waiting", payload)
 
 
 TARGET = Target(
