@@ -9,13 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from penstock import (
-    AsyncClient,
-    ChunkEvent,
-    ResultEvent,
-    StreamInterruptedError,
-    fan_out_chunks,
-)
+from penstock import AsyncClient, ChunkEvent, ResultEvent, StreamInterruptedError, fan_out_chunks
 from penstock.testing.cuts import cut_after_events
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.recorder import Recorder
@@ -67,7 +61,7 @@ async def busy_slots(client: AsyncClient) -> int:
 
 
 def client_root(client: AsyncClient) -> str:
-    url = client._core.base_url
+    url = client._endpoint.base_url
     return f"{url.scheme}://{url.host}:{url.port}"
 
 

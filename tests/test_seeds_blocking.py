@@ -16,8 +16,7 @@ from penstock.blocking import Stream
 from penstock.testing.cuts import every_byte
 from penstock.testing.replies import error_reply, json_reply, sse_reply
 from penstock.testing.script import End, Pause, Reply, Reset, Stall
-from penstock.testing.server import Server, closed_port
-from penstock.testing.threaded import becomes_true, serve_in_thread
+from penstock.testing.server import Server, becomes_true, closed_port, serve_in_thread
 
 from .test_seeds import (
     COMPLETION,

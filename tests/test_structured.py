@@ -23,7 +23,7 @@ from penstock import (
     StructuredOutputError,
     fan_out_chunks,
 )
-from penstock._flow.race import race
+from penstock._many.race import race
 from penstock.structured import OutputType
 from penstock.testing.answers import tool_calls_reply
 from penstock.testing.memory import MemoryNetwork

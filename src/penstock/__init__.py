@@ -13,17 +13,17 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import blocking, errors, observing, providers, types
-    from ._client import AsyncClient
-    from ._core import Response
-    from ._flow.channels import ChunkReceiveStream, CompletionChannel, fan_out_channels
-    from ._flow.chunks import ChunkEvent, ResultEvent, fan_out_chunks
-    from ._flow.fan_out import FanOutStatistics, Result, fan_out
-    from ._flow.limiter import Limiter, LimiterStatistics
-    from ._flow.race import Attempt, RaceStatistics, race
-    from ._flow.stream import CompletionStream
-    from ._flow.timings import StreamStatistics
-    from ._resources import ChatRequest
-    from ._wire.lifecycle import StreamState
+    from ._call.lifecycle import StreamState
+    from ._call.stream import CompletionStream
+    from ._call.timings import StreamStatistics
+    from ._client.client import AsyncClient
+    from ._client.resources import ChatRequest
+    from ._client.response import Response
+    from ._limiter.limiter import Limiter, LimiterStatistics
+    from ._many.channels import ChunkReceiveStream, CompletionChannel, fan_out_channels
+    from ._many.chunks import ChunkEvent, ResultEvent, fan_out_chunks
+    from ._many.fan_out import FanOutStatistics, Result, fan_out
+    from ._many.race import Attempt, RaceStatistics, race
     from .blocking.client import Client
     from .errors import (
         AllAttemptsFailed,
@@ -169,36 +169,36 @@ __all__ = [
 ]
 
 _HOME = {
-    "_client": ("AsyncClient",),
-    "_core": ("Response",),
-    "_flow.channels": (
+    "_client.client": ("AsyncClient",),
+    "_client.response": ("Response",),
+    "_many.channels": (
         "ChunkReceiveStream",
         "CompletionChannel",
         "fan_out_channels",
     ),
-    "_flow.chunks": (
+    "_many.chunks": (
         "ChunkEvent",
         "ResultEvent",
         "fan_out_chunks",
     ),
-    "_flow.fan_out": (
+    "_many.fan_out": (
         "FanOutStatistics",
         "Result",
         "fan_out",
     ),
-    "_flow.limiter": (
+    "_limiter.limiter": (
         "Limiter",
         "LimiterStatistics",
     ),
-    "_flow.race": (
+    "_many.race": (
         "Attempt",
         "RaceStatistics",
         "race",
     ),
-    "_flow.stream": ("CompletionStream",),
-    "_flow.timings": ("StreamStatistics",),
-    "_resources": ("ChatRequest",),
-    "_wire.lifecycle": ("StreamState",),
+    "_call.stream": ("CompletionStream",),
+    "_call.timings": ("StreamStatistics",),
+    "_client.resources": ("ChatRequest",),
+    "_call.lifecycle": ("StreamState",),
     "blocking.client": ("Client",),
     "errors": (
         "APIConnectionError",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from ._decoding import decode_as, is_value, name_of
-from ._schema import MEMBER, schema_name, strict_schema
+from ._typed.decoding import decode_as, is_value, name_of
+from ._typed.schema import MEMBER, schema_name, strict_schema
 from .errors import StructuredOutputError, StructuredOutputReason
 from .types import ChatCompletion, ChatCompletionMessage, Choice
 

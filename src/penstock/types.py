@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, overload
 
 import msgspec
 
-from ._decoding import decode_as, name_of
+from ._typed.decoding import decode_as, name_of
 from .errors import ToolArgumentsError
 
 if TYPE_CHECKING:

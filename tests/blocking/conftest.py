@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.testing.threaded import becomes_true
+from penstock.testing.server import becomes_true
 
 
 def own_threads() -> list[str]:

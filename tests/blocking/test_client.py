@@ -38,8 +38,7 @@ from penstock.testing.replies import (
     tokens,
 )
 from penstock.testing.script import RecordedRequest, Repeat, Reply, Reset
-from penstock.testing.server import closed_port
-from penstock.testing.threaded import becomes_true, serve_in_thread
+from penstock.testing.server import becomes_true, closed_port, serve_in_thread
 from tests.support.blocking import (
     HELLO,
     SILENT,
@@ -90,7 +89,7 @@ def test_the_resources_are_the_same() -> None:
 
 @pytest.mark.parametrize("name", ["fan_out", "fan_out_chunks", "race"])
 def test_the_fan_outs_take_the_same_arguments(name: str) -> None:
-    from penstock._flow import chunks, fan_out, race
+    from penstock._many import chunks, fan_out, race
 
     twin: dict[str, Any] = {
         "fan_out": fan_out.fan_out,

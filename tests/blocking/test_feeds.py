@@ -17,7 +17,7 @@ from penstock import ChunkEvent, Client, Limiter, ResultEvent, StreamBusyError, 
 from penstock.blocking import fan_out, fan_out_chunks, race
 from penstock.testing.replies import error_reply, sse_event, sse_reply, tokens
 from penstock.testing.script import RecordedRequest, Repeat, Reply
-from penstock.testing.threaded import becomes_true, serve_in_thread
+from penstock.testing.server import becomes_true, serve_in_thread
 from tests.support.blocking import (
     HELLO,
     SILENT,

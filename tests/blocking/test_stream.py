@@ -16,7 +16,7 @@ from penstock import StreamBusyError, StreamClosedError, StreamState, Timeouts
 from penstock.blocking import Stream
 from penstock.testing.replies import error_reply, sse_event, sse_reply, tokens
 from penstock.testing.script import End, Pause, Repeat, Reset, Stall
-from penstock.testing.threaded import becomes_true, serve_in_thread
+from penstock.testing.server import becomes_true, serve_in_thread
 from tests.support.blocking import (
     HELLO,
     SILENT,

@@ -15,7 +15,7 @@ import pytest
 from penstock.cli import main
 from penstock.cli.local import local_server
 from penstock.testing.replies import error_reply
-from penstock.testing.threaded import becomes_true, serve_in_thread
+from penstock.testing.server import becomes_true, serve_in_thread
 
 from .answers import chat_requests, endless, hello, server_with
 

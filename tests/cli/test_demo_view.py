@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from penstock.cli.demo import Answer, Figures
+from penstock.cli.demo_figures import Answer, Figures
 from penstock.cli.demo_view import print_figures, view
 from penstock.types import Usage
 

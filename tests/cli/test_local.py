@@ -14,7 +14,7 @@ import pytest
 from penstock.cli import local
 from penstock.cli.local import local_server, model_file
 from penstock.cli.run import UsageError
-from penstock.testing.threaded import becomes_true
+from penstock.testing.server import becomes_true
 
 
 def get(url: str) -> bytes:

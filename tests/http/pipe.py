@@ -10,9 +10,10 @@ from collections.abc import Callable
 import anyio
 import anyio.lowlevel
 
-from penstock._http.dial import Dialer, Origin
+from penstock._http.dial import Dialer
 from penstock._http.network import ClosedLocally, Limits, NetworkStream
 from penstock._http.proxy import Proxy
+from penstock._wire.url import Origin
 from penstock.testing.certificates import server_ssl_context
 
 ORIGIN = Origin("http", "example.com", 80)

@@ -13,8 +13,10 @@ import anyio.lowlevel
 
 from penstock._http import asyncio_stream, trio_stream
 from penstock._http.asyncio_stream import AsyncioStream
-from penstock._http.network import NetworkStream, fd_is_readable, in_trio
+from penstock._http.descriptors import fd_is_readable
+from penstock._http.network import NetworkStream
 from penstock._http.trio_stream import TrioStream
+from penstock._loops import in_trio
 from penstock.testing.clock import Backend, virtual
 
 T = TypeVar("T")

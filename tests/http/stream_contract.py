@@ -16,13 +16,9 @@ import anyio.lowlevel
 import pytest
 
 from penstock._http import asyncio_stream, trio_stream
-from penstock._http.network import (
-    KEEPALIVE_IDLE,
-    ClosedLocally,
-    ConnectionFailed,
-    NetworkStream,
-    in_trio,
-)
+from penstock._http.descriptors import KEEPALIVE_IDLE
+from penstock._http.network import ClosedLocally, ConnectionFailed, NetworkStream
+from penstock._loops import in_trio
 from penstock.testing.server import closed_port
 from penstock.testing.sweep import BackendName, cancel_sweep, open_fds
 

@@ -19,7 +19,7 @@ import pytest
 from penstock._http import dial, tls
 from penstock._http.asyncio_stream import AsyncioStream
 from penstock._http.connections import Connections
-from penstock._http.dial import ATTEMPT_DELAY, Dialer, Origin
+from penstock._http.dial import ATTEMPT_DELAY, Dialer
 from penstock._http.exchange import Exchange
 from penstock._http.foreign_stream import ForeignStream
 from penstock._http.network import ConnectionFailed, NetworkStream
@@ -28,6 +28,7 @@ from penstock._http.proxy import Proxy
 from penstock._http.tls import TLSStream
 from penstock._http.trio_stream import TrioStream
 from penstock._policy.deadlines import ConnectDeadline
+from penstock._wire.url import Origin
 from penstock.errors import APITimeoutError, ConnectTimeout, TotalTimeout
 from penstock.testing.certificates import _authority, client_ssl_context
 from penstock.testing.memory import MemoryNetwork

@@ -8,14 +8,9 @@ import sys
 import anyio
 import pytest
 
-from penstock._http.network import (
-    ConnectionFailed,
-    enable_keepalive,
-    event_loop_clock,
-    fd_is_readable,
-    in_trio,
-    shutdown_fd,
-)
+from penstock._http.descriptors import enable_keepalive, fd_is_readable, shutdown_fd
+from penstock._http.network import ConnectionFailed
+from penstock._loops import event_loop_clock, in_trio
 
 from .sockets import reset
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from penstock._http.dial import Dialer, Origin
+from penstock._http.dial import Dialer
 from penstock._http.outgoing import Outgoing, as_httpcore
 from penstock._http.proxy import Proxy
+from penstock._wire.url import Origin
 
 OUTGOING = Outgoing("POST", "/v1/x?y=1", [(b"Host", b"h:81"), (b"A", b"b")], b"body")
 

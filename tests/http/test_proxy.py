@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._http.dial import Origin
 from penstock._http.network import ConnectionFailed
-from penstock._http.proxy import Proxy, proxy_from_environment, tunnel
+from penstock._http.proxy import Proxy, proxy_from_environment
+from penstock._http.tunnel import tunnel
+from penstock._wire.url import Origin
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from tests.support.socks import SocksServer
 

@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
-from penstock._http.dial import Origin
 from penstock._http.network import ConnectionFailed
 from penstock._http.proxy import Proxy
 from penstock._http.socks import connect_socks5
+from penstock._wire.url import Origin
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from tests.support.socks import HOST_UNREACHABLE, REFUSED_BY_RULES, SocksServer
 

@@ -10,8 +10,8 @@ import anyio
 import anyio.lowlevel
 from hypothesis import strategies as st
 
-from penstock._flow.fan_out import FanOut, Result, fan_out
-from penstock._flow.limiter import Limiter
+from penstock._limiter.limiter import Limiter
+from penstock._many.fan_out import FanOut, Result, fan_out
 
 # Multiples of a quarter: exact in binary, and few enough for things to happen at once.
 PAUSES = st.sampled_from([None, 0.0, 0.25, 0.25, 0.5, 1.0, 3.0])

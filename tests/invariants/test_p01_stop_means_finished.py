@@ -15,18 +15,7 @@ from tests.support.chat import REQUEST, URL
 
 from .evidence import count
 from .offsets import offsets
-from .recorded import (
-    FAULTS,
-    RECORDINGS,
-    REFUSALS,
-    WHOLE,
-    Fault,
-    Text,
-    cut,
-    read,
-    text_of,
-    worth,
-)
+from .recorded import FAULTS, RECORDINGS, REFUSALS, WHOLE, Fault, Text, cut, read, text_of, worth
 from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]

@@ -109,7 +109,7 @@ async def test_churn(seed: int, tls: bool) -> None:
             # Nobody is left: every slot is back, and every connection still open is idle.
             statistics = limiter.statistics()
             assert (statistics.in_flight, statistics.waiting) == (0, 0)
-            assert client._core.service.live == set()
+            assert client._endpoint.service.live == set()
             server_script.calm = True
             for _ in range(3):
                 answer = await client.complete(REQUEST, timeouts=Timeouts())

@@ -154,7 +154,7 @@ def test_cancelled_at_every_suspension_point(name: str, backend: BackendName) ->
             yield lambda: do(client)
             assert limiter.statistics().in_flight == 0
             assert limiter.statistics().waiting == 0
-            assert client._core.service.live == set()
+            assert client._endpoint.service.live == set()
             # What is open is idle: the next request needs no other connection.
             idle = network.open_connections
             before = len(network.connections)
@@ -193,7 +193,7 @@ def test_cancelled_at_every_suspension_point_on_sockets(
             ) as client:
                 yield lambda: do(client)
                 assert limiter.statistics().in_flight == 0
-                assert client._core.service.live == set()
+                assert client._endpoint.service.live == set()
                 await list_models(client) if name == "models" else await complete(client)
                 assert limiter.statistics().in_flight == 0
             await server.wait_closed(len(server.connections))

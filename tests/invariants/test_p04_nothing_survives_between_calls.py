@@ -175,7 +175,7 @@ async def test_closed_by_another_task(stage: str, bare: bool, closer: str) -> No
             held.release()
         assert limiter.statistics().in_flight == 0
         assert limiter.statistics().waiting == 0
-        assert client._core.service.live == set()
+        assert client._endpoint.service.live == set()
         assert stream.state == "closed"
         assert text_of(stream.partial) == text
         for _ in range(2):
@@ -216,7 +216,7 @@ async def test_a_client_closed_under_calls_that_are_no_streams() -> None:
         assert anyio.current_time() == closed_at
         assert [type(error) for error in raised] == [StreamClosedError] * 3, raised
         assert network.open_connections == 0
-        assert client._core.service.live == set()
+        assert client._endpoint.service.live == set()
         with pytest.raises(StreamClosedError):
             await client.complete(REQUEST)
 
@@ -234,7 +234,7 @@ async def test_closing_ends_no_complete_answer() -> None:
         # Bare, and read to the end: nothing is kept of it, though nobody has closed it.
         async for _ in client.chat.completions.stream(**REQUEST):
             pass
-        assert client._core.service.live == set()
+        assert client._endpoint.service.live == set()
         assert network.open_connections == 1
 
 

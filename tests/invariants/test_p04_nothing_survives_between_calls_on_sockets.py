@@ -105,7 +105,7 @@ async def test_closed_by_another_task(stage: str, closer: str, tls: bool) -> Non
                     await (stream.aclose() if closer == "stream" else client.aclose())
             assert [type(error) for error in raised] == [StreamClosedError], raised
             assert limiter.statistics().in_flight == 0
-            assert client._core.service.live == set()
+            assert client._endpoint.service.live == set()
             # Shut before the client is: the server is told at once.
             await server.wait_closed(1)
         with pytest.raises(StreamClosedError):

@@ -14,10 +14,10 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, Limiter
-from penstock._flow.channels import CompletionChannel, fan_out_channels
-from penstock._flow.chunks import fan_out_chunks
-from penstock._flow.fan_out import fan_out
-from penstock._flow.race import race
+from penstock._many.channels import CompletionChannel, fan_out_channels
+from penstock._many.chunks import fan_out_chunks
+from penstock._many.fan_out import fan_out
+from penstock._many.race import race
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import Event, error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, Player, RecordedRequest, Reply, Reset

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._flow.fan_out import fan_out
+from penstock._many.fan_out import fan_out
 
 from .evidence import count
 from .runs import Record, Run, runs

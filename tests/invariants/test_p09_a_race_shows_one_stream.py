@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import AllAttemptsFailed, Limiter
-from penstock._flow.race import race
+from penstock._many.race import race
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import Event, error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Reset

@@ -17,9 +17,8 @@ from penstock import AsyncClient, Limiter, PenstockError
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_reply
 from penstock.testing.script import Stall, reply
-from penstock.testing.server import Server, serve
+from penstock.testing.server import Server, becomes_true, serve
 from penstock.testing.sweep import open_fds
-from penstock.testing.threaded import becomes_true
 from tests.support.chat import REQUEST, client_on
 
 from .recorded import PLAIN
@@ -58,7 +57,7 @@ async def test_forgotten_after_a_read(entered: bool, tls: bool) -> None:
                 # The client is still open: nobody else has closed it.
                 await server.wait_closed(n + 1, timeout=1.0)
                 assert limiter.statistics().in_flight == 0
-                assert client._core.service.live == set()
+                assert client._endpoint.service.live == set()
     await anyio.lowlevel.checkpoint()
     assert open_fds() == before
 

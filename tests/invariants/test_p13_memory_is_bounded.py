@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from penstock import AsyncClient, ResultEvent
-from penstock._flow.channels import fan_out_channels
-from penstock._flow.chunks import fan_out_chunks
-from penstock._flow.fan_out import fan_out
-from penstock._flow.race import race
+from penstock._many.channels import fan_out_channels
+from penstock._many.chunks import fan_out_chunks
+from penstock._many.fan_out import fan_out
+from penstock._many.race import race
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_event, sse_reply, tokens
 from penstock.testing.script import Repeat

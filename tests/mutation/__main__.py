@@ -1,8 +1,8 @@
 """Mutation testing: `python -m tests.mutation MODULE...`, or `nox --session mutation -- ...`.
 
 Changes the modules, one place at a time, and looks whether their tests notice. Takes names of
-modules or packages (by default all of `_wire`, `_policy` and `_flow`), adds what it found to
-tests/mutation/record.json and prints the survivors without a verdict.
+modules or packages (by default `_wire`, `_policy`, `_call`, `_limiter` and `_many`), adds what
+it found to tests/mutation/record.json and prints the survivors without a verdict.
 """
 
 from __future__ import annotations

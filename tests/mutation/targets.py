@@ -7,25 +7,39 @@ from pathlib import Path
 __all__ = ["PACKAGES", "ROOT", "modules_of", "selection", "source_of"]
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("penstock._wire", "penstock._policy", "penstock._flow")
+PACKAGES = (
+    "penstock._wire",
+    "penstock._policy",
+    "penstock._call",
+    "penstock._limiter",
+    "penstock._many",
+)
 
 # Beside the mirror test module, relative to tests/. A rule that one module states and another
 # one shows is tested where it shows.
 _NEIGHBOURS: dict[str, tuple[str, ...]] = {
-    "penstock._flow.call": ("test_client.py", "flow/test_send.py"),
-    "penstock._flow.cancellation": ("flow/test_send.py",),
-    "penstock._flow.feed": ("flow/test_fan_out.py",),
-    "penstock._flow.reader": ("flow/test_stream.py", "test_observing.py"),
-    "penstock._flow.reports": ("test_observing.py",),
-    "penstock._flow.send": ("flow/test_stream.py", "flow/test_limiter.py", "test_observing.py"),
-    "penstock._flow.slots": ("flow/test_limiter.py",),
-    "penstock._flow.stream": ("flow/test_stream_tools.py", "test_observing.py"),
-    "penstock._flow.timings": ("flow/test_stream.py",),
-    "penstock._flow.views": ("flow/test_stream.py", "flow/test_stream_tools.py"),
+    "penstock._call.call": ("client/test_client.py", "call/test_attempts.py"),
+    "penstock._many.cancellation": ("call/test_attempts.py",),
+    "penstock._many.feed": ("many/test_fan_out.py",),
+    "penstock._call.reader": ("call/test_stream.py", "test_observing.py"),
+    "penstock._call.reports": ("test_observing.py",),
+    "penstock._call.attempts": (
+        "call/test_stream.py",
+        "limiter/test_limiter.py",
+        "test_observing.py",
+    ),
+    "penstock._limiter.slots": ("limiter/test_limiter.py",),
+    "penstock._call.stream": ("call/test_stream_tools.py", "test_observing.py"),
+    "penstock._call.timings": ("call/test_stream.py",),
+    "penstock._call.views": ("call/test_stream.py", "call/test_stream_tools.py"),
     "penstock._wire.accumulate": ("wire/test_complete_calls.py",),
-    "penstock._wire.credentials": ("flow/test_redact.py",),
-    "penstock._wire.excerpt": ("wire/test_stream_error.py", "wire/test_status.py"),
-    "penstock._wire.stream_error": ("wire/test_nesting.py",),
+    "penstock._wire.credentials": ("call/test_redact.py",),
+    "penstock._wire.excerpt": (
+        "wire/test_excerpt_depth.py",
+        "wire/test_stream_error.py",
+        "wire/test_status.py",
+    ),
+    "penstock._wire.stream_error": ("wire/test_excerpt_depth.py",),
     "penstock._wire.tool_calls": ("wire/test_complete_calls.py",),
 }
 

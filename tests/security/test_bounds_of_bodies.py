@@ -23,7 +23,8 @@ from penstock import (
     TotalTimeout,
     race,
 )
-from penstock._flow import fetch, reader, send
+from penstock._call import attempts as send
+from penstock._call import fetch, reader
 from penstock._wire import completion, encoding
 from penstock._wire.chunked import MAX_LINE, MAX_TRAILERS
 from penstock._wire.completion import MAX_CHOICES, CompletionDecoder

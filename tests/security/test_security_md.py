@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import penstock
-from penstock._flow.fetch import MAX_BODY_BYTES
-from penstock._flow.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
-from penstock._flow.send import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
+from penstock._call.attempts import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
+from penstock._call.fetch import MAX_BODY_BYTES
+from penstock._call.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
 from penstock._http.dial import MAX_ADDRESSES
 from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS, MAX_HEADER_LINES
 from penstock._http.head_gate import MAX_HEAD_BYTES
@@ -19,7 +19,7 @@ from penstock._wire.chunked import MAX_LINE, MAX_TRAILERS
 from penstock._wire.completion import MAX_CHOICES
 from penstock._wire.credentials import SHORTEST_SECRET
 from penstock._wire.encoding import FEED_LIMIT
-from penstock._wire.nesting import MAX_DEPTH
+from penstock._wire.excerpt import MAX_DEPTH
 from penstock._wire.sse import MAX_EVENT_BYTES
 from penstock._wire.stream_error import MAX_BODY_EXCERPT
 

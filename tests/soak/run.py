@@ -205,7 +205,7 @@ class Soak:
         if slots.in_flight or slots.waiting:
             ledger.violation(f"slots were not given back: {slots}")
         for name, client in self._clients.items():
-            if client._core.service.live:
+            if client._endpoint.service.live:
                 ledger.violation(f"the client {name!r} holds calls that are over")
         if now.streams:
             ledger.violation(f"{now.streams} streams are still reachable")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from penstock import ChatCompletion, ReadTimeout, StreamInterruptedError, types
-from penstock._flow.send import Sender
-from penstock._flow.stream import CompletionStream
+from penstock._call.attempts import Sender
+from penstock._call.stream import CompletionStream
 from penstock._wire.completion import CompletionDecoder
 from penstock.observing import Finished, RequestStarted
 

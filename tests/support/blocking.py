@@ -16,7 +16,7 @@ import penstock
 from penstock import Client
 from penstock.testing.replies import completion, json_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Stall, reply
-from penstock.testing.threaded import becomes_true
+from penstock.testing.server import becomes_true
 
 from .chat import REQUEST
 

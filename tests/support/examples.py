@@ -17,7 +17,7 @@ from sybil.parsers.markdown import CodeBlockParser
 
 from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
 from penstock.testing.script import End, Pause, Stall
-from penstock.testing.threaded import serve_in_thread
+from penstock.testing.server import serve_in_thread
 
 if TYPE_CHECKING:
     from sybil import Example

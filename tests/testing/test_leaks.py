@@ -18,8 +18,7 @@ from penstock.testing.clock import virtual
 from penstock.testing.leaks import LeakError, no_leaks
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.script import Stall
-from penstock.testing.server import serve
-from penstock.testing.threaded import serve_in_thread
+from penstock.testing.server import serve, serve_in_thread
 from tests.support.chat import KEY, REQUEST, URL, client_on
 
 if TYPE_CHECKING:

@@ -14,16 +14,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import Framing, json_reply, sse_event, sse_reply, status_reply, tokens
 from penstock.testing.requests import RequestReader
-from penstock.testing.script import (
-    End,
-    Pause,
-    Player,
-    Repeat,
-    Reset,
-    Send,
-    reply,
-    unroll,
-)
+from penstock.testing.script import End, Pause, Player, Repeat, Reset, Send, reply, unroll
 
 __all__ = ["anyio_backend"]
 

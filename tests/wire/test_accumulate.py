@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._wire.accumulate import Accumulator, has_token
+from penstock._wire.accumulate import Accumulator
 from penstock._wire.decode import decode_chunk
+from penstock._wire.token import has_token
 from penstock.types import ChatCompletion, ChatCompletionChunk, Usage
 
 

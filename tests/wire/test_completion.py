@@ -9,14 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._wire.accumulate import Accumulator, has_token
+from penstock._wire.accumulate import Accumulator
 from penstock._wire.completion import CompletionDecoder
-from penstock.errors import (
-    APIResponseError,
-    IncompleteStreamError,
-    PenstockError,
-    StreamError,
-)
+from penstock._wire.token import has_token
+from penstock.errors import APIResponseError, IncompleteStreamError, PenstockError, StreamError
 from penstock.types import ChatCompletion, ChatCompletionChunk, Usage
 
 from .pieces import in_pieces

@@ -12,12 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from penstock._wire.accumulate import Accumulator
-from penstock._wire.decode import (
-    ChunkDecodeError,
-    decode_chunk,
-    decode_completion,
-    decode_models,
-)
+from penstock._wire.decode import ChunkDecodeError, decode_chunk, decode_completion, decode_models
 from penstock.types import (
     ChatCompletion,
     ChatCompletionChunk,

@@ -8,14 +8,7 @@ import msgspec
 import pytest
 
 from penstock._wire.lenient import build_chunk, build_completion, build_model
-from penstock.types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChoiceDelta,
-    Model,
-    Payload,
-    Usage,
-)
+from penstock.types import ChatCompletion, ChatCompletionChunk, ChoiceDelta, Model, Payload, Usage
 
 Built = TypeVar("Built", bound=Payload)
 

@@ -13,13 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._wire.request import (
-    BaseURL,
-    checked_headers,
-    checked_key,
-    completion_body,
-    encode_json,
-)
+from penstock._wire.request import checked_headers, checked_key, completion_body, encode_json
+from penstock._wire.url import BaseURL
 from penstock.types import ChatCompletionMessage, Function, ToolCall
 
 MESSAGES = [{"role": "user", "content": "Hi"}]

@@ -13,15 +13,8 @@ import math
 import os
 from typing import Any, NoReturn, cast
 
-from .network import (
-    ClosedLocally,
-    ConnectionFailed,
-    Limits,
-    NetworkStream,
-    enable_keepalive,
-    fd_is_readable,
-    shutdown_fd,
-)
+from .descriptors import enable_keepalive, fd_is_readable, shutdown_fd
+from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
 
 __all__ = ["AsyncioStream", "connect_tcp", "connect_unix"]
 
@@ -120,10 +113,10 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._closed:
             raise ClosedLocally
         if self._chunks:
-            return self._take()  # noqa: ASYNC910 - it has waited, or given its turn
+            return self._take()
         if self._error is not None:
             raise ConnectionFailed(_reason(self._error)) from self._error
-        return b""  # noqa: ASYNC910 - it has waited, or given its turn
+        return b""
 
     async def _wait(self, limits: Limits) -> None:
         """Wait until something has happened; raises when nothing does in time."""
@@ -196,7 +189,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
     def receive_nowait(self) -> bytes:
         return self._take() if self._chunks else b""
 
-    async def send(self, data: bytes, limits: Limits) -> None:  # noqa: ASYNC910 - waits only when the transport is full
+    async def send(self, data: bytes, limits: Limits) -> None:
         self._check_open()
         if self._transport is None or self._transport.is_closing():
             raise ConnectionFailed(_reason(self._error)) from self._error
@@ -262,7 +255,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._transport is not None:
             self._transport.abort()
 
-    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - may be lost already
+    async def aclose(self, grace: float | None) -> None:
         # A plain TCP connection has nothing to say goodbye with; what was written is out.
         self.close()
         while self._transport is not None and _running_loop() is self._loop:

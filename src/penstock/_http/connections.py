@@ -43,7 +43,7 @@ class Connections:
         while self._idle:
             since, stream = self._idle.pop()
             if since > now - self._keepalive_expiry and stream.is_clean():
-                return stream, True  # noqa: ASYNC910 - an idle one is taken without a wait
+                return stream, True
             await self.discard(stream)
         return await self.dialer.dial(limits), False
 
@@ -60,7 +60,7 @@ class Connections:
         with anyio.CancelScope(shield=True):
             await stream.aclose(0)
 
-    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - there may be nothing to close
+    async def aclose(self, grace: float | None) -> None:
         """Close the idle ones gracefully, within `grace` seconds in all, and keep none again."""
         self.closed = True
         idle = [stream for _, stream in self._idle]

@@ -11,38 +11,24 @@ from itertools import chain, zip_longest
 from typing import Protocol
 
 import anyio
-import msgspec
 
+from .._loops import in_trio
+from .._wire.url import Origin
 from ..errors import ConnectTimeout
-from . import core
+from . import lazy
 from .foreign_stream import ForeignStream
-from .network import ConnectionFailed, Limits, NetworkStream, in_trio
-from .proxy import Proxy, tunnel
+from .network import ConnectionFailed, Limits, NetworkStream
+from .proxy import Proxy
+from .tunnel import tunnel
 
-__all__ = ["Dialer", "Origin"]
+__all__ = [
+    "Dialer",
+]
 
 # Seconds after which the next address is tried beside the one before (RFC 8305, 5).
 ATTEMPT_DELAY = 0.25
 # A name may resolve to thousands of addresses; what none of the first answers, the rest will not.
 MAX_ADDRESSES = 16
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Where a server is: scheme (http or https), host (no brackets) and port."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def bracketed_host(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
-
-    @property
-    def authority(self) -> str:
-        """Host and port as in a Host header: the port only where it is not the scheme's own."""
-        default = 443 if self.scheme == "https" else 80
-        return self.bracketed_host if self.port == default else f"{self.bracketed_host}:{self.port}"
 
 
 class Dialer:
@@ -55,7 +41,7 @@ class Dialer:
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
         uds: str | None = None,
-        network: core.httpcore.AsyncNetworkBackend | None = None,
+        network: lazy.httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self.origin = origin
         self.proxy = proxy
@@ -118,13 +104,13 @@ class Dialer:
             ) from error
 
     async def _reach_by_backend(
-        self, network: core.httpcore.AsyncNetworkBackend, hop: Origin
+        self, network: lazy.httpcore.AsyncNetworkBackend, hop: Origin
     ) -> NetworkStream:
         try:
             if self._uds is not None:
                 return ForeignStream(await network.connect_unix_socket(self._uds))
             return ForeignStream(await network.connect_tcp(hop.host, hop.port))
-        except core.httpcore.TimeoutException as error:
+        except lazy.httpcore.TimeoutException as error:
             raise ConnectTimeout("the network backend reported a connect timeout") from error
         except Exception as error:
             text = str(error) or type(error).__name__
@@ -152,7 +138,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-async def _close_all(streams: list[NetworkStream]) -> None:  # noqa: ASYNC910 - there may be nothing to close
+async def _close_all(streams: list[NetworkStream]) -> None:
     for stream in streams:
         stream.close()
     with anyio.CancelScope(shield=True):
@@ -184,7 +170,7 @@ async def _resolve(hop: Origin) -> list[tuple[str, int]]:
     except ValueError:
         pass
     else:
-        return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]  # noqa: ASYNC910 - an address needs no resolving
+        return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
     try:
         found = await anyio.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -208,7 +194,7 @@ async def _first_to_connect(
     won: list[NetworkStream] = []
     failures: list[Exception] = []
 
-    async def attempt(host: str, family: int, failed: anyio.Event) -> None:  # noqa: ASYNC910 - it may fail at once
+    async def attempt(host: str, family: int, failed: anyio.Event) -> None:
         try:
             stream = await connect(host, port, family)
         except Exception as error:  # noqa: BLE001 - raised below, in no exception group

@@ -13,7 +13,7 @@ from .._wire.encoding import EncodingError, content_decoder
 from .._wire.excerpt import one_line
 from .._wire.framing import FramingError, body_framing, keeps_alive
 from ..headers import Headers
-from . import core
+from . import lazy
 from .connections import Connections
 from .head_gate import HeadGate, HeadTooLarge
 from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
@@ -95,7 +95,7 @@ class Exchange:
             response = await gate.answer(request)
         except HeadTooLarge as error:
             raise MalformedResponse(str(error)) from error
-        except core.httpcore.RemoteProtocolError as error:
+        except lazy.httpcore.RemoteProtocolError as error:
             if gate.ended:
                 raise ConnectionFailed(
                     "the server closed the connection without answering"
@@ -149,7 +149,7 @@ class Exchange:
             if raw:
                 self._rest = b""
             elif self._framing.finished or self._ended:
-                return b""  # noqa: ASYNC910 - the end is known
+                return b""
             else:
                 try:
                     raw = await self._stream.receive(self.limits)
@@ -183,7 +183,7 @@ class Exchange:
                 if self._framing.finished:
                     self._check_encoding()
             if data:
-                return data  # noqa: ASYNC910 - it may have come with the head
+                return data
         raise self._fault
 
     def _check_encoding(self) -> None:
@@ -209,14 +209,14 @@ class Exchange:
         """What `read_all` has read by now."""
         return b"" if self._collected is None else bytes(self._collected)
 
-    async def aclose(self, *, drain: bool = False) -> None:  # noqa: ASYNC910 - a whole answer leaves nothing to wait for
+    async def aclose(self, *, drain: bool = False) -> None:
         """Settle the connection: back to the idle ones when the message is over, else closed.
 
         With `drain`, an end of the body that is on its way is waited for, a moment at
         most. Idempotent; cancelled, the connection is closed all the same.
         """
         if self.settled:
-            return  # noqa: ASYNC910 - settled before
+            return
         self.settled = True
         try:
             if drain and self._keep:
@@ -252,20 +252,20 @@ class Exchange:
             and self._stream.is_clean()
         )
 
-    async def _drain(self) -> None:  # noqa: ASYNC910 - the end may be there already
+    async def _drain(self) -> None:
         limits = _DrainLimits()
         left = DRAIN_BYTES
         raw = self._rest or self._stream.receive_nowait()
         while self._swallow(raw) and not self._framing.finished:
             left -= len(raw)
             if left < 0:
-                return  # noqa: ASYNC910 - given up without a wait
+                return
             try:
                 raw = await self._stream.receive(limits)
             except (ConnectionFailed, ClosedLocally, TimeoutError):
-                return  # noqa: ASYNC910 - given up without a wait
+                return
             if not raw:
-                return  # noqa: ASYNC910 - given up without a wait
+                return
 
     def _swallow(self, raw: bytes) -> bool:
         """Take these bytes as the rest of the body; False when they cannot be that."""

@@ -11,15 +11,9 @@ import anyio
 import anyio.lowlevel
 
 from ..errors import ReadTimeout
-from . import core
-from .network import (
-    READ_SIZE,
-    ClosedLocally,
-    ConnectionFailed,
-    Limits,
-    NetworkStream,
-    shutdown_fd,
-)
+from . import lazy
+from .descriptors import shutdown_fd
+from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Limits, NetworkStream
 
 __all__ = ["ForeignStream"]
 
@@ -31,7 +25,7 @@ class ForeignStream(NetworkStream):
 
     __slots__ = ("_closed", "_gone", "_inner", "_scope", "_token")
 
-    def __init__(self, inner: core.httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, inner: lazy.httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
         self._scope: anyio.CancelScope | None = None
         self._closed = False
@@ -62,7 +56,7 @@ class ForeignStream(NetworkStream):
                 return await method(*args)
         except ReadTimeout:
             raise
-        except core.httpcore.TimeoutException as error:
+        except lazy.httpcore.TimeoutException as error:
             raise ReadTimeout("the network backend reported a read timeout") from error
         except Exception as error:
             if self._closed:
@@ -100,10 +94,10 @@ class ForeignStream(NetworkStream):
             if sock is not None:
                 shutdown_fd(sock.fileno())
 
-    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - the backend may fail at once
+    async def aclose(self, grace: float | None) -> None:
         self.close()
         if self._gone:
-            return  # noqa: ASYNC910 - closed before
+            return
         self._gone = True
         with anyio.move_on_after(grace, shield=True), contextlib.suppress(Exception):
             await self._inner.aclose()

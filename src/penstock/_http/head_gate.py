@@ -10,7 +10,7 @@ import re
 import ssl
 from typing import Any, NoReturn, cast
 
-from . import core
+from . import lazy
 from .network import ConnectionFailed, Limits, NetworkStream
 
 __all__ = ["MAX_HEAD_BYTES", "HeadGate", "HeadTooLarge"]
@@ -59,14 +59,14 @@ class HeadGate:
         self.ended = False
         """Whether the peer ended the connection before the head was whole."""
 
-    async def answer(self, request: core.httpcore.Request) -> core.httpcore.Response:
+    async def answer(self, request: lazy.httpcore.Request) -> lazy.httpcore.Response:
         """Have httpcore send the request and parse the head of its answer.
 
         By a fresh connection object each time: it holds no state between two exchanges, and
         the stream it stands on is ours.
         """
-        stream = cast("core.httpcore.AsyncNetworkStream", self)
-        connection = core.httpcore.AsyncHTTP11Connection(request.url.origin, stream)
+        stream = cast("lazy.httpcore.AsyncNetworkStream", self)
+        connection = lazy.httpcore.AsyncHTTP11Connection(request.url.origin, stream)
         return await connection.handle_async_request(request)
 
     def rewind(self) -> None:
@@ -84,7 +84,7 @@ class HeadGate:
             self.sent = True
         if self._again:
             again, self._again = self._again, b""
-            return again  # noqa: ASYNC910 - given once more, after a wait that was cancelled
+            return again
         piece = await self._next_piece()
         self._left -= len(piece)
         if self._left < 0:
@@ -110,14 +110,14 @@ class HeadGate:
         end = _HEAD_END.search(window)
         if end is None:
             self._tail = window[-_TAIL:]
-            return data  # noqa: ASYNC910 - an informational head may have brought it
+            return data
         cut = end.end() - len(self._tail)
         self._tail = b""
         # Kept for the next read: after an informational head (1xx) another head follows.
         self.rest = data[cut:]
-        return data[:cut]  # noqa: ASYNC910 - an informational head may have brought it
+        return data[:cut]
 
-    async def _flush(self) -> None:  # noqa: ASYNC910 - a failed write shows in the reading
+    async def _flush(self) -> None:
         # httpcore writes head and body apart; together they are one segment.
         data = b"".join(self._unsent)
         self._unsent.clear()
@@ -132,7 +132,7 @@ class HeadGate:
             # answer says more than the broken pipe.
             self._write_failed = error
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC910 - sent by the first read
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if buffer and not self.sent:
             self._unsent.append(buffer)
 

@@ -12,14 +12,7 @@ Rules that every stream keeps:
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import select
-import socket
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Protocol
 
 __all__ = [
@@ -28,20 +21,9 @@ __all__ = [
     "ConnectionFailed",
     "Limits",
     "NetworkStream",
-    "enable_keepalive",
-    "event_loop_clock",
-    "fd_is_readable",
-    "in_trio",
-    "shutdown_fd",
 ]
 
 READ_SIZE = 65536
-
-# Seconds of silence after which the kernel probes whether the peer is still there, as
-# OpenAI's own client sets them: streams may be silent for minutes behind a NAT.
-KEEPALIVE_IDLE = 60
-KEEPALIVE_INTERVAL = 60
-KEEPALIVE_PROBES = 5
 
 
 class ConnectionFailed(Exception):
@@ -105,48 +87,3 @@ class NetworkStream(ABC):
     @abstractmethod
     async def aclose(self, grace: float | None) -> None:
         """Close gracefully within `grace` seconds, then return when nothing is open any more."""
-
-
-def in_trio() -> bool:
-    """Whether the calling task runs under trio, without importing trio to find out."""
-    trio = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_task())
-
-
-def event_loop_clock() -> Callable[[], float]:
-    """The running event loop's clock: `anyio.current_time` without its look-ups."""
-    if in_trio():
-        import trio
-
-        return trio.current_time
-    return asyncio.get_running_loop().time
-
-
-def fd_is_readable(fd: int) -> bool:
-    """Whether the descriptor has bytes, an end or an error waiting; one system call."""
-    if fd < 0:
-        return True
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([fd], [], [], 0)[0])
-
-
-def shutdown_fd(fd: int) -> None:
-    """Tell the peer that this connection is over, whoever owns the descriptor."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
-
-
-def enable_keepalive(sock: socket.socket) -> None:
-    """Have the kernel notice a peer that vanished, as far as the platform has the options."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (
-            ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
-            ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
-            ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from . import core
+from . import lazy
 from .dial import Dialer
 
 __all__ = ["Outgoing", "as_httpcore"]
@@ -26,7 +26,7 @@ class Outgoing(msgspec.Struct, frozen=True):
         return [("method", self.method), ("target", self.target)]
 
 
-def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> core.httpcore.Request:
+def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> lazy.httpcore.Request:
     """The request as httpcore takes it, for whoever the dialer's connections lead to."""
     origin, proxy = dialer.origin, dialer.proxy
     target, headers = outgoing.target, outgoing.headers
@@ -34,9 +34,9 @@ def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> core.httpcore.Request:
         # A proxy is given the whole URL (RFC 9112, 3.2.2).
         target = f"{origin.scheme}://{origin.authority}{target}"
         headers = [*headers, *proxy.authorization]
-    return core.httpcore.Request(
+    return lazy.httpcore.Request(
         outgoing.method.encode("ascii"),
-        core.httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
+        lazy.httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
         headers=headers,
         content=_Body(outgoing.body),
     )
@@ -61,4 +61,4 @@ class _Body:
         if not self._left:
             raise StopAsyncIteration
         piece, self._left = self._left, b""
-        return piece  # noqa: ASYNC910 - in memory
+        return piece

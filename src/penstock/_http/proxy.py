@@ -6,21 +6,19 @@ import base64
 import os
 import re
 import urllib.parse
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .._wire.excerpt import one_line
-from .._wire.request import has_controls, is_host
-from . import core
-from .head_gate import HeadGate, HeadTooLarge
-from .network import ConnectionFailed, Limits, NetworkStream
-from .socks import connect_socks5
+from .._wire.url import has_controls, is_host
 
 if TYPE_CHECKING:
-    from .dial import Origin
+    from .._wire.url import Origin
 
-__all__ = ["Proxy", "proxy_from_environment", "tunnel"]
+__all__ = [
+    "Proxy",
+    "proxy_from_environment",
+]
 
 # As the environment has bytes that are no UTF-8; a user name has to become bytes again.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -111,40 +109,3 @@ def proxy_from_environment(origin: Origin) -> Proxy | None:
     if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
         return None
     return Proxy.parse(url.strip())
-
-
-async def tunnel(
-    stream: NetworkStream, proxy: Proxy, origin: Origin, limits: Limits
-) -> NetworkStream:
-    """Have the proxy at the other end connect `stream` to the origin; gives what leads there."""
-    if proxy.is_socks:
-        await connect_socks5(stream, proxy, origin, limits)
-        return stream
-    gate = HeadGate(stream, limits)
-    target = f"{origin.bracketed_host}:{origin.port}".encode()
-    request = core.httpcore.Request(
-        b"CONNECT",
-        core.httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=target),
-        headers=[(b"Host", target), *proxy.authorization],
-    )
-    try:
-        response = await gate.answer(request)
-    except HeadTooLarge:
-        raise ConnectionFailed("the proxy's answer has a head that is too large") from None
-    except core.httpcore.ProtocolError as error:
-        if gate.ended:
-            raise ConnectionFailed("the proxy closed the connection") from error
-        raise ConnectionFailed(
-            f"the proxy's answer is not understood: {one_line(str(error))}"
-        ) from error
-    if not 200 <= response.status < 300:
-        extensions = cast("Any", response).extensions
-        reason = one_line(extensions.get("reason_phrase", b"").decode("latin-1"))
-        # 4xx is the proxy's last word: wrong credentials, or a target it refuses.
-        raise ConnectionFailed(
-            f"the proxy refused to connect: {response.status} {reason}".rstrip(),
-            permanent=response.status < 500,
-        )
-    if gate.rest:
-        raise ConnectionFailed("the proxy sent bytes before the tunnel was in use")
-    return stream

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .network import ConnectionFailed, Limits, NetworkStream
 
 if TYPE_CHECKING:
-    from .dial import Origin
+    from .._wire.url import Origin
     from .proxy import Proxy
 
 __all__ = ["connect_socks5"]
@@ -82,7 +82,7 @@ class _Answers:
                 raise ConnectionFailed("the SOCKS proxy closed the connection")
             self.rest += data
         answer, self.rest = self.rest[:size], self.rest[size:]
-        return answer  # noqa: ASYNC910 - it may have come with the one before
+        return answer
 
     async def versioned(self, size: int) -> bytes:
         answer = await self.exactly(size)

@@ -86,9 +86,9 @@ class TLSStream(NetworkStream):
         while True:
             data = self._decrypt()
             if data:
-                return data  # noqa: ASYNC910 - decrypted already
+                return data
             if self._over:
-                return self._end()  # noqa: ASYNC910 - the end is known
+                return self._end()
             # Reading may have to answer, as to a key update.
             if self._outgoing.pending:
                 await self._flush(limits)

@@ -8,16 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .network import (
-    READ_SIZE,
-    ClosedLocally,
-    ConnectionFailed,
-    Limits,
-    NetworkStream,
-    enable_keepalive,
-    fd_is_readable,
-    shutdown_fd,
-)
+from .descriptors import enable_keepalive, fd_is_readable, shutdown_fd
+from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Limits, NetworkStream
 
 __all__ = ["TrioStream", "connect_tcp", "connect_unix"]
 
@@ -135,7 +127,7 @@ class TrioStream(NetworkStream):
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
-    async def aclose(self, grace: float | None) -> None:  # noqa: ASYNC910 - closed at once
+    async def aclose(self, grace: float | None) -> None:
         # A plain TCP connection has nothing to say goodbye with.
         self.close()
         if _running_token() is self._token:

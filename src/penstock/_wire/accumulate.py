@@ -25,36 +25,18 @@ from penstock.types import (
     ChunkChoice,
     TokenLogprob,
     ToolCall,
-    ToolCallDelta,
     Usage,
 )
 
 from .tool_calls import ToolCalls
 
-__all__ = ["MAX_TOOL_CALLS", "Accumulator", "has_token"]
+__all__ = [
+    "MAX_TOOL_CALLS",
+    "Accumulator",
+]
 
 MAX_TOOL_CALLS = 16384
 """Bound of the tool calls of one answer, all its choices together."""
-
-
-def has_token(chunk: ChatCompletionChunk) -> bool:
-    """Whether some delta has content, reasoning, refusal or a piece of a tool call."""
-    for choice in chunk.choices:
-        delta = choice.delta
-        if (
-            delta.content
-            or delta.reasoning_content_field
-            or delta.reasoning_field
-            or delta.refusal
-            or (delta.tool_calls and any(map(_says_something, delta.tool_calls)))
-        ):
-            return True
-    return False
-
-
-def _says_something(piece: ToolCallDelta) -> bool:
-    function = piece.function
-    return bool(piece.id or (function is not None and (function.name or function.arguments)))
 
 
 class Accumulator:

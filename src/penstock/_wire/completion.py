@@ -14,10 +14,10 @@ from typing import Any
 from penstock.errors import APIResponseError, IncompleteStreamError, PenstockError
 from penstock.types import ChatCompletionChunk, decode_json
 
-from .accumulate import has_token
 from .decode import ChunkDecodeError, decode_chunk
 from .sse import MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
+from .token import has_token
 
 __all__ = ["MAX_CHOICES", "CompletionDecoder"]
 

@@ -17,8 +17,8 @@ import msgspec
 from penstock.types import ChatCompletion, ChatCompletionChunk, Model, ModelList, decode_json
 
 from .excerpt import excerpt
+from .json_values import as_object, as_text, is_list, is_object, scrub
 from .lenient import build_chunk, build_completion, build_model
-from .lenient_values import as_object, as_text, is_list, is_object, scrub
 
 __all__ = ["ChunkDecodeError", "decode_chunk", "decode_completion", "decode_models"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .lenient_values import as_text, is_list, is_object, whole
+from .json_values import as_text, is_list, is_object, whole
 
 __all__ = ["ErrorDetails", "error_details"]
 

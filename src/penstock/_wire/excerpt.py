@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import html
 import re
+from typing import Any
+
+from .json_values import is_list, is_object
 
 __all__ = ["excerpt", "one_line", "words"]
 
@@ -38,3 +41,24 @@ def words(text: str) -> str:
     title = _TITLE.search(page)
     title_words = title[1].strip() if title else ""
     return html.unescape(title_words or _TAG.sub(" ", _HIDDEN.sub(" ", page))).strip()
+
+
+# An error's envelope has 3 to 6 levels. deepcopy takes about four frames a level, and Python
+# allows 1000 in all.
+MAX_DEPTH = 64
+
+
+def is_too_deep(payload: Any) -> bool:
+    """Whether parsed JSON has more than MAX_DEPTH lists and objects inside each other."""
+    level = [payload]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for value in level:
+            if is_object(value):
+                inner += value.values()
+            elif is_list(value):
+                inner += value
+        if not inner:
+            return False
+        level = inner
+    return any(is_object(value) or is_list(value) for value in level)

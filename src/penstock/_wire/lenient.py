@@ -33,7 +33,7 @@ from penstock.types import (
     Usage,
 )
 
-from .lenient_values import (
+from .json_values import (
     any_text,
     as_number,
     as_object,

@@ -15,8 +15,7 @@ from penstock.headers import Headers
 from penstock.types import decode_json
 
 from .error_details import ErrorDetails, error_details
-from .excerpt import one_line, words
-from .nesting import is_too_deep
+from .excerpt import is_too_deep, one_line, words
 
 __all__ = ["request_id", "status_error"]
 

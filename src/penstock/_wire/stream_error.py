@@ -8,9 +8,8 @@ from penstock.errors import APIResponseError, IncompleteStreamError, StreamError
 from penstock.types import decode_json
 
 from .error_details import error_details
-from .excerpt import excerpt, one_line, words
-from .lenient_values import is_object
-from .nesting import is_too_deep
+from .excerpt import excerpt, is_too_deep, one_line, words
+from .json_values import is_object
 
 __all__ = [
     "MAX_BODY_EXCERPT",

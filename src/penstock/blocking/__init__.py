@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Sized
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from .._flow.chunks import ChunkFeed, Request
-from .._flow.fan_out import FanOut
-from .._flow.limiter import Limiter
-from .._flow.race import Entry, Race
-from .block import Block
+from .._limiter.limiter import Limiter
+from .._many.chunks import ChunkFeed
+from .._many.fan_out import FanOut
+from .._many.race import Entry, Race
+from .._many.requests import Request
+from ._loop.block import Block
+from ._loop.loop_thread import LoopThread
+from ._loop.sources import in_threads, pulled_in_threads
 from .client import Client
 from .feeds import ChunkIterator, RaceBlock, ResultIterator
-from .loop_thread import LoopThread
 from .resources import Chat, Completions, Models
-from .sources import in_threads, pulled_in_threads
 from .stream import Stream
 
 __all__ = [

@@ -9,21 +9,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import providers
-from .._client import AsyncClient
-from .._core import APIKey, Response
-from .._flow.limiter import Limiter
+from .._client.client import AsyncClient
+from .._client.endpoint import APIKey
+from .._client.resources import ChatRequest
+from .._client.response import Response
+from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
-from .._resources import ChatRequest
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
-from .loop_thread import LoopThread
+from ._loop.loop_thread import LoopThread
 from .resources import Chat, Models
 
 if TYPE_CHECKING:
     import ssl
 
-    from .._http.core import httpcore
+    from .._http.lazy import httpcore
 
 __all__ = ["Client"]
 

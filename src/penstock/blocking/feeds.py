@@ -6,11 +6,11 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from .._flow.chunks import ChunkEvent, ChunkFeed, ResultEvent
-from .._flow.fan_out import FanOut, FanOutStatistics, Result
-from .._flow.race import Race, RaceStatistics
-from .._flow.stream import CompletionStream
-from .block import Block
+from .._call.stream import CompletionStream
+from .._many.chunks import ChunkEvent, ChunkFeed, ResultEvent
+from .._many.fan_out import FanOut, FanOutStatistics, Result
+from .._many.race import Race, RaceStatistics
+from ._loop.block import Block
 from .stream import Stream
 
 __all__ = ["ChunkIterator", "RaceBlock", "ResultIterator"]
@@ -62,8 +62,8 @@ class ResultIterator(Generic[T, R]):
         if not self._block.loop.is_running:
             return self._feed.statistics()
 
-        async def statistics() -> FanOutStatistics:  # noqa: ASYNC124 - to be run on the loop
-            return self._feed.statistics()  # noqa: ASYNC910 - a look needs no wait
+        async def statistics() -> FanOutStatistics:
+            return self._feed.statistics()
 
         return self._block.loop.run(statistics)
 

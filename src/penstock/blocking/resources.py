@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, overload
 
-from .._client import AsyncClient
+from .._client.client import AsyncClient
 from ..structured import ParsedCompletion
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList
-from .loop_thread import LoopThread
+from ._loop.loop_thread import LoopThread
 from .stream import Stream
 
 __all__ = ["Chat", "Completions", "Models"]

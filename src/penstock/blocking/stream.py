@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Generic, final
 
 import anyio
 
-from .._flow.stream import CompletionStream
-from .._flow.timings import StreamStatistics
-from .._wire.lifecycle import StreamState
+from .._call.lifecycle import StreamState
+from .._call.stream import CompletionStream
+from .._call.timings import StreamStatistics
 from ..errors import StreamBusyError
 from ..headers import Headers
 from ..types import ChatCompletion, ChatCompletionChunk, ToolCall
-from .loop_thread import LoopThread
+from ._loop.loop_thread import LoopThread
 from .views import TextView, ToolCallView
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Stream(Generic[C_co]):
             await self._stream.__aexit__(type(error), error, None)  # noqa: ASYNC102 - closing shields what it has to
             raise
 
-    async def _skip_all(self) -> None:  # noqa: ASYNC910 - what was read is skipped without waiting
+    async def _skip_all(self) -> None:
         more = True
         while more:
             try:
@@ -233,8 +233,8 @@ class Stream(Generic[C_co]):
             if self._reader is None or not self._loop.is_running:
                 return look()
 
-            async def looked() -> R:  # noqa: ASYNC124 - to be run on the loop
-                return look()  # noqa: ASYNC910 - a look needs no wait
+            async def looked() -> R:
+                return look()
 
             return self._loop.run(looked)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from .demo import Answer, Figures
+    from .demo_figures import Answer, Figures
 
 __all__ = ["print_figures", "view"]
 

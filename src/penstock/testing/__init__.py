@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .answers import (
         ToolCallSpec,
+        by_model,
+        by_stream,
         text_reply,
         tool_call_chunks,
         tool_call_piece,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
         split_at,
         two_pieces,
     )
-    from .dispatch import by_model, by_stream
     from .leaks import LeakError, no_leaks
     from .memory import MemoryConnection, MemoryNetwork, MemoryStream
     from .recorder import Recorder
@@ -64,9 +65,8 @@ if TYPE_CHECKING:
         Step,
         reply,
     )
-    from .server import Server, closed_port, serve
+    from .server import Server, becomes_true, closed_port, serve, serve_in_thread
     from .sweep import BackendName, Mode, cancel_sweep, open_fds
-    from .threaded import becomes_true, serve_in_thread
     from .transcript import Exchange, Segment, Transcript
 
 __all__ = [
@@ -137,6 +137,8 @@ __all__ = [
 _HOME = {
     "answers": (
         "ToolCallSpec",
+        "by_model",
+        "by_stream",
         "text_reply",
         "tool_call_chunks",
         "tool_call_piece",
@@ -153,7 +155,6 @@ _HOME = {
         "split_at",
         "two_pieces",
     ),
-    "dispatch": ("by_model", "by_stream"),
     "leaks": ("LeakError", "no_leaks"),
     "memory": ("MemoryConnection", "MemoryNetwork", "MemoryStream"),
     "recorder": ("Recorder",),
@@ -185,9 +186,14 @@ _HOME = {
         "Step",
         "reply",
     ),
-    "server": ("Server", "closed_port", "serve"),
+    "server": (
+        "Server",
+        "becomes_true",
+        "closed_port",
+        "serve",
+        "serve_in_thread",
+    ),
     "sweep": ("BackendName", "Mode", "cancel_sweep", "open_fds"),
-    "threaded": ("becomes_true", "serve_in_thread"),
     "transcript": ("Exchange", "Segment", "Transcript"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

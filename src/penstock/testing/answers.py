@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from .replies import Event, completion, json_reply, sse_reply, tokens
-from .script import Pause, Reply
+from .replies import Event, completion, error_reply, json_reply, sse_reply, tokens
+from .script import Pause, Player, RecordedRequest, Reply, Script
 
 Arguments: TypeAlias = "str | Mapping[str, Any]"
 ToolCallSpec: TypeAlias = "tuple[str, Arguments] | tuple[str, str, Arguments]"
@@ -122,3 +122,36 @@ def _slowly(chunks: Sequence[Event], every: float) -> Reply:
     if not every:
         return sse_reply(chunks)
     return sse_reply([part for chunk in chunks for part in (Pause(every), chunk)])
+
+
+def by_model(
+    scripts: Mapping[str, Script], *, other: Script | None = None
+) -> Callable[[RecordedRequest], Reply]:
+    """Return a script with an answer, or a script of its own, for each model.
+
+    `network = MemoryNetwork(by_model({"a": text_reply("Hello"), "b": error_reply(503)}))`.
+    A model that is not there gets `other`, or else the 404 that OpenAI sends.
+    """
+    players = {model: Player(script) for model, script in scripts.items()}
+    fallback: Player | None = None if other is None else Player(other)
+
+    def reply_to(request: RecordedRequest) -> Reply:
+        model = str(request.json.get("model")) if request.body else ""
+        player = players.get(model, fallback)
+        if player is None:
+            message = f"The model `{model}` does not exist or you do not have access to it."
+            return error_reply(404, message, code="model_not_found", type="invalid_request_error")
+        return player.reply_to(request)
+
+    return reply_to
+
+
+def by_stream(streamed: Script, whole: Script) -> Callable[[RecordedRequest], Reply]:
+    """Return a script that tells requests with `"stream": true` from those without."""
+    streaming, other = Player(streamed), Player(whole)
+
+    def reply_to(request: RecordedRequest) -> Reply:
+        wanted = request.body and request.json.get("stream")
+        return (streaming if wanted else other).reply_to(request)
+
+    return reply_to

@@ -18,7 +18,7 @@ from .openings import Openings, OpenSocket, open_sockets, running_loop
 from .stacks import Stack, capture, describe
 
 if TYPE_CHECKING:
-    from .._flow.limiter import Limiter
+    from .._limiter.limiter import Limiter
 
 GRACE = 1.0  # seconds
 
@@ -79,7 +79,7 @@ class no_leaks:  # noqa: N801 - read as a statement
         self._begin()
         return self
 
-    async def __aexit__(  # noqa: ASYNC910 - after an error there is no wait
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,

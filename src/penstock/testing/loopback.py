@@ -35,18 +35,18 @@ class LoopbackStream:
         """Return some bytes, or b"" when the client has closed or reset the connection."""
         while self._tls is not None and not self._ended:
             try:
-                return self._tls.read(65536)  # noqa: ASYNC910 - at hand already
+                return self._tls.read(65536)
             except ssl.SSLWantReadError:
                 await self._flush()
             except ssl.SSLError:
-                return b""  # noqa: ASYNC910
+                return b""
             data = await self._receive_raw()
             if not data:
                 return b""
             self._incoming.write(data)
         return await self._receive_raw()
 
-    async def send(self, data: bytes) -> None:  # noqa: ASYNC910 - no wait where there is room
+    async def send(self, data: bytes) -> None:
         """Send it all; Gone if that is no longer possible."""
         if self._tls is None:
             await self._send_raw(data)
@@ -75,7 +75,7 @@ class LoopbackStream:
         await self._flush()
         self._tls = tls
 
-    async def end(self) -> None:  # noqa: ASYNC910
+    async def end(self) -> None:
         """Say politely that nothing more will come: close_notify inside TLS, and a FIN."""
         if self._tls is not None:
             self._ended = True
@@ -101,13 +101,13 @@ class LoopbackStream:
     async def _receive_raw(self) -> bytes:
         while True:
             try:
-                return self._sock.recv(65536)  # noqa: ASYNC910 - at hand already
+                return self._sock.recv(65536)
             except BlockingIOError:
                 await anyio.wait_readable(self._sock)
             except OSError:
-                return b""  # noqa: ASYNC910
+                return b""
 
-    async def _send_raw(self, data: bytes) -> None:  # noqa: ASYNC910
+    async def _send_raw(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             try:

@@ -15,7 +15,7 @@ from weakref import WeakSet
 import anyio
 import anyio.lowlevel
 
-from .._http import core
+from .._http import lazy
 from .records import Connection, Records
 from .requests import RequestReader
 from .script import (
@@ -54,7 +54,7 @@ networks: WeakSet[MemoryNetwork] = WeakSet()
 """All there are, for `no_leaks`."""
 
 
-class MemoryNetwork(Records[MemoryConnection], core.httpcore.AsyncNetworkBackend):
+class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend):
     """Plays `script` to whoever connects, and records all that happens.
 
     `refuse`: so many of the next connects fail. `stall`: so many after them hang. `delay`: what
@@ -107,13 +107,13 @@ class MemoryNetwork(Records[MemoryConnection], core.httpcore.AsyncNetworkBackend
         if self.refuse > 0:
             self.refuse -= 1
             await anyio.lowlevel.checkpoint()
-            raise core.httpcore.ConnectError("connection refused (by the script)")
+            raise lazy.httpcore.ConnectError("connection refused (by the script)")
         if self.stall > 0:
             self.stall -= 1
             wait = float("inf")
         if timeout is not None and timeout < wait:
             await anyio.sleep(timeout)
-            raise core.httpcore.ConnectTimeout("connect timed out")
+            raise lazy.httpcore.ConnectTimeout("connect timed out")
         if wait == float("inf"):
             await anyio.sleep_forever()
         await anyio.sleep(wait)
@@ -127,7 +127,7 @@ class MemoryNetwork(Records[MemoryConnection], core.httpcore.AsyncNetworkBackend
         return connection.stream
 
 
-class MemoryStream(core.httpcore.AsyncNetworkStream):
+class MemoryStream(lazy.httpcore.AsyncNetworkStream):
     """The client's end of one connection; the server's end is `_script`, run when looked at."""
 
     def __init__(
@@ -152,14 +152,14 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
         await anyio.lowlevel.checkpoint()
         while True:
             if self.connection.closed_at is not None:
-                raise core.httpcore.ReadError("the stream was closed")
+                raise lazy.httpcore.ReadError("the stream was closed")
             self._look_ahead()
             ready = self._next[0] if self._next else float("inf")
             now = anyio.current_time()
             if ready <= now:
                 return self._take(max_bytes)
             if deadline <= now:
-                raise core.httpcore.ReadTimeout("read timed out")
+                raise lazy.httpcore.ReadTimeout("read timed out")
             with anyio.CancelScope(deadline=min(ready, deadline)):
                 await self._changed.wait()
 
@@ -199,7 +199,7 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
                 self._over = True
                 self._answered()
             elif isinstance(step, Reset):
-                self._next = (self._server_time, core.httpcore.ReadError)
+                self._next = (self._server_time, lazy.httpcore.ReadError)
                 self._over = True
                 self._answered()
             elif isinstance(step, Stall):
@@ -210,7 +210,7 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
             return self._player.reply_to(request)
         except Exception as error:
             self._network.errors.append(error)
-            self._next = (self._server_time, core.httpcore.ReadError)
+            self._next = (self._server_time, lazy.httpcore.ReadError)
             self._over = True
             self._answered()
             raise
@@ -224,11 +224,11 @@ class MemoryStream(core.httpcore.AsyncNetworkStream):
         """Hand bytes to the server, which hears them at once."""
         await anyio.lowlevel.checkpoint()
         if self.connection.closed_at is not None:
-            raise core.httpcore.WriteError("the stream was closed")
+            raise lazy.httpcore.WriteError("the stream was closed")
         self._look_ahead()
         now = anyio.current_time()
-        if self._next and self._next[1] is core.httpcore.ReadError and self._next[0] <= now:
-            raise core.httpcore.WriteError("connection reset (by the script)")
+        if self._next and self._next[1] is lazy.httpcore.ReadError and self._next[0] <= now:
+            raise lazy.httpcore.WriteError("connection reset (by the script)")
         self.connection.bytes_received += len(buffer)
         number = self.connection.number
         for request in self._requests.feed(buffer, connection=number, time=now):

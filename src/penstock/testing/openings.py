@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
-from .._http.network import in_trio
+from .._loops import in_trio
 from .stacks import Stack, capture
 
 OpenSocket: TypeAlias = tuple[int, int]

@@ -82,7 +82,7 @@ def scripted_server() -> Generator[Callable[[Script], Server]]:
     """
     from contextlib import ExitStack
 
-    from .threaded import serve_in_thread
+    from .server import serve_in_thread
 
     with ExitStack() as stack:
         yield lambda script: stack.enter_context(serve_in_thread(script))

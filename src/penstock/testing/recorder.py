@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._http import core
+from .._http import lazy
 from .._wire.credentials import cover_all, header_secrets, names_a_credential
 from .cuts import head_size, payload_places
 from .requests import NotHTTP, RequestReader, response_is_whole
@@ -28,7 +28,7 @@ _SET_COOKIE = re.compile(rb"(?<=\nset-cookie:)[^\r\n]*", re.I)
 _COMPRESSED = re.compile(rb"\ncontent-encoding:[ \t]*(?!identity[ \t]*\r)[^ \t\r\n]", re.I)
 
 
-class Recorder(core.httpcore.AsyncNetworkBackend):
+class Recorder(lazy.httpcore.AsyncNetworkBackend):
     """Records what a real server answers: `AsyncClient(url, network=Recorder())`.
 
     Afterwards `recorder.save("run.jsonl")`, or `recorder.transcript`. It stands between the
@@ -45,13 +45,13 @@ class Recorder(core.httpcore.AsyncNetworkBackend):
 
     def __init__(
         self,
-        network: core.httpcore.AsyncNetworkBackend | None = None,
+        network: lazy.httpcore.AsyncNetworkBackend | None = None,
         *,
         bodies: bool = False,
         credentials: bool = False,
     ) -> None:
-        sockets: Any = core.httpcore.AnyIOBackend  # its types say that it may be a stand-in
-        self._network: core.httpcore.AsyncNetworkBackend = sockets() if network is None else network
+        sockets: Any = lazy.httpcore.AnyIOBackend  # its types say that it may be a stand-in
+        self._network: lazy.httpcore.AsyncNetworkBackend = sockets() if network is None else network
         self._bodies = bodies
         self._credentials = credentials
         self._logs: list[_Log] = []
@@ -73,14 +73,14 @@ class Recorder(core.httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> core.httpcore.AsyncNetworkStream:
+    ) -> lazy.httpcore.AsyncNetworkStream:
         """Connect through the network it stands before."""
         stream = await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
         return _RecordedStream(stream, self._logs)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> core.httpcore.AsyncNetworkStream:
+    ) -> lazy.httpcore.AsyncNetworkStream:
         """The same for a unix socket."""
         stream = await self._network.connect_unix_socket(path, timeout, socket_options)
         return _RecordedStream(stream, self._logs)
@@ -143,8 +143,8 @@ class _Log:
         return round(anyio.current_time() - self.request.time, 6)
 
 
-class _RecordedStream(core.httpcore.AsyncNetworkStream):
-    def __init__(self, inner: core.httpcore.AsyncNetworkStream, logs: list[_Log]) -> None:
+class _RecordedStream(lazy.httpcore.AsyncNetworkStream):
+    def __init__(self, inner: lazy.httpcore.AsyncNetworkStream, logs: list[_Log]) -> None:
         self._inner = inner
         self._logs = logs
         self._own: list[_Log] = []
@@ -153,7 +153,7 @@ class _RecordedStream(core.httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
             data = await self._inner.read(max_bytes, timeout)
-        except core.httpcore.NetworkError:
+        except lazy.httpcore.NetworkError:
             self._finish("reset")
             raise
         if not data:
@@ -186,7 +186,7 @@ class _RecordedStream(core.httpcore.AsyncNetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
-    ) -> core.httpcore.AsyncNetworkStream:
+    ) -> lazy.httpcore.AsyncNetworkStream:
         stream = await self._inner.start_tls(ssl_context, server_hostname, timeout)
         for log in self._own:  # with a proxy, which is not the server
             self._logs.remove(log)

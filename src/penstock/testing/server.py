@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import deque
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import anyio
 import anyio.lowlevel
+from anyio.from_thread import start_blocking_portal
 
 from .certificates import client_ssl_context, server_ssl_context
 from .loopback import Gone, LoopbackStream
@@ -81,9 +84,7 @@ class Server(Records[Connection]):
                 self.note_change()
                 group.start_soon(self._serve, LoopbackStream(sock), connection)
 
-    async def _serve(  # noqa: ASYNC910 - it ends at once when nothing can be sent
-        self, stream: LoopbackStream, connection: Connection
-    ) -> None:
+    async def _serve(self, stream: LoopbackStream, connection: Connection) -> None:
         try:
             if self._tls:
                 if self._tls == "stall":
@@ -137,7 +138,7 @@ class _Conversation:
         if self._error is not None:
             raise self._error
 
-    async def _catch(self, part: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910
+    async def _catch(self, part: Callable[[], Awaitable[None]]) -> None:
         try:
             await part()
         except Exception as error:  # noqa: BLE001
@@ -245,3 +246,23 @@ def _listen(uds: str | Path | None) -> socket.socket:
     listener.bind(("127.0.0.1", 0) if uds is None else str(uds))
     listener.listen(1024)
     return listener
+
+
+@contextmanager
+def serve_in_thread(script: Script) -> Generator[Server]:
+    """Run `serve(script)` beside the block. Read the server's records, call none of its methods."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serve(script)) as server,
+    ):
+        yield server
+
+
+def becomes_true(condition: Callable[[], object], seconds: float = 20.0) -> bool:
+    """Whether the condition came true within the time, looked at every ten milliseconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True

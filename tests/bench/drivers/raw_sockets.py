@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from penstock._http.network import in_trio
+from penstock._loops import in_trio
 
 from .base import Address, Driver, Pause, Peer, Received
 from .by_hand import DONE, Events, body, decode_chunk, decode_completion, decode_models

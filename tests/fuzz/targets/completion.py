@@ -16,8 +16,9 @@ from unittest import mock
 import msgspec
 
 from penstock._wire import completion
-from penstock._wire.accumulate import Accumulator, has_token
+from penstock._wire.accumulate import Accumulator
 from penstock._wire.completion import CompletionDecoder
+from penstock._wire.token import has_token
 from penstock.errors import PenstockError, StreamError
 from penstock.types import ChatCompletion, ChatCompletionChunk
 from tests.wire.reference_sse import decode_events

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from penstock._wire.decode import ChunkDecodeError, decode_chunk, decode_completion, decode_models
+from penstock._wire.json_values import scrub
 from penstock._wire.lenient import build_chunk, build_completion
-from penstock._wire.lenient_values import scrub
 from penstock.types import ChatCompletion, ChatCompletionChunk, Model, Payload, decode_json
 
 from ..compose import ANSWER, MODELS, json_text

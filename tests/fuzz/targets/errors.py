@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import pickle
 
-from penstock._flow.redact import redact_error
+from penstock._call.redact import redact_error
 from penstock._wire.error_details import error_details
 from penstock._wire.status import status_error
 from penstock._wire.stream_error import reports_error, stream_error, unstreamed_error

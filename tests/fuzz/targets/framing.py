@@ -11,13 +11,7 @@ from typing import NamedTuple
 
 import h11
 
-from penstock._wire.framing import (
-    ChunkedBody,
-    CloseBody,
-    FramingError,
-    body_framing,
-    keeps_alive,
-)
+from penstock._wire.framing import ChunkedBody, CloseBody, FramingError, body_framing, keeps_alive
 from penstock.headers import Headers
 
 from ..reader import Reader, ways

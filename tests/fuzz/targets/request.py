@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import h11
 
-from penstock._wire.request import BaseURL, checked_headers, checked_key
+from penstock._wire.request import checked_headers, checked_key
+from penstock._wire.url import BaseURL
 
 from ..reader import Reader
 from ..target import Target

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from penstock._strict_form import _FORMATS, _KEPT, REFERENCE, StrictForm
+from penstock._typed.strict_form import _FORMATS, _KEPT, REFERENCE, StrictForm
 
 from ..reader import Reader
 from ..target import Target

@@ -17,17 +17,11 @@ from typing import Annotated, Any, Literal, TypedDict
 import msgspec
 import pydantic
 
-from penstock._decoding import decode_as
+from penstock._typed.decoding import decode_as
 from penstock.errors import StructuredOutputError, ToolArgumentsError
 from penstock.structured import OutputType
 from penstock.tools import tool
-from penstock.types import (
-    ChatCompletion,
-    ChatCompletionMessage,
-    Choice,
-    Function,
-    ToolCall,
-)
+from penstock.types import ChatCompletion, ChatCompletionMessage, Choice, Function, ToolCall
 
 from ..compose import json_text
 from ..reader import Reader

@@ -73,7 +73,7 @@ class Play:
     def _nothing_is_held(self) -> None:
         statistics = self._limiter.statistics()
         self._expect(statistics.in_flight == statistics.waiting == 0, f"held: {statistics}")
-        self._expect(not self._client._core.service.live, "calls are still live")
+        self._expect(not self._client._endpoint.service.live, "calls are still live")
         idle = len(self._client._connections._idle)
         self._expect(self.network.open_connections == idle, "connections are left open")
 

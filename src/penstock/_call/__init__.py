@@ -1,0 +1,1 @@
+"""One call: attempts until the first byte, then its answer, streamed or whole."""

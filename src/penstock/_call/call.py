@@ -1,0 +1,60 @@
+"""A call, and what it needs of the client it is made on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from .._http.connections import Connections
+from .._http.outgoing import Outgoing
+from .._limiter.limiter import Limiter
+from ..observing import Notifier
+from ..timeouts import Timeouts
+
+__all__ = ["Call", "Service"]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call, ready to be sent."""
+
+    outgoing: Outgoing
+    timeouts: Timeouts
+    max_retries: int
+    streaming: bool
+    model: str | None = None
+
+
+class Live(Protocol):
+    """Who holds a slot or a connection."""
+
+    def interrupt(self) -> None: ...
+    async def settle(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Service(msgspec.Struct, eq=False):
+    """What calls need of their client."""
+
+    connections: Connections
+    limiter: Limiter | None
+    notifier: Notifier | None
+    authorize: Callable[[], Awaitable[str | None]]
+    """Gives the API key, anew for each attempt: a callable's keys may expire."""
+    max_retry_wait: float
+    live: set[Live] = msgspec.field(default_factory=lambda: set[Live]())
+    """The senders, not the streams themselves, which their owners may have abandoned."""
+    closed: bool = False
+
+    async def aclose(self, grace: float | None) -> None:
+        """Close every open call at once, then the idle connections gracefully."""
+        self.closed = True
+        try:
+            for sender in list(self.live):
+                sender.interrupt()
+                await sender.settle()
+        finally:
+            for sender in list(self.live):
+                sender.abort()
+            await self.connections.aclose(grace)  # noqa: ASYNC102 - shielded inside, for `grace` seconds

@@ -1,0 +1,1 @@
+"""The client: its settings, its resources, and how a call is made from them."""

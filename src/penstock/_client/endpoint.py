@@ -1,0 +1,176 @@
+"""What a client and its resources share: settings, and how a call is made from them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._call.call import Call, Service
+from .._call.fetch import Fetch
+from .._call.stream import CompletionStream
+from .._http.outgoing import Outgoing
+from .._version import __version__
+from .._wire.request import checked_headers, checked_key, completion_body, encode_json
+from .._wire.url import BaseURL
+from ..timeouts import Timeouts
+from .response import Response
+
+if TYPE_CHECKING:
+    from ..structured import OutputType
+
+__all__ = ["APIKey", "Endpoint", "key_source", "output_type"]
+
+
+APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
+
+
+class Endpoint:
+    """One client's settings and service. It knows its client not, so that no cycle arises."""
+
+    __slots__ = ("base_url", "headers", "max_retries", "own_headers", "service", "timeouts")
+
+    def __init__(
+        self,
+        service: Service,
+        base_url: BaseURL,
+        *,
+        headers: Mapping[str, str] | None,
+        timeouts: Timeouts,
+        max_retries: int,
+    ) -> None:
+        self.service: Service = service
+        self.base_url: BaseURL = base_url
+        self.timeouts: Timeouts = timeouts
+        self.max_retries: int = max_retries
+        host = f"[{base_url.host}]" if ":" in base_url.host else base_url.host
+        default = 443 if base_url.scheme == "https" else 80
+        self.headers: dict[str, tuple[bytes, bytes]] = {
+            "host": (
+                b"Host",
+                (host if base_url.port == default else f"{host}:{base_url.port}").encode(),
+            ),
+            "user-agent": (b"User-Agent", f"penstock/{__version__}".encode()),
+            # Compressed tokens arrive in blocks, not as they are generated.
+            "accept-encoding": (b"Accept-Encoding", b"identity"),
+        }
+        self.own_headers: dict[str, tuple[bytes, bytes]] = checked_headers(headers)
+
+    def stream(self, params: dict[str, Any]) -> CompletionStream:
+        """A stream for the keyword arguments of `create`; checks them, sends nothing."""
+        output = output_type(params)
+        call = self.completion_call(params, stream=True)
+        return CompletionStream(self.service, call, None if output is None else output.completion)
+
+    def completion_call(self, params: dict[str, Any], *, stream: bool) -> Call:
+        """The call for the keyword arguments of `create`, which are taken out of `params`."""
+        options = {name: params.pop(name, None) for name in _OPTIONS}
+        model, messages = params.pop("model", None), params.pop("messages", None)
+        return self.call(
+            "POST",
+            "/chat/completions",
+            completion_body(model, messages, params, stream=stream),
+            streaming=stream,
+            model=model,
+            **options,
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        streaming: bool = False,
+        model: str | None = None,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> Call:
+        """A call to a path below the base URL. ValueError or TypeError before any I/O."""
+        if timeouts is not None and not isinstance(timeouts, Timeouts):
+            raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
+        headers = dict(self.headers)
+        headers["accept"] = (
+            b"Accept",
+            b"text/event-stream" if streaming else b"application/json",
+        )
+        if body is not None:
+            headers["content-type"] = (b"Content-Type", b"application/json")
+        # The call's own win over the client's, and those over the library's.
+        headers.update(self.own_headers)
+        headers.update(checked_headers(extra_headers))
+        if body is not None or method not in ("GET", "HEAD", "DELETE"):
+            headers["content-length"] = (b"Content-Length", b"%d" % len(body or b""))
+        return Call(
+            outgoing=Outgoing(
+                method, self.base_url.target(path), list(headers.values()), body or b""
+            ),
+            timeouts=self.timeouts if timeouts is None else timeouts,
+            max_retries=self.max_retries if max_retries is None else checked_retries(max_retries),
+            streaming=streaming,
+            model=model,
+        )
+
+    async def request(
+        self, method: str, path: str, *, json: object = None, **options: Any
+    ) -> Response:
+        """Any endpoint, as `AsyncClient.request` has it."""
+        if not isinstance(method, str):
+            raise TypeError(f"the method has to be a string, not {type(method).__name__}")
+        if not (method.isascii() and method.isalpha()):
+            raise ValueError(f"{method!r} is no HTTP method")
+        if method.upper() == "CONNECT":
+            raise ValueError("CONNECT asks for a tunnel, not for an endpoint")
+        body = None if json is None else encode_json(json)
+        fetch = Fetch(self.service, self.call(method.upper(), path, body, **options))
+        exchange, content = await fetch.run()
+        fetch.finish()
+        return Response(exchange.status, exchange.headers, content, fetch.redaction())
+
+
+_OPTIONS = ("timeouts", "max_retries", "extra_headers")
+
+
+def output_type(params: dict[str, Any]) -> OutputType[Any] | None:
+    """The type that `response_format` asks for, if it is one; then its schema takes its place."""
+    wanted = params.get("response_format")
+    if wanted is None or isinstance(wanted, Mapping):
+        return None
+    from ..structured import OutputType  # most clients never need it
+
+    return OutputType.asked_for(params)
+
+
+def checked_retries(max_retries: object) -> int:
+    """How often a request may be sent again."""
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
+        shown = max_retries if isinstance(max_retries, (int, float)) else type(max_retries).__name__
+        raise ValueError(f"max_retries is {shown}: give 0 or a positive whole number")
+    return max_retries
+
+
+def checked_wait(seconds: object) -> float:
+    """The longest wait that a server may ask for."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"max_retry_wait is {type(seconds).__name__}: give seconds as a number")
+    if not seconds >= 0:
+        raise ValueError(f"max_retry_wait is {seconds!r}: it cannot be negative")
+    return seconds
+
+
+def key_source(api_key: APIKey | None) -> Callable[[], Awaitable[str | None]]:
+    """What gives the key for each attempt: a fixed one is checked now, others when they come."""
+    if api_key is None or not callable(api_key):
+        fixed = None if api_key is None else checked_key(api_key)
+
+        async def known() -> str | None:
+            return fixed
+
+        return known
+
+    async def asked() -> str | None:
+        key = api_key()
+        return checked_key(await key if inspect.isawaitable(key) else key)
+
+    return asked

@@ -1,0 +1,276 @@
+"""The resources of a client: `client.chat.completions` and `client.models`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+
+from .._call.fetch import Fetch
+from .._call.stream import CompletionStream
+from .._wire.decode import ChunkDecodeError, decode_completion, decode_models
+from .._wire.status import request_id
+from .._wire.stream_error import body_excerpt, reports_error, stream_error
+from ..errors import APIResponseError, PenstockError
+from ..timeouts import Timeouts
+from ..types import ChatCompletion, ModelList, Payload, decode_json
+from .endpoint import Endpoint, output_type
+
+if TYPE_CHECKING:
+    from ..structured import ParsedCompletion
+
+__all__ = ["Chat", "ChatRequest", "Completions", "Models"]
+
+ChatRequest: TypeAlias = Mapping[str, Any]
+"""The keyword arguments of `create()`: {"model": ..., "messages": [...], ...}."""
+
+P = TypeVar("P", bound=Payload)
+T = TypeVar("T")
+
+
+class Completions:
+    """`client.chat.completions`."""
+
+    __slots__ = ("_endpoint",)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    @overload
+    def stream(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        response_format: type[T],
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> CompletionStream[ParsedCompletion[T]]: ...
+
+    @overload
+    def stream(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> CompletionStream: ...
+
+    def stream(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> CompletionStream[Any]:
+        """A stream that has sent nothing yet: `async with client.chat.completions.stream(...)`.
+
+        `timeouts` replaces the client's, `max_retries` too; `extra_headers` go on top of
+        its headers. Any further keyword goes into the JSON body as it is (temperature,
+        tools, stop, stream_options, vendor extras). ValueError when model or messages are
+        empty, before any I/O.
+
+        A `response_format` that is a type goes out as its JSON schema, and `collect()` then
+        gives what `parse` gives.
+        """
+        params.pop("stream", None)
+        return self._endpoint.stream(
+            {
+                "model": model,
+                "messages": messages,
+                "timeouts": timeouts,
+                "max_retries": max_retries,
+                "extra_headers": extra_headers,
+                **params,
+            }
+        )
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        stream: Literal[False] = False,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> ChatCompletion: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        stream: Literal[True],
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> CompletionStream: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        stream: bool,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> ChatCompletion | CompletionStream: ...
+
+    async def create(
+        self, *, model: str, messages: Iterable[Any], stream: bool = False, **params: Any
+    ) -> ChatCompletion | CompletionStream:
+        """A completion, received as one; with `stream=True` a stream that has sent nothing yet.
+
+        Arguments as for `stream`. Without streaming a cancellation closes the connection,
+        but a server may not notice before it has generated the whole answer: prefer
+        `client.complete`, which streams inside. Raises a PenstockError; cancelled, nothing
+        stays open. With a type as `response_format` the completion is a `ParsedCompletion`,
+        as from `parse`.
+        """
+        if stream:
+            return self.stream(model=model, messages=messages, **params)
+        request: dict[str, Any] = {"model": model, "messages": messages, **params}
+        output = output_type(request)
+        call = self._endpoint.completion_call(request, stream=False)
+        fetch = Fetch(self._endpoint.service, call)
+        completion = await _decoded(fetch, decode_completion)
+        fetch.finish(completion.usage)
+        return completion if output is None else output.completion(completion, fetch.request_id)
+
+    @overload
+    async def parse(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        response_format: type[T],
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> ParsedCompletion[T]: ...
+
+    @overload
+    async def parse(
+        self,
+        *,
+        model: str,
+        messages: Iterable[Any],
+        response_format: Any,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> ParsedCompletion[Any]: ...
+
+    async def parse(
+        self, *, model: str, messages: Iterable[Any], response_format: Any, **params: Any
+    ) -> ParsedCompletion[Any]:
+        """A completion whose `choices[0].message.parsed` is a value of the type given.
+
+        The type is one that msgspec decodes (a Struct, a dataclass, a TypedDict, an attrs
+        class, `list[int]`, a union, ...) or a Pydantic model; it goes out as a JSON schema in
+        the strict form. Further arguments as for `stream`; set `max_tokens`, as a schema with
+        open lists or texts has no end of its own.
+
+        It streams inside, as `client.complete` does; `create` takes a type without streaming.
+        Raises StructuredOutputError, with the completion, when the answer was cut, refused or
+        is not valid; `parsed` is None only in a message that calls tools instead.
+        """
+        request: dict[str, Any] = {
+            "model": model,
+            "messages": messages,
+            **params,
+            "response_format": response_format,
+        }
+        request.pop("stream", None)
+        if isinstance(response_format, Mapping) or response_format is None:
+            raise TypeError("parse needs a type as response_format; create takes a mapping")
+        async with self._endpoint.stream(request) as stream:
+            completion: Any = await stream.collect()
+        parsed: ParsedCompletion[Any] = completion
+        return parsed
+
+
+class Chat:
+    """`client.chat`."""
+
+    __slots__ = ("completions",)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.completions: Completions = Completions(endpoint)
+
+
+class Models:
+    """`client.models`."""
+
+    __slots__ = ("_endpoint",)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def list(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> ModelList:
+        """The models the server offers: iterable, with a length; an `id` goes into `model=`."""
+        call = self._endpoint.call(
+            "GET",
+            "/models",
+            timeouts=timeouts,
+            max_retries=max_retries,
+            extra_headers=extra_headers,
+        )
+        fetch = Fetch(self._endpoint.service, call)
+        models = await _decoded(fetch, decode_models)
+        fetch.finish()
+        return models
+
+
+async def _decoded(fetch: Fetch, decode: Callable[[bytes], P]) -> P:
+    """The answer as a value, or the error it stands for although its status is a success."""
+    exchange, body = await fetch.run()
+    rid = request_id(exchange.headers)
+    error = _reported(body)
+    if error is None:
+        try:
+            return decode(body)
+        except ChunkDecodeError as cause:
+            error = APIResponseError(
+                f"the response is {cause}",
+                body=body_excerpt(body),
+                status_code=exchange.status,
+                headers=exchange.headers,
+            )
+            error.__cause__ = cause
+    error.request_id = rid
+    raise fetch.redacted(error)
+
+
+def _reported(body: bytes) -> PenstockError | None:
+    # Looked for only where it can be: the body is not parsed twice for nothing.
+    if b'"error"' not in body:
+        return None
+    try:
+        payload = decode_json(body)
+    except ValueError:
+        return None
+    return stream_error(payload, body) if reports_error(payload) else None

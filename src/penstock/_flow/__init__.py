@@ -1,1 +1,0 @@
-"""anyio: attempts until the first byte, the stream, and many streams at once."""

@@ -1,0 +1,1 @@
+"""Bounds on requests in flight and on their rate."""

@@ -1,0 +1,193 @@
+"""`fan_out_chunks`: many streamed completions, merged as they arrive."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import anyio
+import msgspec
+
+from .._call.stream import CompletionStream
+from .._call.timings import StreamStatistics
+from .._limiter.limiter import Limiter
+from .._limiter.slots import Slot
+from ..types import ChatCompletion, ChatCompletionChunk
+from .cancellation import cancelled_by_itself
+from .feed import Feed, Source
+from .requests import HasCompletions, Request
+
+__all__ = ["ChunkEvent", "ChunkFeed", "ResultEvent", "fan_out_chunks"]
+
+
+class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
+    """One chunk of one of the requests."""
+
+    index: int
+    """Position of the request in the source, from 0."""
+    request: Request
+    chunk: ChatCompletionChunk
+
+
+class ResultEvent(msgspec.Struct, frozen=True):
+    """The end of one of the requests: exactly one for each."""
+
+    index: int
+    request: Request
+    completion: ChatCompletion | None
+    """The whole completion, None if it failed."""
+    error: Exception | None
+    """Why it failed; `error.partial` is the answer as far as it came."""
+    statistics: StreamStatistics | None
+    """The stream in numbers; None for a request that was refused before it was sent."""
+
+    def unwrap(self) -> ChatCompletion:
+        """The completion; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        assert self.completion is not None
+        return self.completion
+
+
+class _Batch:
+    """The chunks of one network read: one entry in the feed, many events outside."""
+
+    __slots__ = ("chunks", "index", "position", "request")
+
+    def __init__(self, index: int, request: Request, chunks: list[ChatCompletionChunk]) -> None:
+        self.index = index
+        self.request = request
+        self.chunks = chunks
+        self.position = 0
+
+
+class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
+    """Async iterator of `ChunkEvent` and `ResultEvent`; made by `fan_out_chunks`."""
+
+    def __init__(
+        self,
+        client: HasCompletions,
+        requests: Source[Request],
+        limit: int | Limiter,
+        buffer: int | None,
+    ) -> None:
+        super().__init__(requests, limit)
+        if buffer is not None and buffer < 1:
+            raise ValueError(f"buffer is {buffer}: give a positive number of network reads")
+        self._completions = client.chat.completions
+        self._buffer = self._limit if buffer is None else buffer
+        self._batch: _Batch | None = None
+        self._delivered = 0
+        self._caught_up: anyio.Event | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ChunkEvent | ResultEvent:
+        """The next event. Cancelled, it loses nothing."""
+        batch = self._batch
+        if batch is None:
+            # Without another coroutine where posts lie ready (with the two below: 4 %).
+            ready = self._posts and self._news is None
+            post = self._take() if ready else await self._next_post()
+            if post is None:
+                raise StopAsyncIteration
+            if isinstance(post, ResultEvent):
+                self._delivered += 1
+                self._consumed()
+                return post
+            self._batch = batch = post
+        position = batch.position
+        batch.position = position + 1
+        if batch.position == len(batch.chunks):
+            self._batch = None
+        return ChunkEvent(batch.index, batch.request, batch.chunks[position])
+
+    async def read_batch(self) -> list[ChunkEvent | ResultEvent]:
+        """The next event and all that wait behind it; [] at the end.
+
+        For those who pass events on in bulk. Cancelled, it loses nothing.
+        """
+        try:
+            events = [await self.__anext__()]
+        except StopAsyncIteration:
+            return []
+        while self._batch is not None or self._posts:
+            # What waits already is there at once: no await in it suspends.
+            events.append(await self.__anext__())
+        return events
+
+    async def _child(self, index: int, item: Request, slot: Slot) -> None:
+        completion: ChatCompletion | None = None
+        failure: Exception | None = None
+        stream: CompletionStream | None = None
+        try:
+            stream = opened = self._completions.stream(**item)
+            async with opened:
+                while chunks := await opened.read_batch():
+                    self._post(_Batch(index, item, chunks))
+                    # Whoever posted waits afterwards, not before: so a batch is never held
+                    # by a task that may be cancelled. Each stream is one network read beyond
+                    # the bound at most.
+                    if len(self._posts) > self._buffer:
+                        await self._catch_up()
+            # Nothing is left to read; but a type as response_format has its say.
+            completion = await opened.collect()
+        except Exception as error:  # noqa: BLE001 - errors are values here
+            failure = error
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
+            if not cancelled_by_itself():
+                raise
+            failure = RuntimeError("the completion raised a cancellation by itself")
+        statistics = None if stream is None else stream.statistics()
+        self._post(ResultEvent(index, item, completion, failure, statistics))
+
+    async def _catch_up(self) -> None:
+        """Return when the consumer has caught up."""
+        if self._caught_up is None:
+            self._caught_up = anyio.Event()
+        await self._caught_up.wait()
+
+    def _may_pull(self) -> bool:
+        limit = self._limit
+        return self._pulled - self._delivered < limit + self._buffer
+
+    def _take(self) -> _Batch | ResultEvent:
+        post = self._posts.popleft()
+        if self._caught_up is not None and len(self._posts) <= self._buffer:
+            # All of them, since any one may now find its server silent.
+            self._caught_up.set()
+            self._caught_up = None
+        return post
+
+    def _leave(self) -> None:
+        super()._leave()
+        self._batch = None
+
+
+def fan_out_chunks(
+    client: HasCompletions,
+    requests: Source[Request],
+    *,
+    limit: int | Limiter = 64,
+    buffer: int | None = None,
+) -> ChunkFeed:
+    """Stream many completions at once; their chunks arrive merged, each request's in order.
+
+    `requests` is an iterable or async iterable of the keyword arguments of `create()`,
+    pulled lazily: a request is taken only when it can start. At most `limit` are in flight
+    (a number, or a `Limiter` shared with others). `buffer` bounds how many network reads
+    may wait for the consumer, by default as many as `limit`: when it is slow, the streams
+    stop reading.
+
+        async with fan_out_chunks(client, requests, limit=8) as events:
+            async for event in events:
+                if isinstance(event, ResultEvent):
+                    ...
+
+    Yields `ChunkEvent`s, then one `ResultEvent` for each request, with its completion or
+    its error: a request that fails does not touch the others. An error of the source is
+    raised after the last result. Leaving the block, for whatever reason, closes every
+    connection first; an exception of the body comes out as it is. A cancelled read loses
+    nothing.
+    """
+    return ChunkFeed(client, requests, limit, buffer)

@@ -1,0 +1,282 @@
+"""`race`: several attempts at one answer; the first to deliver a token is the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Literal, TypeAlias, cast
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+
+from .._call.stream import CompletionStream
+from .._call.timings import StreamStatistics
+from ..errors import (
+    AllAttemptsFailed,
+    AuthenticationError,
+    InsufficientCreditsError,
+    PermissionDeniedError,
+)
+from ..types import Usage
+from .cancellation import cancelled_by_itself, sole
+from .requests import HasCompletions, Request
+
+__all__ = ["Attempt", "Race", "RaceStatistics", "race"]
+
+# What is wrong with a key or an account is wrong for every request of that client.
+ACCOUNT_ERRORS = (AuthenticationError, InsufficientCreditsError, PermissionDeniedError)
+
+Entry: TypeAlias = Request | tuple[HasCompletions, Request]
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt of a race."""
+
+    index: int
+    """Position of its request, from 0."""
+    request: Request
+    outcome: Literal["running", "won", "lost", "failed"]
+    error: Exception | None
+    started: float
+    """On the event loop's clock (seconds)."""
+    ended: float | None
+    usage: Usage | None
+    """What the server had reported when the attempt ended, if anything."""
+    statistics: StreamStatistics
+
+
+class RaceStatistics(msgspec.Struct, frozen=True):
+    """A race at one moment."""
+
+    attempts: list[Attempt]
+    """Those started, in order."""
+    winner: int | None
+    """Index of the winner's request."""
+
+
+class _Runner:
+    """An attempt, started or not."""
+
+    def __init__(self, index: int, client: HasCompletions, request: Request) -> None:
+        self.index = index
+        self.client = client
+        self.request = request
+        # A failed attempt starts the next one at once, instead of waiting to try again.
+        self.stream: CompletionStream = client.chat.completions.stream(
+            **{"max_retries": 0, **request}
+        )
+        self.scope: anyio.CancelScope | None = None
+        self.started = math.nan
+        self.ended: float | None = None
+        self.error: Exception | None = None
+        self.complete = False
+        """The whole answer came, without a token in it."""
+
+
+class Race:
+    """Async context manager that gives the winning stream; made by `race`."""
+
+    def __init__(
+        self,
+        client: HasCompletions,
+        requests: Iterable[Entry],
+        delay: float | None,
+        max_live: int,
+    ) -> None:
+        if delay is not None and not delay >= 0:
+            raise ValueError(f"delay is {delay!r}: give seconds, 0 or more, or None")
+        if max_live < 1:
+            raise ValueError(f"max_live is {max_live}: give a positive number")
+        runners: list[_Runner] = []
+        for index, entry in enumerate(requests):
+            of, *rest = entry if isinstance(entry, tuple) else (client, entry)
+            request = rest[0] if len(rest) == 1 else None
+            if not isinstance(request, Mapping):
+                raise TypeError("a request has to be a mapping, or a (client, mapping) pair")
+            runners.append(_Runner(index, of, request))
+        if not runners:
+            raise ValueError("a race needs at least one request")
+        self._pending = deque(runners)
+        self._started: list[_Runner] = []
+        self._delay = math.inf if delay is None else delay
+        self._max_live = max_live
+        self._live = 0
+        self._failures = 0
+        self._winner: _Runner | None = None
+        self._changed: anyio.Event | None = None
+
+    async def __aenter__(self) -> CompletionStream:
+        """Run the race. Raises AllAttemptsFailed; cancelled or failed, nothing stays open."""
+        if self._started:
+            raise RuntimeError("a race is run once")
+        try:
+            async with anyio.create_task_group() as group:
+                # Not in this task: where its scope's deadline meets asyncio's own
+                # cancellation, anyio (4.16) loses the latter.
+                group.start_soon(self._run_all, group)
+            self._winner = self._winner or self._fallback()
+            await self._close_all(but=self._winner)
+        except BaseException as error:
+            await self._close_all(but=None)  # noqa: ASYNC102 - shielded inside
+            if isinstance(error, BaseExceptionGroup):
+                raise sole(cast("BaseExceptionGroup[BaseException]", error)) from None  # noqa: ASYNC104 - the cancellation in it, or what goes before one
+            raise
+        if self._winner is None:
+            errors = [runner.error for runner in self._started if runner.error is not None]
+            raise AllAttemptsFailed(
+                f"all {len(errors)} attempts failed; the last one: {errors[-1]}", errors=errors
+            ) from ExceptionGroup("attempts of the race", errors)
+        return self._winner.stream
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._winner is not None
+        try:
+            await self._winner.stream.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - closing shields what it has to
+        finally:
+            self._winner.ended = anyio.current_time()
+
+    def statistics(self) -> RaceStatistics:
+        """The attempts so far; during the block and after it."""
+        winner = self._winner
+        return RaceStatistics(
+            attempts=[self._report(runner) for runner in self._started],
+            winner=None if winner is None else winner.index,
+        )
+
+    def _report(self, runner: _Runner) -> Attempt:
+        outcome: Literal["running", "won", "lost", "failed"] = "running"
+        if runner is self._winner:
+            outcome = "won"
+        elif runner.error is not None:
+            outcome = "failed"
+        elif runner.ended is not None:
+            outcome = "lost"
+        return Attempt(
+            index=runner.index,
+            request=runner.request,
+            outcome=outcome,
+            error=runner.error,
+            started=runner.started,
+            ended=runner.ended,
+            usage=runner.stream.partial.usage,
+            statistics=runner.stream.statistics(),
+        )
+
+    # --- the race ---
+
+    async def _run_all(self, group: TaskGroup) -> None:
+        """Start attempts as `delay`, `max_live` and failures say; end all when it is decided."""
+        next_at = -math.inf
+        while self._winner is None and (self._pending or self._live):
+            wait = math.inf
+            if self._pending and self._live < self._max_live:
+                wait = next_at - anyio.current_time()
+                if wait <= 0 or self._failures or not self._live:
+                    self._failures = max(0, self._failures - 1)
+                    runner = self._pending.popleft()
+                    self._started.append(runner)
+                    self._live += 1
+                    runner.started = anyio.current_time()
+                    runner.scope = anyio.CancelScope()
+                    next_at = runner.started + self._delay
+                    group.start_soon(self._run, runner)
+                    continue
+            self._changed = anyio.Event()
+            with anyio.move_on_after(wait):
+                await self._changed.wait()
+        group.cancel_scope.cancel()
+
+    async def _run(self, runner: _Runner) -> None:
+        assert runner.scope is not None
+        try:
+            with runner.scope:
+                # A task begins even when it was cancelled before, and would send a request.
+                if self._winner is not None or runner.scope.cancel_called:
+                    return
+                await runner.stream.__aenter__()
+                if not await runner.stream.first_token():
+                    runner.complete = True
+                elif self._winner is None:
+                    # A second one of the same tick finds the place taken: a loser.
+                    self._winner = runner
+        except Exception as error:  # noqa: BLE001 - a failed attempt is a value
+            self._failed(runner, error)
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
+            if not cancelled_by_itself():
+                raise
+            self._failed(runner, RuntimeError("the attempt raised a cancellation by itself"))
+        finally:
+            if runner is not self._winner:
+                runner.ended = anyio.current_time()
+                # An answer without a token is kept, for the case that nobody has one.
+                if not runner.complete:
+                    await _give_up(runner.stream)  # noqa: ASYNC102 - closing shields what it has to
+            self._live -= 1
+            if self._changed is not None:
+                self._changed.set()
+
+    def _failed(self, runner: _Runner, error: Exception) -> None:
+        runner.error = error
+        self._failures += 1
+        if isinstance(error, ACCOUNT_ERRORS):
+            self._pending = deque(
+                other for other in self._pending if other.client is not runner.client
+            )
+            for other in self._started:
+                if other.client is runner.client and other.scope is not None:
+                    other.scope.cancel()
+
+    def _fallback(self) -> _Runner | None:
+        """Nobody had a token: an answer that is complete without one is still an answer."""
+        return next((runner for runner in self._started if runner.complete), None)
+
+    async def _close_all(self, but: _Runner | None) -> None:
+        with anyio.CancelScope(shield=True):
+            for runner in self._started:
+                if runner is not but:
+                    await _give_up(runner.stream)
+
+
+async def _give_up(stream: CompletionStream) -> None:
+    # What was read ahead counts as received: it may hold what the attempt has cost.
+    with contextlib.suppress(anyio.WouldBlock):
+        while True:
+            stream.receive_nowait()
+    await stream.aclose()
+
+
+def race(
+    client: HasCompletions,
+    requests: Iterable[Entry],
+    *,
+    delay: float | None = 0.0,
+    max_live: int = 2,
+) -> Race:
+    """Run several requests against each other; the first to deliver a token is the answer.
+
+        async with race(client, [request, request], delay=1.5) as stream:
+            async for chunk in stream: ...
+
+    A token is content, reasoning, refusal or a piece of a tool call; a role-only or empty
+    first delta wins nothing. `delay` staggers the starts: 0 starts all at once, a number
+    of seconds starts the next when none has won by then (hedging), None starts it only
+    after a failure. At most `max_live` run at once. A failed attempt starts the next one
+    at once, so attempts are not retried unless their request says `max_retries`.
+
+    `requests` are arguments of `create()`, or `(client, arguments)` pairs for races
+    between servers. 401, 402 and 403 end all attempts on the same client.
+
+    The block gets the winner's stream, from its first chunk on; losers are closed before
+    it runs, and the winner when it is left. Raises AllAttemptsFailed, from an
+    ExceptionGroup, when none succeeds; ValueError or TypeError for bad requests.
+    """
+    return Race(client, requests, delay, max_live)

@@ -1,0 +1,1 @@
+"""Python types as JSON schemas, and JSON text as values of them."""

@@ -1,0 +1,129 @@
+"""The JSON schema of a type: of whatever msgspec decodes, and of Pydantic's models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+
+import msgspec
+import msgspec.inspect
+
+from .decoding import is_model, name_of
+from .strict_form import REFERENCE, Schema, StrictForm, closed, is_list, is_object, referred
+
+__all__ = ["MEMBER", "StrictSchema", "schema_name", "strict_schema"]
+
+MEMBER = "value"
+"""The member that holds what is no object."""
+
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
+
+
+class StrictSchema(msgspec.Struct, frozen=True):
+    """A type's schema, ready to be sent."""
+
+    schema: Schema
+    strict: bool
+    """Whether all of it has the strict form."""
+    wrapped: bool
+    """Whether it stands for an object with the single member `value`."""
+
+
+def strict_schema(kind: Any) -> StrictSchema:
+    """The schema of a type; TypeError when there is none."""
+    schema, definitions = _described(kind)
+    form = StrictForm(definitions)
+    root = form.root(schema)
+    wrapped = root.get("type") != "object"
+    if wrapped:
+        root = closed({MEMBER: root})
+    if form.emitted:
+        root["$defs"] = form.emitted
+    return StrictSchema(root, form.holds, wrapped)
+
+
+def schema_name(kind: Any) -> str:
+    """A name for a type's schema, as servers accept it."""
+    name = _NOT_IN_NAMES.sub("_", getattr(kind, "__name__", None) or name_of(kind)).strip("_")
+    return name[:64] or "response"
+
+
+def _described(kind: Any) -> tuple[Schema, dict[str, Schema]]:
+    """The schema as the type's library writes it, and all definitions in one table."""
+    models: dict[str, Schema] = {}
+    references: dict[Any, Schema] = {}
+
+    def model_schema(custom: Any) -> Schema:
+        if not is_model(custom):
+            raise NotImplementedError
+        if custom in references:
+            return references[custom]
+        # Its definitions are its own: another model may use the same names.
+        prefix = f"{len(models)}."
+        schema = _renamed(custom.model_json_schema(), prefix)
+        own = schema.pop("$defs", {})
+        models.update({f"{prefix}{name}": definition for name, definition in own.items()})
+        name = f"{prefix}{custom.__name__}"
+        while name in models:
+            name += "_"
+        models[name] = schema
+        references[custom] = {"$ref": f"{REFERENCE}{name}"}
+        return references[custom]
+
+    try:
+        schema: Schema = msgspec.json.schema(kind, schema_hook=model_schema)
+    except KeyError as error:  # msgspec goes by names
+        raise TypeError(
+            f"there is no JSON schema of {name_of(kind)}: two of its types have the same name"
+        ) from error
+    except (TypeError, NameError, ValueError) as error:
+        reason = str(error).splitlines()[-1]
+        raise TypeError(f"there is no JSON schema of {name_of(kind)}: {reason}") from error
+    definitions: dict[str, Schema] = schema.pop("$defs", {})
+    for typed_dict in _typed_dicts(kind):
+        _put_in_order(definitions, typed_dict)
+    return schema, {**definitions, **models}
+
+
+_INFORMATION = (msgspec.inspect.Type, msgspec.inspect.Field)
+
+
+def _typed_dicts(kind: Any) -> Iterator[type]:
+    """Every TypedDict inside of the type."""
+    seen: dict[int, object] = {}
+    ahead: list[Any] = [msgspec.inspect.type_info(kind)]
+    while ahead:
+        info = ahead.pop()
+        if isinstance(info, tuple):
+            ahead += info
+        elif not isinstance(info, _INFORMATION) or id(info) in seen:
+            continue
+        else:
+            seen[id(info)] = info
+            ahead += [getattr(info, name) for name in info.__struct_fields__]
+            if isinstance(info, msgspec.inspect.TypedDictType):
+                yield info.cls
+
+
+def _put_in_order(definitions: dict[str, Schema], typed_dict: type) -> None:
+    """Give a TypedDict's members the order they were written in, which msgspec forgets.
+
+    A model writes them in that order, so it matters what it has to think of first.
+    """
+    names = list(get_type_hints(typed_dict))
+    for schema in definitions.values():
+        properties = schema.get("properties", {})
+        if schema.get("title") == typed_dict.__name__ and set(properties) == set(names):
+            schema["properties"] = {name: properties[name] for name in names}
+
+
+def _renamed(schema: Any, prefix: str) -> Any:
+    if is_list(schema):
+        return [_renamed(item, prefix) for item in schema]
+    if not is_object(schema):
+        return schema
+    renamed = {key: _renamed(value, prefix) for key, value in schema.items()}
+    if name := referred(schema):
+        renamed["$ref"] = f"{REFERENCE}{prefix}{name}"
+    return renamed

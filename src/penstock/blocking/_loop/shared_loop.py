@@ -1,0 +1,145 @@
+"""The event loop that all blocking clients of a process share, in a thread of its own.
+
+One for all, so that limiters and races can span clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .crossing import Crossing
+
+__all__ = ["SharedLoop", "take_share"]
+
+# How long whoever ends the loop waits for its thread, and that for what it still does.
+JOIN_SECONDS = 5.0
+END_SECONDS = 1.0
+
+
+class SharedLoop:
+    """The loop, its thread, and how many shares there are; it ends with the last one."""
+
+    def __init__(self) -> None:
+        self.pid: int = os.getpid()
+        self.shares: int = 0
+        self.stopping: bool = False
+        self.exiting = False
+        self.pending: set[Crossing[Any]] = set()
+        self._posted: set[asyncio.Task[Any]] = set()
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        # A daemon, so that a client nobody closed does not keep the interpreter from ending.
+        self._thread = threading.Thread(target=self._run, name="penstock", daemon=True)
+        self._thread.start()
+
+    def post(self, fn: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Have the loop run `fn()`; it is not waited for, but not forgotten either."""
+
+        def start() -> None:
+            if not self.stopping:
+                task = self.loop.create_task(fn())
+                self._posted.add(task)
+                task.add_done_callback(self._posted.discard)
+
+        self._call(start)
+
+    def give_share(self, *, wait: bool) -> None:
+        """One share less; the last one ends the loop."""
+        global _current
+        with _lock:
+            self.shares -= 1
+            if self.shares or self.stopping:
+                return
+            if _current is self:
+                _current = None
+        self.stop(wait=wait)
+
+    def give_share_of_garbage(self) -> None:
+        """The same for a finalizer: from any thread, in the midst of anything."""
+        # On the loop, since the collector may run within `_lock`.
+        if self.pid == os.getpid():
+            self._call(lambda: self.give_share(wait=False))
+
+    def stop(self, *, wait: bool) -> None:
+        """End the loop, whatever it does."""
+        self._call(self._stop)
+        if wait and self._thread is not threading.current_thread():
+            self._thread.join(JOIN_SECONDS)
+
+    def _call(self, fn: Callable[[], None]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(fn)
+        except RuntimeError:  # the loop is closed
+            pass
+
+    def _stop(self) -> None:
+        self.stopping = True
+        self.loop.stop()
+
+    def _run(self) -> None:
+        loop = self.loop
+        asyncio.set_event_loop(loop)
+        if (sniffio := sys.modules.get("sniffio")) is not None:
+            # Goes before what the context of a calling thread says, which may be trio.
+            sniffio.thread_local.name = "asyncio"
+        try:
+            while not self.stopping:
+                try:
+                    loop.run_forever()
+                except (SystemExit, KeyboardInterrupt):
+                    # Of a task, whose outcome it is as well: no reason to stop for the others.
+                    pass
+            loop.run_until_complete(self._end())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+            for call in list(self.pending):
+                call.lost()
+
+    async def _end(self) -> None:
+        if self._posted:
+            await asyncio.wait(self._posted, timeout=END_SECONDS)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_SECONDS)
+
+
+# Reentrant: a signal's handler may close a client in the midst of the rest.
+_lock = threading.RLock()
+_current: SharedLoop | None = None
+
+
+def take_share() -> SharedLoop:
+    """A share in the process's loop, which is started if there is none."""
+    global _current
+    with _lock:
+        shared = _current
+        if shared is None:
+            _current = shared = SharedLoop()
+        shared.shares += 1
+        return shared
+
+
+def _at_exit() -> None:
+    if _current is not None:
+        _current.exiting = True
+        _current.stop(wait=True)
+
+
+def _in_child() -> None:
+    global _current, _lock
+    _current = None
+    _lock = threading.RLock()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

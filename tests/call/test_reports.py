@@ -1,0 +1,120 @@
+"""What a call tells its observer: under one number, its end once, nothing that nobody wants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock import Timeouts, Usage
+from penstock._call.call import Call
+from penstock._call.reports import Reports
+from penstock._http.outgoing import Outgoing
+from penstock.observing import Notifier
+from tests.support.chat import Watcher
+
+OUTGOING = Outgoing("POST", "/v1/chat/completions", [], b"")
+CALL = Call(OUTGOING, Timeouts(), 2, streaming=True, model="m")
+USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
+ERROR = ValueError("no")
+STEPS = ("request_started", "attempt_failed", "response_started", "first_token", "finished")
+
+
+def do(reports: Reports, step: str, now: float) -> None:
+    if step == "request_started":
+        reports.request_started(now)
+    elif step == "attempt_failed":
+        reports.attempt_failed(1, ERROR, 0.5, now)
+    elif step == "response_started":
+        reports.response_started(1, 200, "r", now)
+    elif step == "first_token":
+        reports.first_token(now)
+    else:
+        reports.finished("completed", None, lambda: USAGE, attempts=1, request_id="r", now=now)
+
+
+def test_every_event_says_what_it_was_told() -> None:
+    watcher = Watcher()
+    reports = Reports(Notifier(watcher), CALL)
+    for now, step in enumerate(STEPS):
+        do(reports, step, float(now))
+    assert watcher.names == list(STEPS)
+    started, failed, response, token, finished = (event for _, event in watcher.events)
+    assert (started.model, started.method, started.path, started.stream, started.time) == (
+        *("m", "POST", "/v1/chat/completions"),
+        *(True, 0.0),
+    )
+    assert (failed.attempt, failed.error, failed.retry_in, failed.time) == (1, ERROR, 0.5, 1.0)
+    assert (response.attempt, response.status_code, response.request_id) == (1, 200, "r")
+    assert (response.time, token.time) == (2.0, 3.0)
+    assert (finished.outcome, finished.error, finished.usage) == ("completed", None, USAGE)
+    assert (finished.model, finished.attempts, finished.request_id) == ("m", 1, "r")
+    assert (finished.started, finished.time) == (0.0, 4.0)
+
+
+@given(steps=st.lists(st.sampled_from(STEPS), max_size=12))
+def test_whatever_comes_in_whatever_order(steps: list[str]) -> None:
+    watcher = Watcher()
+    reports = Reports(Notifier(watcher), CALL)
+    for now, step in enumerate(steps):
+        do(reports, step, float(now))
+    assert len({event.id for _, event in watcher.events}) <= 1
+    # The end comes once, and only of what has begun.
+    begun = "request_started" in steps
+    ends = [n for n, step in enumerate(steps) if step == "finished"]
+    due = [n for n in ends if begun and n > steps.index("request_started")]
+    assert len(watcher.of("finished")) == min(1, len(due))
+    for step in set(STEPS) - {"finished"}:
+        assert len(watcher.of(step)) == steps.count(step)
+
+
+def test_each_call_has_a_number_of_its_own() -> None:
+    watcher = Watcher()
+    notifier = Notifier(watcher)
+    several = [Reports(notifier, CALL) for _ in range(5)]
+    for reports in reversed(several):
+        do(reports, "request_started", 0.0)
+        do(reports, "first_token", 1.0)
+    numbers = [event.id for event in watcher.of("request_started")]
+    assert len(set(numbers)) == 5
+    assert numbers == sorted(numbers, reverse=True)
+    assert [event.id for event in watcher.of("first_token")] == numbers
+
+
+@pytest.mark.parametrize("wanted", STEPS)
+def test_nothing_is_made_for_what_nobody_wants(wanted: str) -> None:
+    events: list[object] = []
+    observer = type("Observer", (), {wanted: staticmethod(events.append)})()
+    asked: list[int] = []
+
+    def usage() -> Usage:
+        asked.append(1)
+        return USAGE
+
+    reports = Reports(Notifier(observer), CALL)
+    for step in STEPS[:-1]:
+        do(reports, step, 0.0)
+    for _ in range(2):
+        reports.finished("failed", ERROR, usage, attempts=1, request_id=None, now=1.0)
+    assert len(events) == 1
+    # Adding up an answer's usage may cost something.
+    assert len(asked) == (wanted == "finished")
+
+
+def test_an_observer_that_raises_is_told_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str] = []
+
+    class Observer:
+        def request_started(self, event: Any) -> None:
+            raise ZeroDivisionError
+
+        def finished(self, event: Any) -> None:
+            seen.append(event.outcome)
+
+    reports = Reports(Notifier(Observer()), CALL)
+    for step in STEPS:
+        do(reports, step, 0.0)
+    assert seen == ["completed"]
+    assert "request_started" in caplog.text
