@@ -1,0 +1,70 @@
+"""The pages on internals say what is in the repository: drawings, paths, tests, links."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.evidence.promises import PROMISES, modules_of
+from tests.support.page_blocks import renew
+
+from .drawings import ARCHITECTURE, ROOT, SOURCE, blocks, floors
+
+INTERNALS = sorted((ROOT / "docs" / "pages" / "internals").glob("*.md"))
+PAGES = [*INTERNALS, ROOT / "CONTRIBUTING.md"]
+
+
+def test_the_drawings_are_those_of_the_code(tmp_path: Path) -> None:
+    page = Path(shutil.copy(ARCHITECTURE, tmp_path))
+    renew(page, "drawn", blocks())
+    assert page.read_text() == ARCHITECTURE.read_text(), "write them: python -m tests.docs"
+
+
+def test_every_package_and_module_has_a_floor() -> None:
+    there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py"}
+    there |= {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert {name for floor in floors() for name in floor} == there - {"__init__"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_is_there(page: Path) -> None:
+    paths = re.findall(r"`([\w.-]+/[\w./-]+)`", page.read_text())
+    missing = [path for path in paths if not any((at / path).exists() for at in (ROOT, SOURCE))]
+    assert not set(missing) - {"docs/site"}, "docs/site is built"
+
+
+def test_each_promise_names_all_its_tests() -> None:
+    page = ROOT / "docs" / "pages" / "internals" / "promises.md"
+    sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]
+    named = {
+        int(number[1]) if (number := re.match(r"(\d+)\. ", section)) else 0: {
+            ROOT / path for path in re.findall(r"`(tests/\S+\.py)`", section)
+        }
+        for section in sections
+    }
+    assert named == {number: set(modules_of(number)) for number in PROMISES}
+
+
+def test_there_are_twelve_rules_of_the_wire() -> None:
+    page = ROOT / "docs" / "pages" / "internals" / "wire.md"
+    rules = re.findall(r"^## Rule (\d+): ", page.read_text(), re.MULTILINE)
+    assert rules == [str(number) for number in range(1, 13)]
+
+
+def test_the_source_cites_what_a_reader_finds() -> None:
+    """A comment names a page of the repository, never a document that is elsewhere."""
+    elsewhere = re.compile(
+        r"\bDESIGN\b|\bHOUSE\b|\bFIELD\.md|\bPIPELINES\b|section \d of the design"
+    )
+    here = Path(__file__)
+    files = [
+        path
+        for folder in ("src", "tests", "docs")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md", ".toml") and path != here and "site" not in path.parts
+    ]
+    citing = [str(path.relative_to(ROOT)) for path in files if elsewhere.search(path.read_text())]
+    assert not citing
