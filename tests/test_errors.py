@@ -18,7 +18,7 @@ CLASSES: dict[str, type[PenstockError]] = {
     if isinstance(value, type) and issubclass(value, PenstockError)
 }
 
-# Each class with its parent, as section 2 of the design draws them.
+# Each class with its parent, as the docstring of penstock.errors draws them.
 TREE = {
     "PenstockError": "Exception",
     "APIStatusError": "PenstockError",

@@ -1,4 +1,4 @@
-"""penstock's figures as ratios to its peers', beside the budgets of DESIGN, section 6."""
+"""penstock's figures as ratios to its peers', beside the budgets for them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUDGETS = {
     "paced": Budget(openai=1 / 8, aiohttp=1.3, raw=1.6),
     "drain": Budget(openai=1 / 20, aiohttp=1.6, raw=2.5),
     "fan": Budget(openai=1 / 8, aiohttp=1.6, raw=3),
-    # DESIGN has none for TLS. Decrypting costs all the same, so these are easier to keep.
+    # Decrypting costs all clients the same, so these are easier to keep.
     "paced-tls": Budget(aiohttp=1.3, raw=1.6),
     "drain-tls": Budget(aiohttp=1.6, raw=2.5),
     "paced-merged": Budget(extra=2),

@@ -1,4 +1,4 @@
-"""Recorded responses, and what each prefix of one is worth by the rules of DESIGN 7.1 and 7.2.
+"""Recorded responses, and what each prefix of one is worth by rules 1 and 2 of the wire.
 
 The oracle here shares no code with the library: it removes the framing, splits events and adds
 up texts in the plainest way.

@@ -157,7 +157,7 @@ async def test_an_answer_in_one_piece_cut_at_every_byte(source: str, fault: Faul
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("source", REFUSALS)
 async def test_a_refusal_cut_at_every_byte(source: str, fault: Fault) -> None:
-    # Its status is what counts, as soon as it is known (DESIGN 7, rule 11).
+    # Its status is what counts, as soon as it is known (rule 11 of the wire).
     data, refused = REFUSALS[source]
     head = data.index(b"\r\n\r\n") + 4
     for n in offsets(data, head=True, step=3):

@@ -124,7 +124,7 @@ class Expected:
 
 
 def expect(attempts: list[Attempt], way: Way, max_retries: int) -> Expected:
-    """The rules of DESIGN 7.12, one after the other."""
+    """Rule 12 of the wire (docs/pages/internals/wire.md), one condition after the other."""
     expected = Expected()
     data = good(way)
     head = data.index(b"\r\n\r\n") + 4 + len(b"connection: close\r\n")

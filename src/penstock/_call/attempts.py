@@ -253,7 +253,7 @@ class Sender:
     async def _refusal(self, exchange: Exchange) -> APIStatusError:
         # A point in time: a wait that is broken off and resumed does not put it off.
         self._body_until = min(self._body_until, self.clock() + ERROR_BODY_SECONDS)
-        # The status is what counts, whatever becomes of the body (DESIGN 7, rule 11).
+        # The status is what counts, whatever becomes of the body (rule 11 of the wire).
         try:
             with (
                 contextlib.suppress(ConnectionFailed, TimeoutError),

@@ -7,9 +7,10 @@
                   waiting <──────────┘
 
 FAIL leads from every live state to failed, CLOSE to closed. WITHDRAW takes an opening that
-was cancelled back to new, as if nothing had been sent. What is promised (no. 10): a request
-is never sent again after the first byte of the body, so no path leads from flowing back to
-sending. That edge is not refused by a check somewhere: it is not in the table.
+was cancelled back to new, as if nothing had been sent. Promise 10 in
+docs/pages/internals/promises.md: a request is never sent again after the first byte of the
+body, so no path leads from flowing back to sending. That edge is not refused by a check
+somewhere: it is not in the table.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """JSON text to typed responses: fast for what keeps to the types, tolerant of the rest.
 
-Rule 10 of the wire: msgspec refuses lone surrogates and NaN even in members it skips, and
-floats in integer fields; beside its own errors it raises UnicodeDecodeError and
-RecursionError. So there is one fast try, then one tolerant one, and what is left is a
-ChunkDecodeError, never another class.
+Rule 10 of the wire (docs/pages/internals/wire.md): msgspec refuses lone surrogates and NaN
+even in members it skips, and floats in integer fields; beside its own errors it raises
+UnicodeDecodeError and RecursionError. So there is one fast try, then one tolerant one, and
+what is left is a ChunkDecodeError, never another class.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The error that a response with an error status stands for.
 
-Rule 11 of the wire: the status decides, whatever the body is; a body that cannot be read
-takes nothing away from it.
+Rule 11 of the wire (docs/pages/internals/wire.md): the status decides, whatever the body
+is; a body that cannot be read takes nothing away from it.
 """
 
 from __future__ import annotations

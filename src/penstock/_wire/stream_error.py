@@ -1,4 +1,7 @@
-"""The error that a response with a success status stands for (rules 3 and 4 of the wire)."""
+"""The error that a response with a success status stands for.
+
+Rules 3 and 4 of the wire (docs/pages/internals/wire.md).
+"""
 
 from __future__ import annotations
 

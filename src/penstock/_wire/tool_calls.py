@@ -1,8 +1,8 @@
 """Which call a piece of a streamed tool call belongs to, and what its pieces make.
 
-Rule 8 of the wire. A well-behaved server numbers its calls and names each once; others
-leave the index out, send null or -1, use 0 for every call, repeat the id or the name on
-every piece, or send no ids at all. So a piece goes
+Rule 8 of the wire (docs/pages/internals/wire.md). A well-behaved server numbers its calls
+and names each once; others leave the index out, send null or -1, use 0 for every call,
+repeat the id or the name on every piece, or send no ids at all. So a piece goes
 
 - by its id, when it has one: a known id is that call, a new one a new call, also at an
   index that is taken; only a call still without an id takes a new one over;
