@@ -60,9 +60,7 @@ def _life() -> str:
     """The drawing in the docstring of `lifecycle`: its indented lines."""
     docstring = lifecycle.__doc__
     assert docstring
-    drawn = re.search(
-        r"(?:^(?: {4}.*)?\n)+", docstring[docstring.index("\n\n") + 1 :], re.MULTILINE
-    )
+    drawn = re.search(r"(?:^ {4}.*\n)+", docstring, re.MULTILINE)
     assert drawn
     lines = textwrap.dedent(drawn[0]).strip("\n")
     return f"```text\n{lines}\n```"

@@ -77,7 +77,7 @@ class Expected:
 def expect(
     timeouts: Timeouts, head: float, segments: list[Segment], done: float | None
 ) -> Expected:
-    """The rules of topics/deadlines.md, one wait after the other. `done`: when [DONE] comes, or never."""
+    """The rules of topics/deadlines.md, wait after wait. `done`: when [DONE] comes, or never."""
     read, total = _limit(timeouts.read), _limit(timeouts.total)
     token, idle = _limit(timeouts.first_token), _limit(timeouts.idle)
     error: type[penstock.APITimeoutError] = penstock.FirstTokenTimeout
