@@ -13,9 +13,6 @@ SOURCE = TESTS.parent / "src" / "penstock"
 ELSEWHERE = {
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
-    "_loops": ("http/test_network.py", "a stream's first question"),
-    "_http/descriptors": ("http/test_network.py", "they were part of it"),
-    "_http/tunnel": ("http/test_proxy.py", "a proxy is tested by what it leads to"),
     "_wire/url": ("wire/test_request.py", "a request is nothing without its URL"),
     "_wire/token": ("wire/test_accumulate.py", "it says what is accumulated"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from penstock._http.dial import Dialer
-from penstock._http.network import ClosedLocally, Limits, NetworkStream
+from penstock._http.network import ClosedLocally, Deadline, NetworkStream
 from penstock._http.proxy import Proxy
 from penstock._wire.url import Origin
 from penstock.testing.certificates import server_ssl_context
@@ -47,23 +47,23 @@ class Pipe(NetworkStream):
         if self._changed is not None:
             self._changed.set()
 
-    async def _wait(self, limits: Limits) -> None:
+    async def _wait(self, deadline: Deadline) -> None:
         self._changed = anyio.Event()
-        deadline = limits.begin(anyio.current_time())
+        at = deadline.begin(anyio.current_time())
         try:
-            with anyio.CancelScope(deadline=deadline) as scope:
+            with anyio.CancelScope(deadline=at) as scope:
                 await self._changed.wait()
         finally:
-            limits.end(anyio.current_time())
+            deadline.end(anyio.current_time())
         if scope.cancelled_caught:
-            raise limits.error()
+            raise deadline.error()
 
-    async def receive(self, limits: Limits) -> bytes:
+    async def receive(self, deadline: Deadline) -> bytes:
         await anyio.lowlevel.checkpoint()
         if self.incoming:
-            limits.check(anyio.current_time())
+            deadline.check(anyio.current_time())
         while not self.incoming and not self.closed:
-            await self._wait(limits)
+            await self._wait(deadline)
         if self.closed:
             raise ClosedLocally
         return self._take()
@@ -82,10 +82,10 @@ class Pipe(NetworkStream):
             pieces.append(self._take())
         return b"".join(pieces)
 
-    async def send(self, data: bytes, limits: Limits) -> None:
+    async def send(self, data: bytes, deadline: Deadline) -> None:
         await anyio.lowlevel.checkpoint()
         while self.stuck and not self.closed:
-            await self._wait(limits)
+            await self._wait(deadline)
         if self.closed:
             raise ClosedLocally
         if self.send_error is not None:
@@ -196,7 +196,7 @@ class PipeDialer(Dialer):
         self.pipes = deque(pipes)
         self.dials = 0
 
-    async def dial(self, limits: Limits) -> NetworkStream:
+    async def dial(self, deadline: Deadline) -> NetworkStream:
         self.dials += 1
         await anyio.lowlevel.checkpoint()
         return self.pipes.popleft()

@@ -22,7 +22,7 @@ from penstock._loops import in_trio
 from penstock.testing.server import closed_port
 from penstock.testing.sweep import BackendName, cancel_sweep, open_fds
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .sockets import (
     at_the_door,
     connect_tcp,
@@ -41,7 +41,7 @@ SMALL = 32768
 
 async def receive_all(stream: NetworkStream) -> bytes:
     pieces = []
-    while data := await stream.receive(NoLimits()):
+    while data := await stream.receive(NoDeadline()):
         pieces.append(data)
     return b"".join(pieces)
 
@@ -65,29 +65,29 @@ class StreamContract:
                 peer.sendall(data)
                 got = b""
                 while len(got) < len(data):
-                    got += await stream.receive(NoLimits())
+                    got += await stream.receive(NoDeadline())
                 assert got == data
 
     async def test_a_reader_that_came_first(self) -> None:
         async with connected() as (stream, peer), anyio.create_task_group() as group:
-            limits = NoLimits()
+            deadline = NoDeadline()
 
             async def read() -> None:
-                assert await stream.receive(limits) == b"hello"
+                assert await stream.receive(deadline) == b"hello"
 
             group.start_soon(read)
-            await until(lambda: limits.waiting)
+            await until(lambda: deadline.waiting)
             peer.sendall(b"hello")
-        assert len(limits.waits) == 1
-        assert not limits.waiting
+        assert len(deadline.waits) == 1
+        assert not deadline.waiting
 
     async def test_a_polite_end_stays_one(self) -> None:
         async with connected() as (stream, peer):
             peer.sendall(b"last")
             peer.shutdown(socket.SHUT_WR)
-            assert await stream.receive(NoLimits()) == b"last"
+            assert await stream.receive(NoDeadline()) == b"last"
             for _ in range(3):
-                assert await stream.receive(NoLimits()) == b""
+                assert await stream.receive(NoDeadline()) == b""
 
     @pytest.mark.parametrize("how", ["waiting", "before", "peeked"])
     async def test_a_reset_is_a_failure_and_never_an_end(self, how: str) -> None:
@@ -97,7 +97,7 @@ class StreamContract:
 
                     async def read() -> None:
                         with pytest.raises(ConnectionFailed, match="reset by peer"):
-                            await stream.receive(NoLimits())
+                            await stream.receive(NoDeadline())
 
                     group.start_soon(read)
                     await turns(3)
@@ -109,7 +109,7 @@ class StreamContract:
                     assert stream.receive_nowait() == b""
             for _ in range(3):
                 with pytest.raises(ConnectionFailed):
-                    await stream.receive(NoLimits())
+                    await stream.receive(NoDeadline())
 
     async def test_bytes_before_a_reset_come_first(self) -> None:
         async with connected() as (stream, peer):
@@ -117,9 +117,9 @@ class StreamContract:
             await at_the_door(stream)
             await turns(5)
             reset(peer)
-            assert await stream.receive(NoLimits()) == b"text"
+            assert await stream.receive(NoDeadline()) == b"text"
             with pytest.raises(ConnectionFailed):
-                await stream.receive(NoLimits())
+                await stream.receive(NoDeadline())
 
     async def test_a_busy_stream_lets_its_siblings_run(self) -> None:
         async with connected() as (stream, peer), anyio.create_task_group() as group:
@@ -135,7 +135,7 @@ class StreamContract:
             for _ in range(20):
                 peer.sendall(b"x")
                 await at_the_door(stream)
-                await stream.receive(NoLimits())
+                await stream.receive(NoDeadline())
             assert count >= 10
             group.cancel_scope.cancel()
 
@@ -150,12 +150,12 @@ class StreamContract:
             assert stream.receive_nowait() == b"hello"
             assert stream.receive_nowait() == b""
             peer.sendall(b"again")
-            assert await stream.receive(NoLimits()) == b"again"
+            assert await stream.receive(NoDeadline()) == b"again"
             peer.shutdown(socket.SHUT_WR)
             await at_the_door(stream)
             await turns(5)
             assert stream.receive_nowait() == b""
-            assert await stream.receive(NoLimits()) == b""
+            assert await stream.receive(NoDeadline()) == b""
             stream.close()
             assert stream.receive_nowait() == b""
 
@@ -183,9 +183,9 @@ class StreamContract:
                     group.start_soon(cancel)
                     group.start_soon(send)
                     while len(got) < 5:
-                        got += await stream.receive(NoLimits())
+                        got += await stream.receive(NoDeadline())
             while len(got) < 5:
-                got += await stream.receive(NoLimits())
+                got += await stream.receive(NoDeadline())
             assert got == b"12345"
             assert stream.is_clean()
 
@@ -199,53 +199,53 @@ class StreamContract:
                         scope.cancel()
                     else:
                         scope.deadline = anyio.current_time() + 0.001
-                    got += await stream.receive(NoLimits())
+                    got += await stream.receive(NoDeadline())
                 peer.sendall(data[number : number + 256])
             while len(got) < len(data):
-                got += await stream.receive(NoLimits())
+                got += await stream.receive(NoDeadline())
             assert got == data
 
     # --- deadlines ---
 
-    async def test_a_deadline_raises_the_error_of_the_limits(self) -> None:
+    async def test_a_deadline_raises_the_error_of_the_deadline(self) -> None:
         async with connected() as (stream, peer):
             for seconds in (0.0, 0.01):
-                limits = Within(seconds)
+                deadline = Within(seconds)
                 before = anyio.current_time()
                 with pytest.raises(OutOfTime):
-                    await stream.receive(limits)
+                    await stream.receive(deadline)
                 assert anyio.current_time() - before >= seconds - 0.002
-                assert len(limits.waits) == 1
+                assert len(deadline.waits) == 1
             peer.sendall(b"late")
-            assert await stream.receive(NoLimits()) == b"late"
+            assert await stream.receive(NoDeadline()) == b"late"
 
     async def test_bytes_that_wait_are_checked_against_the_clock(self) -> None:
         # A peer that sends for ever must not hold up the total limit.
         async with connected(SMALL) as (stream, peer):
-            limits = Within(0.03)
+            deadline = Within(0.03)
 
             async def read_for_ever() -> None:
                 while True:
                     send_without_blocking(peer, bytes(10_000))
-                    await stream.receive(limits)
+                    await stream.receive(deadline)
 
             with pytest.raises(OutOfTime), anyio.fail_after(5):
                 await read_for_ever()
 
-    async def test_a_cancellation_is_none_of_the_limits(self) -> None:
+    async def test_a_cancellation_is_not_the_deadline(self) -> None:
         async with connected() as (stream, _):
-            limits = Within(1000)
+            deadline = Within(1000)
             with anyio.move_on_after(0.01) as scope:
-                await stream.receive(limits)
+                await stream.receive(deadline)
             assert scope.cancelled_caught
-            assert not limits.waiting
+            assert not deadline.waiting
 
     # --- writing ---
 
     async def test_sending(self) -> None:
         async with connected() as (stream, peer):
-            await stream.send(b"hello ", NoLimits())
-            await stream.send(b"world", NoLimits())
+            await stream.send(b"hello ", NoDeadline())
+            await stream.send(b"world", NoDeadline())
             got = b""
             while len(got) < 11:
                 await turns(1)
@@ -266,7 +266,7 @@ class StreamContract:
                         await anyio.sleep(0.001)
 
             group.start_soon(read)
-            await stream.send(data, NoLimits())
+            await stream.send(data, NoDeadline())
         assert got == data
 
     @pytest.mark.parametrize("answered", [False, True])
@@ -279,11 +279,11 @@ class StreamContract:
 
     async def test_a_cancelled_write_can_be_left(self) -> None:
         async with connected(SMALL) as (stream, _):
-            limits = Within(1000)
+            deadline = Within(1000)
             with anyio.move_on_after(0.01) as scope:
-                await stream.send(bytes(8_000_000), limits)
+                await stream.send(bytes(8_000_000), deadline)
             assert scope.cancelled_caught
-            assert not limits.waiting
+            assert not deadline.waiting
 
     async def test_a_write_to_a_peer_that_has_gone_fails(self) -> None:
         async with connected() as (stream, peer):
@@ -292,7 +292,7 @@ class StreamContract:
 
             async def write_for_ever() -> None:
                 while True:
-                    await stream.send(b"hello", NoLimits())
+                    await stream.send(b"hello", NoDeadline())
                     await turns(2)
 
             with pytest.raises(ConnectionFailed), anyio.fail_after(5):
@@ -302,8 +302,8 @@ class StreamContract:
         async with connected(SMALL) as (stream, peer), anyio.create_task_group() as group:
 
             async def write_and_read() -> None:
-                await stream.send(bytes(8_000_000), NoLimits())
-                await stream.receive(NoLimits())
+                await stream.send(bytes(8_000_000), NoDeadline())
+                await stream.receive(NoDeadline())
 
             async def fail() -> None:
                 # Whether the write says so or the next read: somebody does, at once.
@@ -339,7 +339,7 @@ class StreamContract:
         async with connected() as (stream, peer):
             assert stream.is_clean()
             peer.sendall(b"x")
-            assert await stream.receive(NoLimits()) == b"x"
+            assert await stream.receive(NoDeadline()) == b"x"
             assert stream.is_clean()
 
     @pytest.mark.parametrize("seen", [False, True])
@@ -366,31 +366,31 @@ class StreamContract:
 
     async def test_close_wakes_a_blocked_reader(self) -> None:
         async with connected() as (stream, peer), anyio.create_task_group() as group:
-            limits = NoLimits()
+            deadline = NoDeadline()
 
             async def read() -> None:
                 with pytest.raises(ClosedLocally):
-                    await stream.receive(limits)
+                    await stream.receive(deadline)
 
             group.start_soon(read)
-            await until(lambda: limits.waiting)
+            await until(lambda: deadline.waiting)
             stream.close()
             stream.close()
-            await until(lambda: not limits.waiting)
+            await until(lambda: not deadline.waiting)
             assert saw_the_end(peer)
 
     async def test_close_wakes_a_blocked_writer(self) -> None:
         async with connected(SMALL) as (stream, _), anyio.create_task_group() as group:
-            limits = NoLimits()
+            deadline = NoDeadline()
 
             async def write() -> None:
                 with pytest.raises(ClosedLocally):
-                    await stream.send(bytes(8_000_000), limits)
+                    await stream.send(bytes(8_000_000), deadline)
 
             group.start_soon(write)
-            await until(lambda: limits.waiting)
+            await until(lambda: deadline.waiting)
             stream.close()
-            await until(lambda: not limits.waiting)
+            await until(lambda: not deadline.waiting)
 
     async def test_a_closed_stream_says_so(self) -> None:
         async with connected() as (stream, peer):
@@ -400,9 +400,9 @@ class StreamContract:
             stream.close()
             for _ in range(2):
                 with pytest.raises(ClosedLocally):
-                    await stream.receive(NoLimits())
+                    await stream.receive(NoDeadline())
                 with pytest.raises(ClosedLocally):
-                    await stream.send(b"x", NoLimits())
+                    await stream.send(b"x", NoDeadline())
 
     async def test_aclose_returns_when_the_descriptor_is_closed(self) -> None:
         async with connected() as (stream, peer):
@@ -422,31 +422,31 @@ class StreamContract:
                 stream.close()
             elif end == "eof":
                 peer.shutdown(socket.SHUT_WR)
-                assert await stream.receive(NoLimits()) == b""
+                assert await stream.receive(NoDeadline()) == b""
             else:
                 reset(peer)
                 before -= 1
                 with pytest.raises(ConnectionFailed):
-                    await stream.receive(NoLimits())
+                    await stream.receive(NoDeadline())
             await stream.aclose(1.0)
             assert open_fds() == before - 1
 
     async def test_close_from_another_thread(self) -> None:
         async with connected() as (stream, peer), anyio.create_task_group() as group:
-            limits = NoLimits()
+            deadline = NoDeadline()
 
             async def read() -> None:
                 with pytest.raises(ClosedLocally):
-                    await stream.receive(limits)
+                    await stream.receive(deadline)
 
             group.start_soon(read)
-            await until(lambda: limits.waiting)
+            await until(lambda: deadline.waiting)
             thread = threading.Thread(target=stream.close)
             thread.start()
             thread.join()
             # The event loop has not run yet, and the peer knows.
             assert saw_the_end(peer)
-            await until(lambda: not limits.waiting)
+            await until(lambda: not deadline.waiting)
             await stream.aclose(1.0)
             assert not stream.is_clean()
 
@@ -471,7 +471,7 @@ class StreamContract:
 
     async def test_ipv6(self) -> None:
         async with connected(host="::1") as (stream, peer):
-            await stream.send(b"six", NoLimits())
+            await stream.send(b"six", NoDeadline())
             await turns(2)
             assert peer.recv(10) == b"six"
 
@@ -485,7 +485,7 @@ class StreamContract:
             peer, _ = listener.accept()
             with peer:
                 peer.sendall(b"local")
-                assert await stream.receive(NoLimits()) == b"local"
+                assert await stream.receive(NoDeadline()) == b"local"
                 assert stream.is_clean()
                 await stream.aclose(1.0)
                 assert peer.recv(10) == b""
@@ -515,10 +515,10 @@ def sweep_a_connection(backend: BackendName) -> None:
             stream = await connect_tcp("127.0.0.1", listener.getsockname()[1])
             try:
                 with listener.accept()[0] as peer:
-                    await stream.send(b"hello", NoLimits())
+                    await stream.send(b"hello", NoDeadline())
                     for data in (b"w", b"or", b"ld!"):
                         peer.sendall(data)
-                        assert await stream.receive(NoLimits()) == data
+                        assert await stream.receive(NoDeadline()) == data
                     with pytest.raises(OutOfTime):
                         await stream.receive(Within(0.005))
             finally:

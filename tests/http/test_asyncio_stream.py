@@ -21,7 +21,7 @@ from penstock.testing.clock import Backend
 from penstock.testing.plugin import REAL_BACKENDS
 from penstock.testing.sweep import BackendName, open_fds
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .sockets import (
     at_the_door,
     connected,
@@ -67,7 +67,7 @@ async def test_a_natively_cancelled_receive_loses_nothing(
         async def read() -> None:
             nonlocal got
             while True:
-                got += await stream.receive(NoLimits())
+                got += await stream.receive(NoDeadline())
 
         task = asyncio.create_task(read())
         for turn in range(5):
@@ -79,7 +79,7 @@ async def test_a_natively_cancelled_receive_loses_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
         while len(got) < 5:
-            got += await stream.receive(NoLimits())
+            got += await stream.receive(NoDeadline())
         assert got == b"12345"
 
 
@@ -87,7 +87,7 @@ async def test_a_natively_cancelled_receive_loses_nothing(
 async def test_data_and_a_native_cancellation_in_the_same_tick(order: str) -> None:
     async with connected() as (stream, _):
         assert isinstance(stream, AsyncioStream)
-        task = asyncio.create_task(stream.receive(NoLimits()))
+        task = asyncio.create_task(stream.receive(NoDeadline()))
         await turns(2)
         steps: list[Callable[[], object]] = [
             lambda: stream.data_received(b"12345"),
@@ -97,22 +97,22 @@ async def test_data_and_a_native_cancellation_in_the_same_tick(order: str) -> No
             step()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await stream.receive(NoLimits()) == b"12345"
+        assert await stream.receive(NoDeadline()) == b"12345"
 
 
 async def test_a_deadline_and_a_native_cancellation_in_the_same_tick() -> None:
     async with connected() as (stream, peer):
         assert isinstance(stream, AsyncioStream)
-        limits = Within(1000)
-        task = asyncio.create_task(stream.receive(limits))
+        deadline = Within(1000)
+        task = asyncio.create_task(stream.receive(deadline))
         await turns(2)
         stream._on_timer()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not limits.waiting
+        assert not deadline.waiting
         peer.sendall(b"x")
-        assert await stream.receive(NoLimits()) == b"x"
+        assert await stream.receive(NoDeadline()) == b"x"
 
 
 async def test_seeded_native_cancellations_lose_nothing() -> None:
@@ -218,10 +218,10 @@ def test_any_arrivals_against_any_deadlines(
             began = loop.time()
             waiting = sum(size for _, size in came) - got
             assert (waiting > HIGH_WATER) == (not transport.reading)
-            limits: NoLimits = NoLimits() if seconds is None else Within(seconds)
+            deadline: NoDeadline = NoDeadline() if seconds is None else Within(seconds)
             try:
                 async with asyncio.timeout(30 if patience is None else patience):
-                    got += len(await stream.receive(limits))
+                    got += len(await stream.receive(deadline))
             except OutOfTime:
                 assert seconds is not None
                 assert loop.time() == began + seconds
@@ -234,11 +234,11 @@ def test_any_arrivals_against_any_deadlines(
                 assert transport.reading
                 if waiting:
                     assert loop.time() == began
-            assert not limits.waiting
+            assert not deadline.waiting
         await asyncio.sleep(1000)
         assert transport.reading == (sum(size for _, size in came) - got <= HIGH_WATER)
         while got < sum(size for _, size in arrivals):
-            got += len(await stream.receive(NoLimits()))
+            got += len(await stream.receive(NoDeadline()))
             await asyncio.sleep(1)
         assert got == sum(size for _, size in came)
         stream.close()
@@ -281,7 +281,7 @@ def test_one_timer_serves_many_reads() -> None:
         call_at(loop.time() + 1, stream.data_received, b"x")
         assert await stream.receive(Within(5)) == b"x"
         call_at(loop.time() + 100, stream.data_received, b"x")
-        assert await stream.receive(NoLimits()) == b"x"
+        assert await stream.receive(NoDeadline()) == b"x"
         stream.close()
 
     run_virtual("asyncio", main)
@@ -298,11 +298,11 @@ def test_the_deadline_of_a_write_is_exact() -> None:
         stream.resume_writing()
         # Room comes in time, is used up again, and comes once more.
         loop.call_later(3, stream.resume_writing)
-        limits = Within(5)
-        await stream.send(b"b", limits)
+        deadline = Within(5)
+        await stream.send(b"b", deadline)
         assert loop.time() == 10
         assert transport.written == b"ab"
-        assert len(limits.waits) == 1
+        assert len(deadline.waits) == 1
         stream.close()
 
     run_virtual("asyncio", main)
@@ -344,7 +344,7 @@ def test_an_error_without_words() -> None:
         stream, _ = made()
         stream.connection_lost(OSError())
         with pytest.raises(ConnectionFailed) as caught:
-            await stream.receive(NoLimits())
+            await stream.receive(NoDeadline())
         assert str(caught.value) == "the connection failed"
 
     run_virtual("asyncio", main)
@@ -354,7 +354,7 @@ def test_bytes_taken_while_a_reader_yields_are_no_end() -> None:
     async def main() -> None:
         stream, _ = made()
         stream.data_received(b"first")
-        task = asyncio.create_task(stream.receive(NoLimits()))
+        task = asyncio.create_task(stream.receive(NoDeadline()))
         await asyncio.sleep(0)
         assert stream.receive_nowait() == b"first"
         asyncio.get_running_loop().call_later(5, stream.data_received, b"second")
@@ -451,7 +451,7 @@ def test_close_after_the_event_loop_is_closed(anyio_backend: Backend, where: str
                     thread.join()
                 assert saw_the_end(peer)
                 with pytest.raises(ClosedLocally):
-                    run(anyio_backend, functools.partial(stream.receive, NoLimits()))
+                    run(anyio_backend, functools.partial(stream.receive, NoDeadline()))
             stream = None
             gc.collect()
 
@@ -518,7 +518,7 @@ async def test_what_waits_is_read_before_the_failure_of_a_paused_stream() -> Non
         await until(lambda: stream._paused)
         assert not stream.is_clean()
         while len(received) < len(data):
-            received += await stream.receive(NoLimits())
+            received += await stream.receive(NoDeadline())
         sender.join()
         assert received == data
         await at_the_door_is_empty(stream)

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from penstock._http.connections import KEEPALIVE_EXPIRY, Connections
 from penstock._http.dial import Dialer
-from penstock._http.network import ConnectionFailed, Limits, NetworkStream
+from penstock._http.network import ConnectionFailed, Deadline, NetworkStream
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.sweep import BackendName, cancel_sweep
 
-from .limits import NoLimits
+from .deadlines import NoDeadline
 from .pipe import ORIGIN, Pipe, PipeDialer
 from .sockets import run_virtual
 
@@ -28,8 +28,8 @@ def pool(*pipes: Pipe) -> tuple[Connections, PipeDialer]:
 async def test_without_an_idle_one_it_dials() -> None:
     one, two = Pipe(), Pipe()
     connections, dialer = pool(one, two)
-    assert await connections.acquire(NoLimits()) == (one, False)
-    assert await connections.acquire(NoLimits()) == (two, False)
+    assert await connections.acquire(NoDeadline()) == (one, False)
+    assert await connections.acquire(NoDeadline()) == (two, False)
     assert dialer.dials == 2
 
 
@@ -39,7 +39,7 @@ async def test_last_in_first_out() -> None:
     for pipe in pipes:
         connections.release(pipe)
     for pipe in reversed(pipes):
-        assert await connections.acquire(NoLimits()) == (pipe, True)
+        assert await connections.acquire(NoDeadline()) == (pipe, True)
     assert dialer.dials == 0
 
 
@@ -57,7 +57,7 @@ async def test_an_unclean_one_is_dropped(fault: str) -> None:
         bad.close()
     else:
         bad.foreign = True
-    assert await connections.acquire(NoLimits()) == (good, True)
+    assert await connections.acquire(NoDeadline()) == (good, True)
     assert bad.closed
     assert bad.acloses == [0]
     assert dialer.dials == 0
@@ -68,7 +68,7 @@ async def test_an_expired_one_is_dropped() -> None:
     connections, dialer = pool(fresh)
     connections.release(old)
     await anyio.sleep(KEEPALIVE_EXPIRY)
-    assert await connections.acquire(NoLimits()) == (fresh, False)
+    assert await connections.acquire(NoDeadline()) == (fresh, False)
     assert old.closed
     assert old.acloses == [0]
     assert dialer.dials == 1
@@ -79,7 +79,7 @@ async def test_just_before_its_expiry_it_is_used() -> None:
     connections, _ = pool()
     connections.release(old)
     await anyio.sleep(KEEPALIVE_EXPIRY - 0.001)
-    assert await connections.acquire(NoLimits()) == (old, True)
+    assert await connections.acquire(NoDeadline()) == (old, True)
 
 
 async def test_expired_ones_below_are_dropped_one_at_a_time() -> None:
@@ -91,19 +91,19 @@ async def test_expired_ones_below_are_dropped_one_at_a_time() -> None:
     fresh = Pipe()
     connections.release(fresh)
     for count in (1, 2, 3):
-        assert await connections.acquire(NoLimits()) == (fresh, True)
+        assert await connections.acquire(NoDeadline()) == (fresh, True)
         assert sum(pipe.closed for pipe in old) == count
         connections.release(fresh)
 
 
 async def test_a_failed_dial_takes_nothing() -> None:
     class Failing(Dialer):
-        async def dial(self, limits: Limits) -> NetworkStream:
+        async def dial(self, deadline: Deadline) -> NetworkStream:
             raise ConnectionFailed("no")
 
     connections = Connections(Failing(ORIGIN))
     with pytest.raises(ConnectionFailed):
-        await connections.acquire(NoLimits())
+        await connections.acquire(NoDeadline())
 
 
 async def test_discard_cuts_and_waits_for_the_end() -> None:
@@ -186,7 +186,7 @@ def test_a_sweep_of_cancellations_leaves_none_open(backend: BackendName) -> None
         taken: list[NetworkStream] = []
         try:
             for _ in range(4):
-                stream, _ = await connections.acquire(NoLimits())
+                stream, _ = await connections.acquire(NoDeadline())
                 taken.append(stream)
             for stream in taken[:2]:
                 await connections.discard(stream)
@@ -202,13 +202,13 @@ def test_a_sweep_of_cancellations_leaves_none_open(backend: BackendName) -> None
     assert min(points.values()) >= 4
 
 
-async def test_close_nowait() -> None:
+async def test_close_cuts_the_idle_ones() -> None:
     pipes = [Pipe(), Pipe()]
     connections, _ = pool()
     for pipe in pipes:
         connections.release(pipe)
-    assert connections.close_nowait() == 2
-    assert connections.close_nowait() == 0
+    assert connections.close() == 2
+    assert connections.close() == 0
     assert all(pipe.closed for pipe in pipes)
 
 
@@ -238,7 +238,7 @@ def test_any_history_hands_out_the_newest_that_is_fit(steps: list[tuple[str, int
                 fit = [p for at, p in idle if at > now - KEEPALIVE_EXPIRY and p.is_clean()]
                 fresh = Pipe()
                 dialer.pipes.append(fresh)
-                stream, reused = await connections.acquire(NoLimits())
+                stream, reused = await connections.acquire(NoDeadline())
                 assert isinstance(stream, Pipe)
                 assert stream is (fit[-1] if fit else fresh)
                 assert reused == bool(fit)

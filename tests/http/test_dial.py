@@ -39,7 +39,7 @@ from penstock.testing.sweep import BackendName, cancel_sweep, open_fds
 from penstock.timeouts import Timeouts
 from tests.support.socks import serve_socks
 
-from .limits import NoLimits
+from .deadlines import NoDeadline
 from .pipe import ORIGIN, Pipe, TLSPeer
 from .sockets import run_virtual, until
 
@@ -53,8 +53,8 @@ def port_of(server: Server) -> int:
     return int(server.base_url.rpartition(":")[2].partition("/")[0])
 
 
-def limits(seconds: float | None = None) -> ConnectDeadline:
-    """The limits that dialling is given."""
+def deadline(seconds: float | None = None) -> ConnectDeadline:
+    """The deadline that dialling is given."""
     now = anyio.current_time()
     return ConnectDeadline(Timeouts(connect=seconds), now=now, total_at=math.inf)
 
@@ -62,9 +62,9 @@ def limits(seconds: float | None = None) -> ConnectDeadline:
 async def get(dialer: Dialer) -> bytes:
     """One exchange over a connection of this dialer."""
     connections = Connections(dialer)
-    stream, reused = await connections.acquire(limits())
+    stream, reused = await connections.acquire(deadline())
     assert not reused
-    exchange = Exchange(connections, stream, NoLimits(), reused=False)
+    exchange = Exchange(connections, stream, NoDeadline(), reused=False)
     try:
         host = dialer.origin.authority.encode()
         await exchange.send(Outgoing("GET", "/v1/hello", [(b"Host", host)], b""))
@@ -130,7 +130,7 @@ async def test_a_certificate_nobody_vouches_for(monkeypatch: pytest.MonkeyPatch)
     async with serve(HELLO, tls=True) as server:
         dialer = Dialer(Origin("https", "127.0.0.1", port_of(server)))
         with pytest.raises(ConnectionFailed, match="certificate was refused") as caught:
-            await dialer.dial(limits())
+            await dialer.dial(deadline())
         assert caught.value.permanent
         await server.wait_closed()
     assert open_fds() == before
@@ -168,7 +168,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     async with serve(HELLO, uds=path):
         assert b"world" in await get(Dialer(ORIGIN, uds=path))
     with pytest.raises(ConnectionFailed, match=r"cannot connect to .*/s: "):
-        await Dialer(ORIGIN, uds=path).dial(limits())
+        await Dialer(ORIGIN, uds=path).dial(deadline())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
@@ -176,7 +176,7 @@ async def test_a_port_where_nobody_listens(host: str) -> None:
     before = open_fds()
     origin = Origin("http", host, closed_port())
     with pytest.raises(ConnectionFailed) as caught:
-        await Dialer(origin).dial(limits())
+        await Dialer(origin).dial(deadline())
     expected = f"cannot connect to {origin.bracketed_host}:{origin.port}: Connection refused"
     assert str(caught.value) == expected
     assert not caught.value.permanent
@@ -198,14 +198,14 @@ async def test_an_address_needs_no_thread(host: str, monkeypatch: pytest.MonkeyP
     with socket.socket(family) as listener:
         listener.bind((host, 0))
         listener.listen()
-        stream = await Dialer(Origin("http", host, listener.getsockname()[1])).dial(limits())
+        stream = await Dialer(Origin("http", host, listener.getsockname()[1])).dial(deadline())
         await stream.aclose(1.0)
 
 
 @pytest.mark.parametrize("host", ["does-not-exist.invalid", "a" * 64, "a..b"])
 async def test_a_name_that_is_none(host: str) -> None:
     with pytest.raises(ConnectionFailed, match=f"cannot resolve {host}"):
-        await Dialer(Origin("http", host, 80)).dial(limits())
+        await Dialer(Origin("http", host, 80)).dial(deadline())
 
 
 @pytest.mark.parametrize("total", [None, 0.02])
@@ -242,9 +242,9 @@ def test_a_sweep_of_cancellations_leaves_no_socket(
             async def body() -> None:
                 if kind == "stall":
                     with pytest.raises(ConnectTimeout):
-                        await dialer.dial(limits(0.02))
+                        await dialer.dial(deadline(0.02))
                     return
-                stream = await dialer.dial(limits())
+                stream = await dialer.dial(deadline())
                 stream.close()
                 with anyio.CancelScope(shield=True):
                     await stream.aclose(1.0)
@@ -295,7 +295,7 @@ async def test_refused_by_a_proxy() -> None:
     async with serve(Reply((Send(b"HTTP/1.1 407 Who are you?\r\n\r\n"),))) as server:
         dialer = Dialer(Origin("https", "localhost", 443), proxy=proxy_to(server))
         with pytest.raises(ConnectionFailed, match="407 Who are you"):
-            await dialer.dial(limits())
+            await dialer.dial(deadline())
         await server.wait_closed()
     assert open_fds() == before
 
@@ -304,7 +304,7 @@ async def test_a_proxy_that_is_not_there() -> None:
     port = closed_port()
     dialer = Dialer(ORIGIN, proxy=Proxy("http", "127.0.0.1", port))
     with pytest.raises(ConnectionFailed, match=f"cannot connect to 127.0.0.1:{port}: "):
-        await dialer.dial(limits())
+        await dialer.dial(deadline())
 
 
 @pytest.mark.parametrize("kind", ["http", "https"])
@@ -331,7 +331,7 @@ async def test_refused_by_a_socks_proxy() -> None:
     async with serve_socks(reply=5) as proxy:
         dialer = Dialer(ORIGIN, proxy=Proxy("socks5", "127.0.0.1", proxy.port))
         with pytest.raises(ConnectionFailed, match="CONNECTION_REFUSED"):
-            await dialer.dial(limits())
+            await dialer.dial(deadline())
         await until(lambda: open_fds() <= before + 2)
 
 
@@ -414,9 +414,9 @@ def test_tls_inside_a_proxy_s_tls(backend: str, monkeypatch: pytest.MonkeyPatch)
             proxy=Proxy.parse("https://localhost"),
             ssl_context=client_ssl_context(),
         )
-        stream = await dialer.dial(limits())
+        stream = await dialer.dial(deadline())
         assert isinstance(stream, TLSStream)
-        await stream.send(b"hello", NoLimits())
+        await stream.send(b"hello", NoDeadline())
         assert servers[0].received == b"hello"
         assert b"hello" not in proxy.received
         await stream.aclose(1.0)
@@ -463,7 +463,7 @@ def test_a_dead_first_address_costs_a_moment(backend: str, monkeypatch: pytest.M
             return good
 
         tried = connecting(monkeypatch, connect, "fe00::1", "10.0.0.1", "10.0.0.2")
-        assert await Dialer(NAMED).dial(limits(10)) is good
+        assert await Dialer(NAMED).dial(deadline(10)) is good
         assert anyio.current_time() == ATTEMPT_DELAY
         assert tried == ["fe00::1", "10.0.0.1"]
         assert not good.closed
@@ -481,7 +481,7 @@ def test_families_take_turns(backend: str, monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch, connect, "a::1", "a::2", "a::3", "10.0.0.1", "10.0.0.2", "10.0.0.1"
         )
         with pytest.raises(ConnectionFailed, match=r"name\.test:80: Connection refused"):
-            await Dialer(NAMED).dial(limits())
+            await Dialer(NAMED).dial(deadline())
         assert tried == ["a::1", "10.0.0.1", "a::2", "10.0.0.2", "a::3"]
         # A failure starts the next at once.
         assert anyio.current_time() == 0
@@ -499,7 +499,7 @@ def test_a_slow_address_may_still_win(backend: str, monkeypatch: pytest.MonkeyPa
             return slow if host == "10.0.0.1" else slower
 
         connecting(monkeypatch, connect, "10.0.0.1", "10.0.0.2")
-        assert await Dialer(NAMED).dial(limits(10)) is slow
+        assert await Dialer(NAMED).dial(deadline(10)) is slow
         assert anyio.current_time() == 3
         assert not slow.closed
 
@@ -518,7 +518,7 @@ def test_the_second_winner_is_closed(backend: str, monkeypatch: pytest.MonkeyPat
             return pipes[host]
 
         connecting(monkeypatch, connect, *pipes)
-        won = await Dialer(NAMED).dial(limits(10))
+        won = await Dialer(NAMED).dial(deadline(10))
         assert [pipe for pipe in pipes.values() if not pipe.closed] == [won]
 
     run_virtual(backend, main)
@@ -533,7 +533,7 @@ def test_all_addresses_dead(backend: str, monkeypatch: pytest.MonkeyPatch) -> No
 
         connecting(monkeypatch, connect, "10.0.0.1", "10.0.0.2")
         with pytest.raises(ConnectTimeout):
-            await Dialer(NAMED).dial(limits(7))
+            await Dialer(NAMED).dial(deadline(7))
         assert anyio.current_time() == 7
 
     run_virtual(backend, main)
@@ -547,7 +547,7 @@ def test_no_address_at_all(backend: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
         connecting(monkeypatch, connect)
         with pytest.raises(ConnectionFailed, match="no address"):
-            await Dialer(NAMED).dial(limits(7))
+            await Dialer(NAMED).dial(deadline(7))
 
     run_virtual(backend, main)
 
@@ -562,7 +562,7 @@ def test_a_bug_is_raised_as_it_is(backend: str, monkeypatch: pytest.MonkeyPatch)
 
         connecting(monkeypatch, connect, "10.0.0.1", "10.0.0.2")
         with pytest.raises(OverflowError):
-            await Dialer(NAMED).dial(limits())
+            await Dialer(NAMED).dial(deadline())
 
     run_virtual(backend, main)
 
@@ -584,7 +584,7 @@ def test_a_sweep_of_cancellations_over_addresses(
     connecting(monkeypatch, connect, "10.0.0.1", "10.0.0.2")
 
     async def body() -> None:
-        stream = await Dialer(NAMED).dial(limits(10))
+        stream = await Dialer(NAMED).dial(deadline(10))
         stream.close()
 
     def check(point: int, mode: str) -> None:
@@ -608,7 +608,7 @@ def test_a_failure_after_the_first_hop_closes_it(
             connecting(monkeypatch, connect, "10.0.0.1")
             dialer = Dialer(Origin("https", "a", 443), proxy=Proxy.parse("http://p"))
             with pytest.raises((ConnectionFailed, ConnectTimeout)):
-                await dialer.dial(limits(3))
+                await dialer.dial(deadline(3))
             assert pipe.closed
             assert pipe.acloses
 
@@ -650,11 +650,11 @@ def test_a_network_that_refuses_or_stalls(backend: str) -> None:
         network = MemoryNetwork(HELLO, refuse=1, stall=1)
         dialer = Dialer(ORIGIN, network=network)
         with pytest.raises(ConnectionFailed, match=r"example\.com:80: connection refused"):
-            await dialer.dial(limits())
+            await dialer.dial(deadline())
         with pytest.raises(ConnectTimeout):
-            await dialer.dial(limits(6))
+            await dialer.dial(deadline(6))
         assert anyio.current_time() == 6
-        stream = await dialer.dial(limits(6))
+        stream = await dialer.dial(deadline(6))
         assert isinstance(stream, ForeignStream)
         await stream.aclose(1.0)
         assert network.open_connections == 0
@@ -676,10 +676,10 @@ def test_a_network_s_own_timeout_and_error_without_words(backend: str) -> None:
         network = Network(HELLO)
         network.error = httpcore.ConnectTimeout("x")
         with pytest.raises(ConnectTimeout):
-            await Dialer(ORIGIN, network=network).dial(limits())
+            await Dialer(ORIGIN, network=network).dial(deadline())
         network.error = OSError()
         with pytest.raises(ConnectionFailed, match="OSError"):
-            await Dialer(ORIGIN, network=network).dial(limits())
+            await Dialer(ORIGIN, network=network).dial(deadline())
 
     run_virtual(backend, main)
 
@@ -730,7 +730,7 @@ def test_which_stream_for_which_event_loop(backend: str, expected: type[NetworkS
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             origin = Origin("http", "127.0.0.1", listener.getsockname()[1])
-            stream = await Dialer(origin).dial(limits())
+            stream = await Dialer(origin).dial(deadline())
             assert type(stream) is expected
             await stream.aclose(1.0)
 
@@ -743,7 +743,7 @@ def test_natively_cancelled_while_many_addresses_are_tried() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             dialer = Dialer(Origin("http", "localhost", listener.getsockname()[1]))
             for turns in range(12):
-                task = asyncio.create_task(dialer.dial(limits()))
+                task = asyncio.create_task(dialer.dial(deadline()))
                 for _ in range(turns):
                     await asyncio.sleep(0.0005)
                 task.cancel()

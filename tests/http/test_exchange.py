@@ -16,7 +16,7 @@ from penstock._http.exchange import (
     BodyTooLarge,
     Exchange,
     MalformedResponse,
-    _DrainLimits,
+    _DrainDeadline,
 )
 from penstock._http.network import ClosedLocally, ConnectionFailed
 from penstock._http.outgoing import Outgoing
@@ -29,7 +29,7 @@ from penstock.testing.requests import RequestReader
 from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.wire.pieces import in_pieces
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .pipe import Pipe, PipeDialer, split
 from .sockets import run_virtual
 
@@ -49,9 +49,11 @@ def length(data: bytes) -> list[tuple[str, str]]:
     return [("Content-Length", str(len(data)))]
 
 
-def exchange_on(pipe: Pipe, limits: Any = None, **dialer: Any) -> Exchange:
+def exchange_on(
+    pipe: Pipe, deadline: Any = None, *, reused: bool = False, **dialer: Any
+) -> Exchange:
     connections = Connections(PipeDialer(pipe, **dialer))
-    return Exchange(connections, pipe, limits or NoLimits(), reused=False)
+    return Exchange(connections, pipe, deadline or NoDeadline(), reused=reused)
 
 
 async def begun(*items: bytes | Exception) -> tuple[Exchange, Pipe]:
@@ -68,7 +70,7 @@ async def went_back(exchange: Exchange, pipe: Pipe) -> bool:
     connections = exchange._connections
     connections.dialer.pipes.clear()  # type: ignore[attr-defined]
     try:
-        stream, reused = await connections.acquire(NoLimits())
+        stream, reused = await connections.acquire(NoDeadline())
     except IndexError:
         assert pipe.closed
         assert pipe.acloses
@@ -151,7 +153,6 @@ async def test_a_socks_proxy_does_not_show() -> None:
 
 async def test_the_head() -> None:
     exchange, _ = await begun(head(418, [("X-Many", "1"), ("x-many", "2"), *length(b"")]))
-    assert exchange.touched
     assert exchange.status == 418
     assert exchange.headers["X-MANY"] == "1, 2"
     assert exchange.body_bytes == 0
@@ -160,45 +161,47 @@ async def test_the_head() -> None:
 
 @pytest.mark.parametrize("junk", [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"\r\n\r\n"])
 async def test_no_http(junk: bytes) -> None:
-    pipe = Pipe(junk)
-    exchange = exchange_on(pipe)
+    pipe = Pipe()
+    pipe.on_send = lambda _: pipe.feed(junk)
+    exchange = exchange_on(pipe, reused=True)
     with pytest.raises(MalformedResponse, match=r"not HTTP/1\.1"):
         await exchange.send(OUTGOING)
-    assert exchange.touched
+    assert not exchange.may_be_stale
     await exchange.aclose()
     assert not await went_back(exchange, pipe)
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 2", head(200)[:-2]])
 async def test_closed_without_a_head(before: bytes) -> None:
-    pipe = Pipe(*([before] if before else []), b"")
-    exchange = exchange_on(pipe)
+    pipe = Pipe()
+    pipe.on_send = lambda _: pipe.feed(*([before] if before else []), b"")
+    exchange = exchange_on(pipe, reused=True)
     with pytest.raises(ConnectionFailed, match="closed the connection without answering"):
         await exchange.send(OUTGOING)
-    assert exchange.touched == bool(before)
+    assert exchange.may_be_stale != bool(before)
     await exchange.aclose()
     assert not await went_back(exchange, pipe)
 
 
 @pytest.mark.parametrize("fault", [ConnectionFailed("reset"), ClosedLocally()])
 async def test_a_fault_before_the_head(fault: Exception) -> None:
-    pipe = Pipe(fault)
-    exchange = exchange_on(pipe)
+    pipe = Pipe()
+    pipe.on_send = lambda _: pipe.feed(fault)
+    exchange = exchange_on(pipe, reused=True)
     with pytest.raises(type(fault)):
         await exchange.send(OUTGOING)
-    assert not exchange.touched
+    assert exchange.may_be_stale
     await exchange.aclose()
     assert not await went_back(exchange, pipe)
 
 
 async def test_an_idle_connection_that_is_no_longer_usable() -> None:
     pipe = Pipe(b"unasked")
-    exchange = Exchange(Connections(PipeDialer(pipe)), pipe, NoLimits(), reused=True)
+    exchange = Exchange(Connections(PipeDialer(pipe)), pipe, NoDeadline(), reused=True)
     with pytest.raises(ConnectionFailed, match="no longer usable"):
         await exchange.send(OUTGOING)
     # So it is stale, and the request may be sent again at once.
-    assert exchange.reused
-    assert not exchange.touched
+    assert exchange.may_be_stale
     assert not pipe.sent
     await exchange.aclose()
     assert not await went_back(exchange, pipe)
@@ -366,28 +369,28 @@ async def test_reading_on_after_the_deadline_loses_nothing() -> None:
     pipe = Pipe(head(200, length(TEXT)))
     exchange = exchange_on(pipe)
     await exchange.send(OUTGOING)
-    exchange.limits = Within(3)
+    exchange._deadline = Within(3)
     with pytest.raises(OutOfTime):
         await exchange.read()
-    exchange.limits = NoLimits()
+    exchange._deadline = NoDeadline()
     pipe.feed(TEXT)
     assert await exchange.read() == TEXT
     await exchange.aclose()
 
 
 async def test_every_read_ends_the_silence() -> None:
-    class Counting(NoLimits):
+    class Counting(NoDeadline):
         count = 0
 
         def byte_arrived(self) -> None:
             self.count += 1
 
     pipe = Pipe(head(200, CHUNKED), b"5\r", b"\nhello\r\n0", b"\r\n\r\n")
-    limits = Counting()
-    exchange = exchange_on(pipe, limits)
+    deadline = Counting()
+    exchange = exchange_on(pipe, deadline)
     await exchange.send(OUTGOING)
     assert await exchange.read_all(100) == b"hello"
-    assert limits.count == 4
+    assert deadline.count == 4
     await exchange.aclose()
 
 
@@ -633,15 +636,15 @@ async def test_a_last_message_of_its_connection_is_not_drained() -> None:
 
 
 def test_the_limits_of_a_drain() -> None:
-    limits = _DrainLimits()
-    limits.check(1e9)
-    limits.byte_arrived()
-    assert limits.begin(10.0) == 10.0 + DRAIN_SECONDS
-    assert limits.begin(10.01) == 10.0 + DRAIN_SECONDS
-    limits.end(10.02)
-    limits.check(10.02)
+    deadline = _DrainDeadline()
+    deadline.check(1e9)
+    deadline.byte_arrived()
+    assert deadline.begin(10.0) == 10.0 + DRAIN_SECONDS
+    assert deadline.begin(10.01) == 10.0 + DRAIN_SECONDS
+    deadline.end(10.02)
+    deadline.check(10.02)
     with pytest.raises(TimeoutError):
-        limits.check(10.0 + DRAIN_SECONDS)
+        deadline.check(10.0 + DRAIN_SECONDS)
 
 
 # --- settling at once ---
@@ -653,7 +656,7 @@ async def test_settle_nowait_gives_back_what_is_over() -> None:
     exchange.settle_nowait()
     assert await went_back(exchange, pipe)
     await exchange.aclose(drain=True)
-    exchange.abort()
+    exchange.close()
     exchange.settle_nowait()
     assert not pipe.closed
 
@@ -695,10 +698,10 @@ async def test_settle_nowait_of_a_last_message() -> None:
     assert not await went_back(exchange, pipe)
 
 
-async def test_abort_cuts_at_once() -> None:
+async def test_close_cuts_at_once() -> None:
     exchange, pipe = await begun(head(200, CHUNKED) + chunk(TEXT))
-    exchange.abort()
-    exchange.abort()
+    exchange.close()
+    exchange.close()
     assert pipe.closed
     assert exchange.settled
     await exchange.aclose()
@@ -706,7 +709,7 @@ async def test_abort_cuts_at_once() -> None:
 
 
 async def test_closed_while_another_task_reads() -> None:
-    for close in ("aclose", "abort"):
+    for close in ("aclose", "close"):
         exchange, _ = await begun(head(200, CHUNKED))
         async with anyio.create_task_group() as group:
 
@@ -719,7 +722,7 @@ async def test_closed_while_another_task_reads() -> None:
             if close == "aclose":
                 await exchange.aclose()
             else:
-                exchange.abort()
+                exchange.close()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -19,7 +19,7 @@ from penstock.testing.script import End, Pause, Reply, Reset, Send, Stall, reply
 from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.support.httpcore_compat import httpcore
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .sockets import run, run_virtual
 
 __all__ = ["anyio_backend"]
@@ -33,7 +33,7 @@ async def connected(script: Reply, **options: Any) -> tuple[ForeignStream, Memor
     network = MemoryNetwork(script, **options)
     inner = await network.connect_tcp("a", 80)
     stream = ForeignStream(inner)
-    await stream.send(REQUEST, NoLimits())
+    await stream.send(REQUEST, NoDeadline())
     return stream, inner
 
 
@@ -86,10 +86,10 @@ def failing(error: Exception) -> Callable[[], Any]:
 async def test_what_comes() -> None:
     stream, inner = await connected(reply(b"one", Pause(3), b"two", End()))
     assert stream.receive_nowait() == b""
-    assert await stream.receive(NoLimits()) == b"one"
-    assert await stream.receive(NoLimits()) == b"two"
+    assert await stream.receive(NoDeadline()) == b"one"
+    assert await stream.receive(NoDeadline()) == b"two"
     for _ in range(2):
-        assert await stream.receive(NoLimits()) == b""
+        assert await stream.receive(NoDeadline()) == b""
     assert inner.connection.bytes_received == len(REQUEST)
     await stream.aclose(1.0)
 
@@ -97,25 +97,25 @@ async def test_what_comes() -> None:
 async def test_deadlines_are_exact_and_lose_nothing() -> None:
     stream, _ = await connected(reply(Pause(10), b"late"))
     for seconds in (3.0, 0.5, 0.0):
-        limits = Within(seconds)
+        deadline = Within(seconds)
         before = anyio.current_time()
         with pytest.raises(OutOfTime):
-            await stream.receive(limits)
+            await stream.receive(deadline)
         assert anyio.current_time() == before + seconds
-        assert not limits.waiting
-    assert await stream.receive(NoLimits()) == b"late"
+        assert not deadline.waiting
+    assert await stream.receive(NoDeadline()) == b"late"
     assert anyio.current_time() == 10
     await stream.aclose(1.0)
 
 
-async def test_a_cancellation_is_none_of_the_limits_and_loses_nothing() -> None:
+async def test_a_cancellation_is_not_the_deadline_and_loses_nothing() -> None:
     stream, _ = await connected(reply(Pause(10), b"late"))
-    limits = Within(100)
+    deadline = Within(100)
     with anyio.move_on_after(4) as scope:
-        await stream.receive(limits)
+        await stream.receive(deadline)
     assert scope.cancelled_caught
-    assert not limits.waiting
-    assert await stream.receive(NoLimits()) == b"late"
+    assert not deadline.waiting
+    assert await stream.receive(NoDeadline()) == b"late"
     await stream.aclose(1.0)
 
 
@@ -131,14 +131,14 @@ async def test_the_outer_scope_is_never_swallowed(outer: float) -> None:
 async def test_bytes_that_wait_are_checked_against_the_clock_and_kept() -> None:
     steps = [Send(b"x")] * 10
     stream, _ = await connected(reply(*steps))
-    limits = Within(5)
-    assert await stream.receive(limits) == b"x"
+    deadline = Within(5)
+    assert await stream.receive(deadline) == b"x"
     await anyio.sleep(5)
     with pytest.raises(OutOfTime):
-        await stream.receive(limits)
+        await stream.receive(deadline)
     got = b""
     while len(got) < 9:
-        got += await stream.receive(NoLimits())
+        got += await stream.receive(NoDeadline())
     assert got == b"x" * 9
     await stream.aclose(1.0)
 
@@ -146,11 +146,11 @@ async def test_bytes_that_wait_are_checked_against_the_clock_and_kept() -> None:
 async def test_a_backend_that_never_waits_is_asked_nothing_after_the_deadline() -> None:
     inner = Scripted(lambda: b"x")
     stream = ForeignStream(inner)
-    limits = Within(5)
-    assert await stream.receive(limits) == b"x"
+    deadline = Within(5)
+    assert await stream.receive(deadline) == b"x"
     await anyio.sleep(5)
     with pytest.raises(OutOfTime):
-        await stream.receive(limits)
+        await stream.receive(deadline)
     assert inner.calls == ["read"]
 
 
@@ -164,9 +164,9 @@ def test_a_sweep_of_cancellations(backend: BackendName) -> None:
         inner = await network.connect_tcp("a", 80)
         stream = ForeignStream(inner)
         try:
-            await stream.send(REQUEST, NoLimits())
-            assert await stream.receive(NoLimits()) == b"one"
-            assert await stream.receive(NoLimits()) == b"two"
+            await stream.send(REQUEST, NoDeadline())
+            assert await stream.receive(NoDeadline()) == b"one"
+            assert await stream.receive(NoDeadline()) == b"two"
         finally:
             await stream.aclose(1.0)  # noqa: ASYNC102
 
@@ -201,16 +201,16 @@ async def test_errors_are_translated(
     call: str, error: Exception, expected: type[Exception], text: str, permanent: bool
 ) -> None:
     stream = ForeignStream(Scripted(failing(error)))
-    limits = NoLimits()
+    deadline = NoDeadline()
     calling: Any = {
-        "receive": lambda: stream.receive(limits),
-        "send": lambda: stream.send(b"x", limits),
-        "start_tls": lambda: stream.start_tls(ssl.create_default_context(), "a", limits),
+        "receive": lambda: stream.receive(deadline),
+        "send": lambda: stream.send(b"x", deadline),
+        "start_tls": lambda: stream.start_tls(ssl.create_default_context(), "a", deadline),
     }[call]
     with pytest.raises(expected, match=text) as caught:
         await calling()
     assert getattr(caught.value, "permanent", False) == permanent
-    assert not limits.waiting
+    assert not deadline.waiting
 
 
 async def test_a_certificate_that_does_not_verify_is_known_by_its_cause() -> None:
@@ -219,15 +219,15 @@ async def test_a_certificate_that_does_not_verify_is_known_by_its_cause() -> Non
     error.__cause__ = ssl.SSLCertVerificationError("expired")
     stream = ForeignStream(Scripted(failing(error)))
     with pytest.raises(ConnectionFailed) as caught:
-        await stream.start_tls(ssl.create_default_context(), "a", NoLimits())
+        await stream.start_tls(ssl.create_default_context(), "a", NoDeadline())
     assert caught.value.permanent
 
 
 async def test_a_reset_by_the_script() -> None:
     stream, _ = await connected(reply(b"x", Reset()))
-    assert await stream.receive(NoLimits()) == b"x"
+    assert await stream.receive(NoDeadline()) == b"x"
     with pytest.raises(ConnectionFailed, match="reset"):
-        await stream.receive(NoLimits())
+        await stream.receive(NoDeadline())
     await stream.aclose(1.0)
 
 
@@ -236,9 +236,9 @@ async def test_a_reset_by_the_script() -> None:
 
 async def test_start_tls() -> None:
     stream, inner = await connected(reply(b"x"))
-    await stream.start_tls(ssl.create_default_context(), "api.test", NoLimits())
+    await stream.start_tls(ssl.create_default_context(), "api.test", NoDeadline())
     assert inner.connection.tls == ["api.test"]
-    assert await stream.receive(NoLimits()) == b"x"
+    assert await stream.receive(NoDeadline()) == b"x"
     await stream.aclose(1.0)
 
 
@@ -250,8 +250,8 @@ async def test_start_tls_goes_on_with_the_new_stream() -> None:
 
     inner.start_tls = start_tls  # type: ignore[method-assign]
     stream = ForeignStream(inner)
-    await stream.start_tls(ssl.create_default_context(), "a", NoLimits())
-    assert await stream.receive(NoLimits()) == b"secret"
+    await stream.start_tls(ssl.create_default_context(), "a", NoDeadline())
+    assert await stream.receive(NoDeadline()) == b"secret"
     await stream.aclose(1.0)
     assert outer.calls == ["read", "aclose"]
 
@@ -270,19 +270,21 @@ async def test_the_deadline_of_a_handshake() -> None:
 async def test_close_wakes_whoever_waits(call: str) -> None:
     inner = Scripted(anyio.sleep_forever)
     stream = ForeignStream(inner)
-    limits = Within(100)
+    deadline = Within(100)
     async with anyio.create_task_group() as group:
 
         async def wait() -> None:
             with pytest.raises(ClosedLocally):
-                await (stream.receive(limits) if call == "receive" else stream.send(b"x", limits))
+                await (
+                    stream.receive(deadline) if call == "receive" else stream.send(b"x", deadline)
+                )
 
         group.start_soon(wait)
         await anyio.sleep(1)
         stream.close()
         stream.close()
     assert anyio.current_time() == 1
-    assert not limits.waiting
+    assert not deadline.waiting
 
 
 async def test_a_closed_stream_asks_its_backend_nothing() -> None:
@@ -291,9 +293,9 @@ async def test_a_closed_stream_asks_its_backend_nothing() -> None:
     stream.close()
     for _ in range(2):
         with pytest.raises(ClosedLocally):
-            await stream.receive(NoLimits())
+            await stream.receive(NoDeadline())
         with pytest.raises(ClosedLocally):
-            await stream.send(b"x", NoLimits())
+            await stream.send(b"x", NoDeadline())
     assert inner.calls == []
     assert not stream.is_clean()
 
@@ -305,7 +307,7 @@ async def test_a_backend_that_fails_because_it_was_closed() -> None:
 
     stream = ForeignStream(Scripted(closed_under_it))
     with pytest.raises(ClosedLocally):
-        await stream.receive(NoLimits())
+        await stream.receive(NoDeadline())
 
 
 async def test_close_shuts_the_socket_if_it_shows_one() -> None:
@@ -395,7 +397,7 @@ def test_a_native_cancellation_loses_nothing() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await stream.receive(NoLimits()) == b"late"
+        assert await stream.receive(NoDeadline()) == b"late"
         await stream.aclose(1.0)
 
     run_virtual("asyncio", main)

@@ -13,7 +13,7 @@ from penstock._http.network import ClosedLocally, ConnectionFailed
 from tests.support.httpcore_compat import httpcore
 from tests.wire.pieces import in_pieces
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .pipe import Pipe, split
 from .sockets import run_virtual
 
@@ -25,7 +25,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nX-B: 2\r\n\r\n"
 PARSED: Head = (200, [(b"X-A", b"1"), (b"X-B", b"2")])
 
 
-class Counting(NoLimits):
+class Counting(NoDeadline):
     def __init__(self) -> None:
         super().__init__()
         self.bytes_arrived = 0
@@ -50,13 +50,13 @@ async def exchange(gate: HeadGate, body: bytes = b"") -> Head:
 async def outcome(pieces: list[bytes]) -> tuple[Head | None, bytes]:
     """The head (None: refused, or never whole) and what came after it."""
     pipe = Pipe(*pieces, b"")
-    gate = HeadGate(pipe, NoLimits())
+    gate = HeadGate(pipe, NoDeadline())
     try:
         head = await exchange(gate)
     except httpcore.RemoteProtocolError:
         return None, b""
     rest = gate.rest
-    while data := await pipe.receive(NoLimits()):
+    while data := await pipe.receive(NoDeadline()):
         rest += data
     return head, rest
 
@@ -162,7 +162,7 @@ def test_junk_means_what_it_means_to_h11(data: bytes, places: list[int]) -> None
 
 
 async def test_nothing_has_come() -> None:
-    gate = HeadGate(Pipe(b""), NoLimits())
+    gate = HeadGate(Pipe(b""), NoDeadline())
     with pytest.raises(httpcore.RemoteProtocolError):
         await exchange(gate)
     assert gate.ended
@@ -171,7 +171,7 @@ async def test_nothing_has_come() -> None:
 
 async def test_an_end_in_the_middle_of_the_head() -> None:
     for cut in range(1, len(HEAD) - 1):
-        gate = HeadGate(Pipe(HEAD[:cut], b""), NoLimits())
+        gate = HeadGate(Pipe(HEAD[:cut], b""), NoDeadline())
         with pytest.raises(httpcore.RemoteProtocolError):
             await exchange(gate)
         assert gate.ended
@@ -180,7 +180,7 @@ async def test_an_end_in_the_middle_of_the_head() -> None:
 
 async def test_a_whole_head_is_no_end() -> None:
     pipe = Pipe(HEAD, b"")
-    gate = HeadGate(pipe, NoLimits())
+    gate = HeadGate(pipe, NoDeadline())
     await exchange(gate)
     assert gate.touched
     assert not gate.ended
@@ -188,9 +188,9 @@ async def test_a_whole_head_is_no_end() -> None:
 
 
 async def test_every_read_ends_the_silence() -> None:
-    limits = Counting()
-    await exchange(HeadGate(Pipe(*split(HEAD, [5, 9, 20])), limits))
-    assert limits.bytes_arrived == 4
+    deadline = Counting()
+    await exchange(HeadGate(Pipe(*split(HEAD, [5, 9, 20])), deadline))
+    assert deadline.bytes_arrived == 4
 
 
 # --- writing ---
@@ -200,7 +200,7 @@ async def test_head_and_body_of_a_request_are_one_segment() -> None:
     pipe = Pipe(HEAD)
     segments: list[bytes] = []
     pipe.on_send = segments.append
-    await exchange(HeadGate(pipe, NoLimits()), b"the body")
+    await exchange(HeadGate(pipe, NoDeadline()), b"the body")
     assert len(segments) == 1
     assert segments[0].startswith(b"POST / HTTP/1.1\r\n")
     assert segments[0].endswith(b"\r\n\r\nthe body")
@@ -209,7 +209,7 @@ async def test_head_and_body_of_a_request_are_one_segment() -> None:
 @pytest.mark.parametrize("item", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
 async def test_what_came_before_the_request_is_not_its_answer(item: bytes) -> None:
     pipe = Pipe(item)
-    gate = HeadGate(pipe, NoLimits(), reused=True)
+    gate = HeadGate(pipe, NoDeadline(), reused=True)
     with pytest.raises(ConnectionFailed, match="no longer usable"):
         await exchange(gate)
     assert not pipe.sent
@@ -219,13 +219,13 @@ async def test_what_came_before_the_request_is_not_its_answer(item: bytes) -> No
 async def test_a_clean_idle_connection_is_used() -> None:
     pipe = Pipe()
     pipe.on_send = lambda _: pipe.feed(HEAD)
-    assert await exchange(HeadGate(pipe, NoLimits(), reused=True)) == PARSED
+    assert await exchange(HeadGate(pipe, NoDeadline(), reused=True)) == PARSED
 
 
 async def test_an_early_answer_counts_more_than_a_broken_pipe() -> None:
     pipe = Pipe(HEAD + b"too large", b"")
     pipe.send_error = ConnectionFailed("broken pipe")
-    gate = HeadGate(pipe, NoLimits())
+    gate = HeadGate(pipe, NoDeadline())
     assert await exchange(gate) == PARSED
     assert gate.rest == b"too large"
 
@@ -234,20 +234,20 @@ async def test_a_broken_pipe_counts_more_than_what_reading_says() -> None:
     pipe = Pipe(ConnectionFailed("reading"))
     pipe.send_error = ConnectionFailed("writing")
     with pytest.raises(ConnectionFailed, match="writing"):
-        await exchange(HeadGate(pipe, NoLimits()))
+        await exchange(HeadGate(pipe, NoDeadline()))
 
 
 async def test_a_failed_read() -> None:
     pipe = Pipe(ConnectionFailed("reading"))
     with pytest.raises(ConnectionFailed, match="reading"):
-        await exchange(HeadGate(pipe, NoLimits()))
+        await exchange(HeadGate(pipe, NoDeadline()))
 
 
 async def test_closed_from_elsewhere() -> None:
     pipe = Pipe()
     pipe.close()
     with pytest.raises(ClosedLocally):
-        await exchange(HeadGate(pipe, NoLimits()))
+        await exchange(HeadGate(pipe, NoDeadline()))
 
 
 @pytest.mark.parametrize("where", ["writing", "reading"])
@@ -263,7 +263,7 @@ async def test_a_deadline_goes_through_httpcore_as_it_is(where: str) -> None:
 
 async def test_as_a_network_stream_of_httpcore() -> None:
     pipe = Pipe()
-    gate = HeadGate(pipe, NoLimits())
+    gate = HeadGate(pipe, NoDeadline())
     assert gate.get_extra_info("ssl_object") is None
     with pytest.raises(RuntimeError):
         await gate.start_tls(ssl.create_default_context())

@@ -14,7 +14,7 @@ from penstock._wire.url import Origin
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from tests.support.socks import HOST_UNREACHABLE, REFUSED_BY_RULES, SocksServer
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .pipe import Pipe, split
 
 __all__ = ["anyio_backend"]
@@ -26,14 +26,14 @@ HTTPS = Origin("https", "api.test", 443)
 SIX = Origin("https", "::1", 8443)
 
 
-async def connect(pipe: Pipe, url: str, origin: Origin = HTTPS, limits: Any = None) -> None:
-    await connect_socks5(pipe, Proxy.parse(url), origin, limits or NoLimits())
+async def connect(pipe: Pipe, url: str, origin: Origin = HTTPS, deadline: Any = None) -> None:
+    await connect_socks5(pipe, Proxy.parse(url), origin, deadline or NoDeadline())
 
 
 async def test_a_proxy_that_does_not_answer() -> None:
     before = anyio.current_time()
     with pytest.raises(OutOfTime):
-        await connect(Pipe(), "socks5://proxy.test", limits=Within(4))
+        await connect(Pipe(), "socks5://proxy.test", deadline=Within(4))
     assert anyio.current_time() == before + 4
 
 

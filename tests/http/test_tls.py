@@ -18,7 +18,7 @@ from penstock.testing.certificates import client_ssl_context, server_ssl_context
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.sweep import BackendName, cancel_sweep
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .pipe import Pipe, TLSPeer, split
 from .sockets import run_virtual
 
@@ -38,14 +38,14 @@ async def connected(
 ) -> tuple[TLSStream, TLSPeer, Pipe]:
     pipe = Pipe()
     peer = TLSPeer(pipe, server, cut)
-    stream = await start_tls(pipe, client or client_ssl_context(), host, NoLimits())
+    stream = await start_tls(pipe, client or client_ssl_context(), host, NoDeadline())
     return stream, peer, pipe
 
 
 async def receive(stream: TLSStream, size: int) -> bytes:
     got = b""
     while len(got) < size:
-        data = await stream.receive(NoLimits())
+        data = await stream.receive(NoDeadline())
         assert data
         got += data
     assert len(got) == size
@@ -77,10 +77,10 @@ def server_with(authority: trustme.CA, *names: str, **more: Any) -> ssl.SSLConte
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_there_and_back(version: ssl.TLSVersion) -> None:
     stream, peer, _ = await connected(client=context(version))
-    await stream.send(b"hello", NoLimits())
+    await stream.send(b"hello", NoDeadline())
     assert peer.received == b"hello"
     peer.feed(TEXT)
-    assert await stream.receive(NoLimits()) == TEXT
+    assert await stream.receive(NoDeadline()) == TEXT
     assert peer.object.version() == version.name.replace("_", ".")
     await stream.aclose(1.0)
 
@@ -131,7 +131,7 @@ async def test_a_certificate_that_does_not_hold(fault: str) -> None:
     pipe = Pipe()
     peer = TLSPeer(pipe, server)
     with pytest.raises(ConnectionFailed, match=f"certificate was refused: .*{named}") as caught:
-        await start_tls(pipe, client_ssl_context(), host, NoLimits())
+        await start_tls(pipe, client_ssl_context(), host, NoDeadline())
     assert caught.value.permanent
     assert pipe.closed
     # The server is told why.
@@ -151,7 +151,7 @@ async def test_the_reason_stands_although_the_alert_could_not_be_sent() -> None:
 
     pipe.on_send = once
     with pytest.raises(ConnectionFailed, match="expired") as caught:
-        await start_tls(pipe, client_ssl_context(), host, NoLimits())
+        await start_tls(pipe, client_ssl_context(), host, NoDeadline())
     assert caught.value.permanent
     assert pipe.closed
 
@@ -168,7 +168,7 @@ async def test_the_reason_stands_although_the_alert_could_not_be_sent() -> None:
 async def test_a_server_that_speaks_no_tls(items: list[bytes | Exception], reason: str) -> None:
     pipe = Pipe(*items)
     with pytest.raises(ConnectionFailed, match=reason) as caught:
-        await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+        await start_tls(pipe, client_ssl_context(), "localhost", NoDeadline())
     assert not caught.value.permanent
     assert pipe.closed
 
@@ -189,7 +189,7 @@ async def test_closed_from_elsewhere_during_the_handshake() -> None:
 
         async def shake() -> None:
             with pytest.raises(ConnectionFailed, match="closed during the TLS handshake"):
-                await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+                await start_tls(pipe, client_ssl_context(), "localhost", NoDeadline())
 
         group.start_soon(shake)
         await anyio.sleep(1)
@@ -199,7 +199,7 @@ async def test_closed_from_elsewhere_during_the_handshake() -> None:
 async def test_a_name_that_no_certificate_can_have() -> None:
     pipe = Pipe()
     with pytest.raises(ValueError, match="server_hostname"):
-        await start_tls(pipe, client_ssl_context(), "", NoLimits())
+        await start_tls(pipe, client_ssl_context(), "", NoDeadline())
     assert pipe.closed
 
 
@@ -211,11 +211,11 @@ def test_a_sweep_of_cancellations_closes_what_is_below(backend: BackendName) -> 
         pipe = Pipe()
         pipes.append(pipe)
         peer = TLSPeer(pipe, cut=[700])
-        stream = await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+        stream = await start_tls(pipe, client_ssl_context(), "localhost", NoDeadline())
         try:
-            await stream.send(b"hello", NoLimits())
+            await stream.send(b"hello", NoDeadline())
             peer.feed(TEXT)
-            assert await stream.receive(NoLimits()) == TEXT
+            assert await stream.receive(NoDeadline()) == TEXT
         finally:
             await stream.aclose(1.0)  # noqa: ASYNC102
 
@@ -232,7 +232,7 @@ def test_a_sweep_of_cancellations_closes_what_is_below(backend: BackendName) -> 
 def test_records_split_at_every_byte() -> None:
     async def main() -> None:
         stream, peer, pipe = await connected()
-        await stream.send(b"x", NoLimits())
+        await stream.send(b"x", NoDeadline())
         for place in range(1, len(TEXT) + 22):
             pipe.feed(*split(peer.encrypt(TEXT), [place]))
             assert await receive(stream, len(TEXT)) == TEXT
@@ -266,14 +266,14 @@ def test_any_texts_in_any_pieces_with_cancelled_reads(
             got = b""
             while True:
                 with anyio.move_on_after(patience or None) as scope:
-                    data = await stream.receive(NoLimits())
+                    data = await stream.receive(NoDeadline())
                 if scope.cancelled_caught:
                     continue
                 if not data:
                     break
                 got += data
         assert got == b"".join(texts)
-        assert await stream.receive(NoLimits()) == b""
+        assert await stream.receive(NoDeadline()) == b""
         await stream.aclose(1.0)
 
     run_virtual("asyncio", main)
@@ -284,7 +284,7 @@ async def test_many_records_that_came_at_once_are_one_read() -> None:
     peer.flush()
     pipe.feed(b"".join(peer.encrypt(b"%d " % number) for number in range(500)))
     expected = b"".join(b"%d " % number for number in range(500))
-    assert await stream.receive(NoLimits()) == expected
+    assert await stream.receive(NoDeadline()) == expected
     await stream.aclose(1.0)
 
 
@@ -298,10 +298,10 @@ async def test_receive_nowait() -> None:
     pipe.feed(one)
     assert stream.receive_nowait() == b""
     pipe.feed(two)
-    assert await stream.receive(NoLimits()) == b"three"
+    assert await stream.receive(NoDeadline()) == b"three"
     peer.end()
     assert stream.receive_nowait() == b""
-    assert await stream.receive(NoLimits()) == b""
+    assert await stream.receive(NoDeadline()) == b""
     await stream.aclose(1.0)
 
 
@@ -315,7 +315,7 @@ async def test_the_deadline_of_a_read_loses_nothing() -> None:
             await stream.receive(Within(seconds))
         assert anyio.current_time() == before + seconds
     pipe.feed(second)
-    assert await stream.receive(NoLimits()) == TEXT
+    assert await stream.receive(NoDeadline()) == TEXT
     await stream.aclose(1.0)
 
 
@@ -335,9 +335,9 @@ async def test_close_notify_is_a_proper_end(together: bool) -> None:
         peer.feed(TEXT)
         peer.end()
     pipe.feed(b"")
-    assert await stream.receive(NoLimits()) == TEXT
+    assert await stream.receive(NoDeadline()) == TEXT
     for _ in range(3):
-        assert await stream.receive(NoLimits()) == b""
+        assert await stream.receive(NoDeadline()) == b""
     await stream.aclose(1.0)
 
 
@@ -351,10 +351,10 @@ def test_a_connection_cut_at_every_byte_is_never_a_proper_end() -> None:
             record = peer.encrypt(TEXT)
             pipe.feed(*([record[:cut]] if cut else []), b"")
             if cut == size:
-                assert await stream.receive(NoLimits()) == TEXT
+                assert await stream.receive(NoDeadline()) == TEXT
             for _ in range(3):
                 with pytest.raises(ConnectionFailed, match="without TLS close_notify"):
-                    await stream.receive(NoLimits())
+                    await stream.receive(NoDeadline())
             await stream.aclose(1.0)
 
     run_virtual("asyncio", main)
@@ -367,7 +367,7 @@ async def test_both_have_said_goodbye() -> None:
         stream._object.unwrap()
     peer.end()
     for _ in range(2):
-        assert await stream.receive(NoLimits()) == b""
+        assert await stream.receive(NoDeadline()) == b""
     stream.close()
 
 
@@ -375,10 +375,10 @@ async def test_a_reset_after_text() -> None:
     stream, peer, pipe = await connected()
     peer.feed(TEXT)
     pipe.feed(ConnectionFailed("reset"))
-    assert await stream.receive(NoLimits()) == TEXT
+    assert await stream.receive(NoDeadline()) == TEXT
     for _ in range(2):
         with pytest.raises(ConnectionFailed, match="reset"):
-            await stream.receive(NoLimits())
+            await stream.receive(NoDeadline())
     await stream.aclose(1.0)
 
 
@@ -389,10 +389,10 @@ async def test_text_before_a_damaged_record_comes_first(together: bool) -> None:
     bad = bytearray(peer.encrypt(TEXT))
     bad[-1] ^= 1
     pipe.feed(good + bytes(bad)) if together else pipe.feed(good, bytes(bad))
-    assert await stream.receive(NoLimits()) == TEXT
+    assert await stream.receive(NoDeadline()) == TEXT
     for _ in range(3):
         with pytest.raises(ConnectionFailed, match=r"(?i)TLS connection failed: .*mac"):
-            await stream.receive(NoLimits())
+            await stream.receive(NoDeadline())
     assert not stream.is_clean()
     await stream.aclose(1.0)
 
@@ -406,7 +406,7 @@ async def test_a_client_that_the_server_does_not_accept() -> None:
     authority.configure_trust(client)
     stream, _, _ = await connected(server=server, client=client)
     with pytest.raises(ConnectionFailed, match=r"(?i)TLS connection failed: .*certificate"):
-        await stream.receive(NoLimits())
+        await stream.receive(NoDeadline())
     await stream.aclose(1.0)
 
 
@@ -416,7 +416,7 @@ async def test_a_client_that_the_server_does_not_accept() -> None:
 async def test_a_large_write() -> None:
     stream, peer, _ = await connected()
     data = bytes(range(256)) * 20_000
-    await stream.send(data, NoLimits())
+    await stream.send(data, NoDeadline())
     assert peer.received == data
     await stream.aclose(1.0)
 
@@ -435,7 +435,7 @@ async def test_a_cancelled_write_ends_the_connection() -> None:
     stream, _, pipe = await connected()
     pipe.stuck = True
     with anyio.move_on_after(5) as scope:
-        await stream.send(b"x", NoLimits())
+        await stream.send(b"x", NoDeadline())
     assert scope.cancelled_caught
     assert pipe.closed
 
@@ -445,16 +445,16 @@ async def test_a_write_on_a_closed_stream() -> None:
     stream.close()
     stream.close()
     with pytest.raises(ClosedLocally):
-        await stream.send(b"x", NoLimits())
+        await stream.send(b"x", NoDeadline())
     with pytest.raises(ClosedLocally):
-        await stream.receive(NoLimits())
+        await stream.receive(NoDeadline())
     assert not stream.is_clean()
 
 
 async def test_a_write_after_a_failed_handshake() -> None:
     stream = TLSStream(Pipe(), client_ssl_context(), "localhost")
     with pytest.raises(ConnectionFailed, match="TLS connection failed"):
-        await stream.send(b"x", NoLimits())
+        await stream.send(b"x", NoDeadline())
 
 
 # --- is_clean ---
@@ -463,7 +463,7 @@ async def test_a_write_after_a_failed_handshake() -> None:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_session_tickets_leave_it_clean(version: ssl.TLSVersion) -> None:
     stream, peer, pipe = await connected(client=context(version))
-    await stream.send(b"request", NoLimits())
+    await stream.send(b"request", NoDeadline())
     assert bool(pipe.incoming) == (version is ssl.TLSVersion.TLSv1_3)
     assert stream.is_clean()
     assert stream.is_clean()
@@ -512,7 +512,7 @@ async def test_an_end_that_was_read_with_the_text_before_it_is_unclean() -> None
     peer.below = held = Pipe()
     peer.end()
     pipe.feed(records + held.receive_nowait())
-    assert await stream.receive(NoLimits()) == TEXT
+    assert await stream.receive(NoDeadline()) == TEXT
     assert pipe.is_clean()
     assert not stream.is_clean()
 
@@ -563,12 +563,12 @@ async def test_a_goodbye_without_a_handshake() -> None:
 
 
 async def test_the_limits_of_a_goodbye_are_none() -> None:
-    limits = tls._Unlimited()
-    assert limits.begin(0.0) == float("inf")
-    limits.check(1e9)
-    limits.end(1e9)
-    limits.byte_arrived()
-    assert isinstance(limits.error(), ConnectionFailed)
+    deadline = tls._Unlimited()
+    assert deadline.begin(0.0) == float("inf")
+    deadline.check(1e9)
+    deadline.end(1e9)
+    deadline.byte_arrived()
+    assert isinstance(deadline.error(), ConnectionFailed)
 
 
 # --- TLS inside TLS ---
@@ -578,16 +578,16 @@ async def test_the_limits_of_a_goodbye_are_none() -> None:
 async def test_tls_inside_tls(cut: list[int]) -> None:
     pipe = Pipe()
     proxy = TLSPeer(pipe, cut=cut)
-    outer = await start_tls(pipe, client_ssl_context(), "localhost", NoLimits())
+    outer = await start_tls(pipe, client_ssl_context(), "localhost", NoDeadline())
     server = TLSPeer(proxy)
-    inner = await start_tls(outer, client_ssl_context(), "127.0.0.1", NoLimits())
-    await inner.send(b"hello" * 10_000, NoLimits())
+    inner = await start_tls(outer, client_ssl_context(), "127.0.0.1", NoDeadline())
+    await inner.send(b"hello" * 10_000, NoDeadline())
     assert server.received == b"hello" * 10_000
     server.feed(TEXT * 3000)
     assert await receive(inner, len(TEXT) * 3000) == TEXT * 3000
     assert inner.is_clean()
     server.end()
-    assert await inner.receive(NoLimits()) == b""
+    assert await inner.receive(NoDeadline()) == b""
     await inner.aclose(1.0)
     assert pipe.closed
     assert server.ended

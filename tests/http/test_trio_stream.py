@@ -11,7 +11,7 @@ import trio
 from penstock._http.trio_stream import TrioStream, _address6
 from penstock.testing.sweep import open_fds
 
-from .limits import NoLimits, OutOfTime, Within
+from .deadlines import NoDeadline, OutOfTime, Within
 from .sockets import at_the_door, connected, listening, run, run_virtual, saw_the_end
 from .stream_contract import StreamContract, sweep_a_connection
 
@@ -70,13 +70,13 @@ async def test_a_pending_cancellation_is_delivered_though_bytes_wait() -> None:
         await at_the_door(stream)
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await stream.receive(NoLimits())
+            await stream.receive(NoDeadline())
         assert scope.cancelled_caught
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await stream.send(b"x", NoLimits())
+            await stream.send(b"x", NoDeadline())
         assert scope.cancelled_caught
-        assert await stream.receive(NoLimits()) == b"x"
+        assert await stream.receive(NoDeadline()) == b"x"
 
 
 def make_in_another_run(listener: socket.socket) -> tuple[TrioStream, socket.socket]:

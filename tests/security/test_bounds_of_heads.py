@@ -20,7 +20,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import sse_reply, tokens
 from penstock.testing.script import Repeat, Reply, reply
-from tests.http.limits import NoLimits
+from tests.http.deadlines import NoDeadline
 from tests.support.chat import REQUEST, client_on
 
 from .memory import PeakMemory
@@ -122,5 +122,5 @@ async def test_a_name_with_many_addresses(count: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(anyio, "getaddrinfo", resolve)
     monkeypatch.setattr(dial, "_connectors", Refusing)
     with pytest.raises(ConnectionFailed, match="cannot connect"):
-        await Dialer(Origin("http", "many.test", 80)).dial(NoLimits())
+        await Dialer(Origin("http", "many.test", 80)).dial(NoDeadline())
     assert len(tried) == min(count, dial.MAX_ADDRESSES)

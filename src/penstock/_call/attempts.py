@@ -293,7 +293,7 @@ class Sender:
             failures=self._failures,
             max_retries=self.call.max_retries,
             random=random.random(),
-            stale=exchange is not None and exchange.reused and not exchange.touched,
+            stale=exchange is not None and exchange.may_be_stale,
             permanent=isinstance(cause, ConnectionFailed) and cause.permanent,
             max_wait=self.service.max_retry_wait,
         )
@@ -348,7 +348,7 @@ class Sender:
         self.release_slot()
         self.service.live.discard(self)
         if self.exchange is not None:
-            self.exchange.abort()
+            self.exchange.close()
 
     def redacted(self, error: PenstockError) -> PenstockError:
         """The error without the key and whatever else is secret in the request."""

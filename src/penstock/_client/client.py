@@ -209,7 +209,7 @@ class AsyncClient:
 
     def __del__(self) -> None:
         connections = getattr(self, "_connections", None)
-        if connections is not None and (count := connections.close_nowait()):
+        if connections is not None and (count := connections.close()):
             warnings.warn(
                 f"unclosed {self!r} with {count} idle connections: use `async with`,"
                 " or call aclose()",

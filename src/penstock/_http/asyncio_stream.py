@@ -14,7 +14,7 @@ import os
 from typing import Any, NoReturn, cast
 
 from .descriptors import enable_keepalive, fd_is_readable, shutdown_fd
-from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
+from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
 
 __all__ = ["AsyncioStream", "connect_tcp", "connect_unix"]
 
@@ -101,15 +101,15 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
 
     # --- called by the rooms above ---
 
-    async def receive(self, limits: Limits) -> bytes:
+    async def receive(self, deadline: Deadline) -> bytes:
         if self._chunks or self._ended:
             # Nobody waited: siblings get their turn, and a pending cancellation is
             # delivered here, before anything leaves the buffer.
             await asyncio.sleep(0)
-            limits.check(self._loop.time())
+            deadline.check(self._loop.time())
         # A loop, since what woke it may have been taken by `receive_nowait` since then.
         while not (self._chunks or self._ended or self._closed):
-            await self._wait(limits)
+            await self._wait(deadline)
         if self._closed:
             raise ClosedLocally
         if self._chunks:
@@ -118,16 +118,16 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             raise ConnectionFailed(_reason(self._error)) from self._error
         return b""
 
-    async def _wait(self, limits: Limits) -> None:
+    async def _wait(self, deadline: Deadline) -> None:
         """Wait until something has happened; raises when nothing does in time."""
         loop = self._loop
         now = loop.time()
-        self._deadline = limits.begin(now)
+        self._deadline = deadline.begin(now)
         if self._deadline <= now:
             # Not left to the timer: the loop reads sockets before it looks at timers, so
             # a peer who always has something to send would never be late.
-            limits.end(now)
-            await self._too_late(limits)
+            deadline.end(now)
+            await self._too_late(deadline)
         # An armed timer that is early enough stays: firing, it looks at the deadline of
         # the day. So a stream that keeps receiving hardly ever touches the timers.
         if self._deadline < self._timer_at:
@@ -137,14 +137,14 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             await waiter
         finally:
             self._waiter = None
-            limits.end(loop.time())
+            deadline.end(loop.time())
         if not (self._chunks or self._ended or self._closed):
-            await self._too_late(limits)
+            await self._too_late(deadline)
 
-    async def _too_late(self, limits: Limits) -> NoReturn:
+    async def _too_late(self, deadline: Deadline) -> NoReturn:
         # An outer scope that expired by now goes first; its cancellation needs a turn of the
         # loop, and could not be delivered to a wait that was over already.
-        error = limits.error()
+        error = deadline.error()
         await asyncio.sleep(0)
         raise error
 
@@ -189,7 +189,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
     def receive_nowait(self) -> bytes:
         return self._take() if self._chunks else b""
 
-    async def send(self, data: bytes, limits: Limits) -> None:
+    async def send(self, data: bytes, deadline: Deadline) -> None:
         self._check_open()
         if self._transport is None or self._transport.is_closing():
             raise ConnectionFailed(_reason(self._error)) from self._error
@@ -197,15 +197,15 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         # pause_writing comes from within write, when the peer takes bytes too slowly.
         while (writable := self._stuck()) is not None:
             loop = self._loop
-            self._deadline = limits.begin(loop.time())
+            self._deadline = deadline.begin(loop.time())
             if self._deadline < self._timer_at:
                 self._arm()
             try:
                 await asyncio.shield(writable)
             finally:
-                limits.end(loop.time())
+                deadline.end(loop.time())
             if self._stuck() is writable:
-                raise limits.error()
+                raise deadline.error()
         self._check_open()
 
     def _check_open(self) -> None:

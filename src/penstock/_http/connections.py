@@ -13,7 +13,7 @@ from collections import deque
 import anyio
 
 from .dial import Dialer
-from .network import Limits, NetworkStream
+from .network import Deadline, NetworkStream
 
 __all__ = ["KEEPALIVE_EXPIRY", "Connections"]
 
@@ -31,10 +31,10 @@ class Connections:
         self.closed: bool = False
         """Whether idle connections are no longer kept."""
 
-    async def acquire(self, limits: Limits) -> tuple[NetworkStream, bool]:
+    async def acquire(self, deadline: Deadline) -> tuple[NetworkStream, bool]:
         """A connection to send a request on, and whether it has been used before.
 
-        Raises ConnectionFailed or the error of `limits`; then nothing was taken.
+        Raises ConnectionFailed or the error of `deadline`; then nothing was taken.
         """
         now = anyio.current_time()
         # The oldest lie at the left; looking at one there keeps this O(1).
@@ -45,7 +45,7 @@ class Connections:
             if since > now - self._keepalive_expiry and stream.is_clean():
                 return stream, True
             await self.discard(stream)
-        return await self.dialer.dial(limits), False
+        return await self.dialer.dial(deadline), False
 
     def release(self, stream: NetworkStream) -> None:
         """Back to the idle ones: the exchange on it is over, with nothing left unread."""
@@ -74,7 +74,7 @@ class Connections:
             for stream in idle:
                 stream.close()
 
-    def close_nowait(self) -> int:
+    def close(self) -> int:
         """Cut the idle ones from `__del__`; gives how many there were."""
         count = len(self._idle)
         while self._idle:

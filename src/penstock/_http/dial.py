@@ -17,7 +17,7 @@ from .._wire.url import Origin
 from ..errors import ConnectTimeout
 from . import lazy
 from .foreign_stream import ForeignStream
-from .network import ConnectionFailed, Limits, NetworkStream
+from .network import ConnectionFailed, Deadline, NetworkStream
 from .proxy import Proxy
 from .tunnel import tunnel
 
@@ -54,34 +54,34 @@ class Dialer:
         """Whether requests go to the proxy itself, which passes them on (http:// origins)."""
         return self.proxy is not None and not self.proxy.is_socks and self.origin.scheme == "http"
 
-    async def dial(self, limits: Limits) -> NetworkStream:
+    async def dial(self, deadline: Deadline) -> NetworkStream:
         """A connected stream, over TLS where the origin asks for it.
 
-        Raises ConnectionFailed or the error of `limits`. Whatever goes wrong,
+        Raises ConnectionFailed or the error of `deadline`. Whatever goes wrong,
         cancellation included, nothing stays open.
         """
         opened: list[NetworkStream] = []
         try:
-            with anyio.CancelScope(deadline=limits.begin(anyio.current_time())):
-                return await self._connect(opened, limits)
+            with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
+                return await self._connect(opened, deadline)
         except BaseException:
             await _close_all(opened)  # noqa: ASYNC102 - shielded inside
             raise
         await _close_all(opened)
-        raise limits.error()
+        raise deadline.error()
 
-    async def _connect(self, opened: list[NetworkStream], limits: Limits) -> NetworkStream:
+    async def _connect(self, opened: list[NetworkStream], deadline: Deadline) -> NetworkStream:
         proxy, origin = self.proxy, self.origin
         first_hop = Origin(proxy.scheme, proxy.host, proxy.port) if proxy else origin
         stream = await self._reach(first_hop)
         opened.append(stream)
         if proxy is not None:
             if proxy.scheme == "https":
-                stream = await self._start_tls(stream, proxy.host, limits)
+                stream = await self._start_tls(stream, proxy.host, deadline)
             if not self.forwards:
-                stream = await tunnel(stream, proxy, origin, limits)
+                stream = await tunnel(stream, proxy, origin, deadline)
         if origin.scheme == "https":
-            stream = await self._start_tls(stream, origin.host, limits)
+            stream = await self._start_tls(stream, origin.host, deadline)
         return stream
 
     async def _reach(self, hop: Origin) -> NetworkStream:
@@ -119,7 +119,7 @@ class Dialer:
             ) from error
 
     async def _start_tls(
-        self, stream: NetworkStream, hostname: str, limits: Limits
+        self, stream: NetworkStream, hostname: str, deadline: Deadline
     ) -> NetworkStream:
         # ssl is loaded, and a context made, only for https; the context once per client,
         # since loading the authorities takes 15 to 27 ms.
@@ -128,9 +128,9 @@ class Dialer:
         if self._ssl_context is None:
             self._ssl_context = default_context()
         if isinstance(stream, ForeignStream):
-            await stream.start_tls(self._ssl_context, hostname, limits)
+            await stream.start_tls(self._ssl_context, hostname, deadline)
             return stream
-        return await start_tls(stream, self._ssl_context, hostname, limits)
+        return await start_tls(stream, self._ssl_context, hostname, deadline)
 
 
 def _reason(error: OSError) -> str:

@@ -1,7 +1,7 @@
-"""One exchange on one connection: request out, head in, body bytes.
+"""One exchange on one connection: send a request, read the head, read the body.
 
-httpcore sends the request and parses the head; the body is read from our own stream and
-de-framed by `_wire.framing`. Nothing is lost when a read is cancelled.
+httpcore serialises the request and parses the head; the body is read from our own stream
+and de-framed by `_wire.framing`. A cancelled read loses nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..headers import Headers
 from . import lazy
 from .connections import Connections
 from .head_gate import HeadGate, HeadTooLarge
-from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
+from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
 from .outgoing import Outgoing, as_httpcore
 
 __all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
 
-# After [DONE] the end of the body is usually a segment behind: worth a moment, since the
-# connection can then be used again.
+# After [DONE] the end of the body is usually one segment behind. Waiting for it briefly lets
+# the connection be used again.
 DRAIN_SECONDS = 0.05
 DRAIN_BYTES = 65536
 
@@ -31,17 +31,17 @@ MAX_HEADER_LINES = 256
 
 
 class MalformedResponse(Exception):
-    """The peer's head is no HTTP/1.1 response, or above a bound."""
+    """The head is not an HTTP/1.1 response, or is above a bound."""
 
 
 class Exchange:
-    """A request and its response. Ends by `aclose` (or `abort`), which settles the connection."""
+    """A request and its response. `aclose` (or `close`) ends it and settles the connection."""
 
     __slots__ = (
         "_collected",
         "_connections",
+        "_deadline",
         "_decoder",
-        "_ended",
         "_fault",
         "_framing",
         "_gate",
@@ -50,44 +50,50 @@ class Exchange:
         "_stream",
         "body_bytes",
         "headers",
-        "limits",
-        "reused",
+        "may_be_stale",
         "settled",
         "status",
-        "touched",
     )
 
     def __init__(
-        self, connections: Connections, stream: NetworkStream, limits: Limits, *, reused: bool
+        self, connections: Connections, stream: NetworkStream, deadline: Deadline, *, reused: bool
     ) -> None:
         self._connections = connections
         self._stream = stream
+        self._deadline = deadline
+        # Set from the first `send` until the head is in: a cancelled `send` resumes with it.
         self._gate: HeadGate | None = None
+        # Bytes of the body that came with the head.
         self._rest = b""
-        self._collected: bytearray | None = None
+        self._collected = bytearray()
+        # The head allows another request on this connection, and nothing has gone wrong since.
         self._keep = False
-        self._ended = False
+        # What `read` raises from now on, so that no clean end follows a failure.
         self._fault: Exception | None = None
-        self.limits = limits
-        self.reused = reused
-        self.settled = False
-        self.touched = False
-        """Whether any byte of a response has arrived."""
-        self.status = 0
-        self.headers = Headers()
-        self.body_bytes = 0
+        self.may_be_stale: bool = reused
+        """True while a connection that served before has brought no byte of this response.
+
+        Its failure then says nothing about the server.
+        """
+        self.settled: bool = False
+        """True once the connection went back to the idle ones or was closed."""
+        self.status: int = 0
+        """The response's status; 0 until its head is in."""
+        self.headers: Headers = Headers()
+        """The response's headers; empty until its head is in."""
+        self.body_bytes: int = 0
         """Bytes of the body that have arrived, as framed on the wire."""
 
     async def send(self, outgoing: Outgoing) -> None:
         """Send the request and read the response's head.
 
         Raises ConnectionFailed, ClosedLocally, MalformedResponse or the error of the
-        limits; the caller then closes the exchange. A call that was cancelled when the
-        request was out (`awaits_head`) may be repeated: it goes on waiting.
+        deadline; the caller then closes the exchange. A call that was cancelled after the
+        request was sent (`awaits_head`) may be repeated: it continues to wait.
         """
         request = as_httpcore(outgoing, self._connections.dialer)
         if self._gate is None:
-            self._gate = HeadGate(self._stream, self.limits, reused=self.reused)
+            self._gate = HeadGate(self._stream, self._deadline, reused=self.may_be_stale)
         else:
             self._gate.rewind()
         gate = self._gate
@@ -104,7 +110,8 @@ class Exchange:
                 f"the response is not HTTP/1.1: {one_line(str(error))}"
             ) from error
         finally:
-            self.touched = gate.touched
+            if gate.touched:
+                self.may_be_stale = False
         if len(response.headers) > MAX_HEADER_LINES:
             raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
         self.status = response.status
@@ -121,43 +128,42 @@ class Exchange:
             )
             self._decoder = content_decoder(self.headers)
         except ValueError as error:
-            # Raised by `read`: a status says something even when its body cannot be read.
+            # Raised by `read`: the status counts even if the body cannot be read.
             self._fault = error
         else:
-            # Nobody asked to switch protocols (101): what follows is no HTTP any more.
+            # The request did not ask to switch protocols (101): what follows is not HTTP.
             self._keep = self.status >= 200 and keeps_alive(version, self.headers, self._framing)
 
     @property
     def awaits_head(self) -> bool:
-        """Whether the request is out and the response's head is not in."""
+        """True between the end of the request and the end of the response's head."""
         return self._gate is not None and self._gate.sent and not self.settled
 
     @property
     def refused(self) -> bool:
-        """Whether the head is in, is no success, and its body may still be read."""
+        """True if the status is not a success and its body may still be read."""
         return self.status != 0 and not 200 <= self.status < 300 and not self.settled
 
     async def read(self) -> bytes:
-        """The next bytes of the body, de-framed and decoded; b"" at its proper end.
+        """Return the next bytes of the body, de-framed and decoded; b"" at its proper end.
 
-        Raises ConnectionFailed when it ends otherwise, FramingError and EncodingError on
-        junk, and then again each time: never is there a clean end after a failure. A
-        cancelled call loses nothing.
+        Raises ConnectionFailed if the body ends in any other way, FramingError or
+        EncodingError if it cannot be decoded. After a failure every further call raises the
+        same error. A cancelled call loses nothing.
         """
         while self._fault is None:
             raw = self._rest
             if raw:
                 self._rest = b""
-            elif self._framing.finished or self._ended:
+            elif self._framing.finished:
                 return b""
             else:
                 try:
-                    raw = await self._stream.receive(self.limits)
+                    raw = await self._stream.receive(self._deadline)
                 except ConnectionFailed as error:
                     self._fault = error
                     raise
                 if not raw:
-                    self._ended = True
                     if self._framing.eof():
                         self._check_encoding()
                     else:
@@ -165,10 +171,10 @@ class Exchange:
                             "the connection ended in the middle of the body"
                         )
                     continue
-                self.limits.byte_arrived()
+                self._deadline.byte_arrived()
             self.body_bytes += len(raw)
-            # What came whole before a fault counts, wherever the reads were split; the
-            # fault is raised by the next call, and by each one after it.
+            # Payload before a fault is returned first, wherever the reads were split. The
+            # next call raises the fault.
             try:
                 data = self._framing.feed(raw)
             except FramingError as error:
@@ -192,12 +198,10 @@ class Exchange:
             self._fault = ConnectionFailed("the compressed body ended too early")
 
     async def read_all(self, limit: int) -> bytes:
-        """The rest of the body. Raises as `read`, and BodyTooLarge above `limit` bytes.
+        """Return the whole body. Raises as `read` does, and BodyTooLarge above `limit` bytes.
 
         A cancelled call loses nothing and may be repeated.
         """
-        if self._collected is None:
-            self._collected = bytearray()
         while data := await self.read():
             self._collected += data
             if len(self._collected) > limit:
@@ -206,14 +210,14 @@ class Exchange:
 
     @property
     def collected(self) -> bytes:
-        """What `read_all` has read by now."""
-        return b"" if self._collected is None else bytes(self._collected)
+        """What `read_all` has read so far."""
+        return bytes(self._collected)
 
     async def aclose(self, *, drain: bool = False) -> None:
-        """Settle the connection: back to the idle ones when the message is over, else closed.
+        """Settle the connection: keep it if the message is over, else close it.
 
-        With `drain`, an end of the body that is on its way is waited for, a moment at
-        most. Idempotent; cancelled, the connection is closed all the same.
+        With `drain`, wait up to DRAIN_SECONDS for an end of the body that is on its way.
+        Idempotent. If cancelled, the connection is closed all the same.
         """
         if self.settled:
             return
@@ -227,14 +231,14 @@ class Exchange:
             else:
                 await self._connections.discard(self._stream)  # noqa: ASYNC102 - shielded inside
 
-    def abort(self) -> None:
-        """Cut the connection now, without waiting; a blocked reader gets ClosedLocally."""
+    def close(self) -> None:
+        """Close the connection now, without waiting; a blocked reader gets ClosedLocally."""
         if not self.settled:
             self.settled = True
             self._stream.close()
 
     def settle_nowait(self) -> None:
-        """Give the connection back if the message is over already; never waits."""
+        """Give the connection back if the message is already over; never waits."""
         if self._keep and not self.settled:
             self._swallow(self._rest or self._stream.receive_nowait())
             if self._is_reusable():
@@ -245,7 +249,7 @@ class Exchange:
         return (
             self._keep
             and self._framing.finished
-            # What nobody asked for would be taken for the next answer.
+            # Bytes after the end would be taken for the next response.
             and not self._framing.excess
             and not self._rest
             and not self._connections.closed
@@ -253,7 +257,7 @@ class Exchange:
         )
 
     async def _drain(self) -> None:
-        limits = _DrainLimits()
+        deadline = _DrainDeadline()
         left = DRAIN_BYTES
         raw = self._rest or self._stream.receive_nowait()
         while self._swallow(raw) and not self._framing.finished:
@@ -261,14 +265,14 @@ class Exchange:
             if left < 0:
                 return
             try:
-                raw = await self._stream.receive(limits)
+                raw = await self._stream.receive(deadline)
             except (ConnectionFailed, ClosedLocally, TimeoutError):
                 return
             if not raw:
                 return
 
     def _swallow(self, raw: bytes) -> bool:
-        """Take these bytes as the rest of the body; False when they cannot be that."""
+        """Take these bytes as the rest of the body; return False if they cannot be that."""
         self._rest = b""
         try:
             self._framing.feed(raw)
@@ -278,14 +282,14 @@ class Exchange:
 
 
 class BodyTooLarge(Exception):
-    """A body above the bound."""
+    """The body is above the bound."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is larger than {limit} bytes")
 
 
-class _DrainLimits:
-    """A moment in all, counted from the first wait."""
+class _DrainDeadline:
+    """DRAIN_SECONDS in all, counted from the first wait."""
 
     def __init__(self) -> None:
         self._until = math.inf

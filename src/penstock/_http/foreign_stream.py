@@ -13,7 +13,7 @@ import anyio.lowlevel
 from ..errors import ReadTimeout
 from . import lazy
 from .descriptors import shutdown_fd
-from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Limits, NetworkStream
+from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream
 
 __all__ = ["ForeignStream"]
 
@@ -32,25 +32,27 @@ class ForeignStream(NetworkStream):
         self._gone = False
         self._token = anyio.lowlevel.current_token()
 
-    async def receive(self, limits: Limits) -> bytes:
+    async def receive(self, deadline: Deadline) -> bytes:
         # Before anything is read, since it would be lost.
-        limits.check(anyio.current_time())
-        return await self._call(limits, self._inner.read, READ_SIZE)
+        deadline.check(anyio.current_time())
+        return await self._call(deadline, self._inner.read, READ_SIZE)
 
     def receive_nowait(self) -> bytes:
         return b""
 
-    async def send(self, data: bytes, limits: Limits) -> None:
-        await self._call(limits, self._inner.write, data)
+    async def send(self, data: bytes, deadline: Deadline) -> None:
+        await self._call(deadline, self._inner.write, data)
 
-    async def start_tls(self, context: ssl.SSLContext, hostname: str, limits: Limits) -> None:
+    async def start_tls(self, context: ssl.SSLContext, hostname: str, deadline: Deadline) -> None:
         """Go on over TLS, with the backend's own handshake."""
-        self._inner = await self._call(limits, self._inner.start_tls, context, hostname)
+        self._inner = await self._call(deadline, self._inner.start_tls, context, hostname)
 
-    async def _call(self, limits: Limits, method: Callable[..., Awaitable[T]], *args: object) -> T:
+    async def _call(
+        self, deadline: Deadline, method: Callable[..., Awaitable[T]], *args: object
+    ) -> T:
         if self._closed:
             raise ClosedLocally
-        self._scope = anyio.CancelScope(deadline=limits.begin(anyio.current_time()))
+        self._scope = anyio.CancelScope(deadline=deadline.begin(anyio.current_time()))
         try:
             with self._scope:
                 return await method(*args)
@@ -69,11 +71,11 @@ class ForeignStream(NetworkStream):
             ) from error
         finally:
             self._scope = None
-            limits.end(anyio.current_time())
+            deadline.end(anyio.current_time())
         # The scope swallowed its own cancellation: closed from elsewhere, or too late.
         if self._closed:
             raise ClosedLocally
-        raise limits.error()
+        raise deadline.error()
 
     def is_clean(self) -> bool:
         if self._closed or anyio.lowlevel.current_token() != self._token:

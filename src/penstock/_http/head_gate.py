@@ -11,7 +11,7 @@ import ssl
 from typing import Any, NoReturn, cast
 
 from . import lazy
-from .network import ConnectionFailed, Limits, NetworkStream
+from .network import ConnectionFailed, Deadline, NetworkStream
 
 __all__ = ["MAX_HEAD_BYTES", "HeadGate", "HeadTooLarge"]
 
@@ -40,10 +40,10 @@ class HeadGate:
     Not by inheritance, so that httpcore is imported at the first request only.
     """
 
-    def __init__(self, stream: NetworkStream, limits: Limits, *, reused: bool = False) -> None:
+    def __init__(self, stream: NetworkStream, deadline: Deadline, *, reused: bool = False) -> None:
         self._stream = stream
         self._reused = reused
-        self._limits = limits
+        self._deadline = deadline
         self._unsent: list[bytes] = []
         self._tail = b""
         self._write_failed: ConnectionFailed | None = None
@@ -96,12 +96,12 @@ class HeadGate:
         data, self.rest = self.rest, b""
         if not data:
             try:
-                data = await self._stream.receive(self._limits)
+                data = await self._stream.receive(self._deadline)
             except ConnectionFailed:
                 if self._write_failed is not None:
                     raise self._write_failed from None
                 raise
-            self._limits.byte_arrived()
+            self._deadline.byte_arrived()
             if not data:
                 self.ended = True
                 return b""
@@ -126,7 +126,7 @@ class HeadGate:
         if self._reused and not self._stream.is_clean():
             raise ConnectionFailed("the idle connection was no longer usable")
         try:
-            await self._stream.send(data, self._limits)
+            await self._stream.send(data, self._deadline)
         except ConnectionFailed as error:
             # A server may answer, and close, before it has read the whole request: its
             # answer says more than the broken pipe.

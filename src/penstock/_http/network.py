@@ -19,7 +19,7 @@ __all__ = [
     "READ_SIZE",
     "ClosedLocally",
     "ConnectionFailed",
-    "Limits",
+    "Deadline",
     "NetworkStream",
 ]
 
@@ -39,7 +39,7 @@ class ClosedLocally(Exception):
     """This side closed the stream, perhaps while another task was reading it."""
 
 
-class Limits(Protocol):
+class Deadline(Protocol):
     """How long a wait for the network may take; see `penstock._policy.deadlines`."""
 
     def begin(self, now: float) -> float: ...
@@ -55,10 +55,10 @@ class NetworkStream(ABC):
     __slots__ = ("__weakref__",)
 
     @abstractmethod
-    async def receive(self, limits: Limits) -> bytes:
+    async def receive(self, deadline: Deadline) -> bytes:
         """What has arrived, at least one byte; b"" when the peer has ended politely.
 
-        Raises ConnectionFailed, ClosedLocally, or the error of `limits`.
+        Raises ConnectionFailed, ClosedLocally, or the error of `deadline`.
         """
 
     @abstractmethod
@@ -66,7 +66,7 @@ class NetworkStream(ABC):
         """What has arrived so far, perhaps b""; raises nothing."""
 
     @abstractmethod
-    async def send(self, data: bytes, limits: Limits) -> None:
+    async def send(self, data: bytes, deadline: Deadline) -> None:
         """Hand the bytes to the network. Raises as `receive` does."""
 
     @abstractmethod

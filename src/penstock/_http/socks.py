@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .network import ConnectionFailed, Limits, NetworkStream
+from .network import ConnectionFailed, Deadline, NetworkStream
 
 if TYPE_CHECKING:
     from .._wire.url import Origin
@@ -18,7 +18,7 @@ _NAME = 3
 
 
 async def connect_socks5(
-    stream: NetworkStream, proxy: Proxy, origin: Origin, limits: Limits
+    stream: NetworkStream, proxy: Proxy, origin: Origin, deadline: Deadline
 ) -> None:
     """Have the SOCKS proxy at the other end of `stream` connect it to the origin."""
     try:
@@ -30,7 +30,7 @@ async def connect_socks5(
         ) from None
 
     connection: Any = socks5.SOCKS5Connection()
-    answers = _Answers(stream, limits)
+    answers = _Answers(stream, deadline)
     user, password = (proxy.username or "").encode(), (proxy.password or "").encode()
     if max(len(user), len(password)) > 255:
         raise ConnectionFailed(
@@ -42,7 +42,7 @@ async def connect_socks5(
 
     async def send(request: Any) -> None:
         connection.send(request)
-        await stream.send(connection.data_to_send(), limits)
+        await stream.send(connection.data_to_send(), deadline)
 
     def understood(answer: bytes) -> Any:
         try:
@@ -70,14 +70,14 @@ async def connect_socks5(
 class _Answers:
     """Whole answers, which socksio asks for, from a connection that may bring them in pieces."""
 
-    def __init__(self, stream: NetworkStream, limits: Limits) -> None:
+    def __init__(self, stream: NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
-        self._limits = limits
+        self._deadline = deadline
         self.rest = b""
 
     async def exactly(self, size: int) -> bytes:
         while len(self.rest) < size:
-            data = await self._stream.receive(self._limits)
+            data = await self._stream.receive(self._deadline)
             if not data:
                 raise ConnectionFailed("the SOCKS proxy closed the connection")
             self.rest += data

@@ -14,7 +14,7 @@ import ssl
 
 import anyio
 
-from .network import ClosedLocally, ConnectionFailed, Limits, NetworkStream
+from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
 
 __all__ = ["TLSStream", "default_context", "start_tls"]
 
@@ -60,18 +60,18 @@ class TLSStream(NetworkStream):
             self._incoming, self._outgoing, server_side=False, server_hostname=hostname
         )
 
-    async def handshake(self, limits: Limits) -> None:
+    async def handshake(self, deadline: Deadline) -> None:
         """Agree on keys and verify the server. Raises ConnectionFailed with the reason."""
         while True:
             try:
                 self._object.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush(limits)
-                await self._fill(limits)
+                await self._flush(deadline)
+                await self._fill(deadline)
             except ssl.SSLCertVerificationError as error:
                 # The alert tells the server; what it has against it matters more here.
                 with contextlib.suppress(ConnectionFailed):
-                    await self._flush(limits)  # noqa: ASYNC120 - a cancellation goes before the refusal
+                    await self._flush(deadline)  # noqa: ASYNC120 - a cancellation goes before the refusal
                 raise ConnectionFailed(
                     f"the server's certificate was refused: {error.verify_message}",
                     permanent=True,
@@ -79,10 +79,10 @@ class TLSStream(NetworkStream):
             except ssl.SSLError as error:
                 raise ConnectionFailed(f"the TLS handshake failed: {_text(error)}") from error
             else:
-                await self._flush(limits)
+                await self._flush(deadline)
                 return
 
-    async def receive(self, limits: Limits) -> bytes:
+    async def receive(self, deadline: Deadline) -> bytes:
         while True:
             data = self._decrypt()
             if data:
@@ -91,8 +91,8 @@ class TLSStream(NetworkStream):
                 return self._end()
             # Reading may have to answer, as to a key update.
             if self._outgoing.pending:
-                await self._flush(limits)
-            await self._fill(limits)
+                await self._flush(deadline)
+            await self._fill(deadline)
 
     def _end(self) -> bytes:
         if self._failure is None:
@@ -132,27 +132,27 @@ class TLSStream(NetworkStream):
             self._failure = error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _fill(self, limits: Limits) -> None:
-        data = await self._inner.receive(limits)
+    async def _fill(self, deadline: Deadline) -> None:
+        data = await self._inner.receive(deadline)
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
-    async def _flush(self, limits: Limits) -> None:
+    async def _flush(self, deadline: Deadline) -> None:
         try:
-            await self._inner.send(self._outgoing.read(), limits)
+            await self._inner.send(self._outgoing.read(), deadline)
         except BaseException:
             # Part of a record may be out: nothing can follow it.
             self.close()
             raise
 
-    async def send(self, data: bytes, limits: Limits) -> None:
+    async def send(self, data: bytes, deadline: Deadline) -> None:
         try:
             self._object.write(data)
         except ssl.SSLError as error:
             raise ConnectionFailed(f"the TLS connection failed: {_text(error)}") from error
-        await self._flush(limits)
+        await self._flush(deadline)
 
     def is_clean(self) -> bool:
         # Session tickets and key updates may have come while idle; they are no answer,
@@ -202,12 +202,12 @@ def _text(error: ssl.SSLError) -> str:
 
 
 async def start_tls(
-    inner: NetworkStream, context: ssl.SSLContext, hostname: str, limits: Limits
+    inner: NetworkStream, context: ssl.SSLContext, hostname: str, deadline: Deadline
 ) -> TLSStream:
     """Put TLS over `inner`; whatever goes wrong, cancellation included, `inner` is closed."""
     try:
         stream = TLSStream(inner, context, hostname)
-        await stream.handshake(limits)
+        await stream.handshake(deadline)
     except ClosedLocally:
         raise ConnectionFailed("the connection was closed during the TLS handshake") from None
     except BaseException:

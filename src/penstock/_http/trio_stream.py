@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from .descriptors import enable_keepalive, fd_is_readable, shutdown_fd
-from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Limits, NetworkStream
+from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream
 
 __all__ = ["TrioStream", "connect_tcp", "connect_unix"]
 
@@ -28,22 +28,22 @@ class TrioStream(NetworkStream):
         self._full = False
         self._token = trio.lowlevel.current_trio_token()
 
-    async def receive(self, limits: Limits) -> bytes:
+    async def receive(self, deadline: Deadline) -> bytes:
         if self._full:
             # Siblings get their turn.
             await trio.lowlevel.checkpoint()
-            limits.check(trio.current_time())
+            deadline.check(trio.current_time())
         else:
             # Not read first: of a live stream that would bring nothing but EAGAIN, and a
             # checkpoint besides (12 % of what an event costs).
-            await self._until_readable(limits)
+            await self._until_readable(deadline)
         while True:
             if self._closed:
                 raise ClosedLocally
             try:
                 data = self._sock.recv(READ_SIZE)
             except BlockingIOError:
-                await self._until_readable(limits)  # noqa: ASYNC120 - EAGAIN is no loss
+                await self._until_readable(deadline)  # noqa: ASYNC120 - EAGAIN is no loss
                 continue
             except OSError as error:
                 self._failed = error
@@ -53,16 +53,16 @@ class TrioStream(NetworkStream):
             self._full = len(data) == READ_SIZE
             return data
 
-    async def _until_readable(self, limits: Limits) -> None:
+    async def _until_readable(self, deadline: Deadline) -> None:
         if self._closed:
             raise ClosedLocally
         began = trio.current_time()
-        if not await self._wait(trio.lowlevel.wait_readable, limits):
+        if not await self._wait(trio.lowlevel.wait_readable, deadline):
             # Bytes that came together with the deadline are bytes: they go first. But a peer
             # who always has something to send cannot outrun what had run out before.
             if not fd_is_readable(self._sock.fileno()):
-                raise limits.error()
-            limits.check(began)
+                raise deadline.error()
+            deadline.check(began)
 
     def receive_nowait(self) -> bytes:
         try:
@@ -73,7 +73,7 @@ class TrioStream(NetworkStream):
             self._failed = error
             return b""
 
-    async def send(self, data: bytes, limits: Limits) -> None:
+    async def send(self, data: bytes, deadline: Deadline) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         view = memoryview(data)
         while view:
@@ -82,24 +82,24 @@ class TrioStream(NetworkStream):
             try:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
-                if not await self._wait(trio.lowlevel.wait_writable, limits):  # noqa: ASYNC120 - EAGAIN is no loss
-                    raise limits.error() from None
+                if not await self._wait(trio.lowlevel.wait_writable, deadline):  # noqa: ASYNC120 - EAGAIN is no loss
+                    raise deadline.error() from None
             except OSError as error:
                 self._failed = error
                 raise ConnectionFailed(f"the connection failed: {error}") from error
 
     async def _wait(
-        self, wait_ready: Callable[[socket.socket], Awaitable[None]], limits: Limits
+        self, wait_ready: Callable[[socket.socket], Awaitable[None]], deadline: Deadline
     ) -> bool:
         """Wait for the socket; False when the deadline came first."""
-        deadline = limits.begin(trio.current_time())
+        at = deadline.begin(trio.current_time())
         try:
-            with trio.CancelScope(deadline=deadline) as scope:
+            with trio.CancelScope(deadline=at) as scope:
                 await wait_ready(self._sock)
         except trio.ClosedResourceError:
             raise ClosedLocally from None
         finally:
-            limits.end(trio.current_time())
+            deadline.end(trio.current_time())
         return not scope.cancelled_caught
 
     def is_clean(self) -> bool:

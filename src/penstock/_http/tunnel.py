@@ -8,7 +8,7 @@ from .._wire.excerpt import one_line
 from .._wire.url import Origin
 from . import lazy
 from .head_gate import HeadGate, HeadTooLarge
-from .network import ConnectionFailed, Limits, NetworkStream
+from .network import ConnectionFailed, Deadline, NetworkStream
 from .proxy import Proxy
 from .socks import connect_socks5
 
@@ -16,13 +16,13 @@ __all__ = ["tunnel"]
 
 
 async def tunnel(
-    stream: NetworkStream, proxy: Proxy, origin: Origin, limits: Limits
+    stream: NetworkStream, proxy: Proxy, origin: Origin, deadline: Deadline
 ) -> NetworkStream:
     """Have the proxy at the other end connect `stream` to the origin; gives what leads there."""
     if proxy.is_socks:
-        await connect_socks5(stream, proxy, origin, limits)
+        await connect_socks5(stream, proxy, origin, deadline)
         return stream
-    gate = HeadGate(stream, limits)
+    gate = HeadGate(stream, deadline)
     target = f"{origin.bracketed_host}:{origin.port}".encode()
     request = lazy.httpcore.Request(
         b"CONNECT",

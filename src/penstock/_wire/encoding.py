@@ -41,53 +41,47 @@ class EncodingError(ValueError):
 
 
 class ContentDecoder:
-    """Undoes gzip or deflate of one body; `limit` bounds the whole output, None is no bound."""
+    """Undoes gzip or deflate of one body."""
 
-    __slots__ = ("_begun", "_gzip", "_limit", "_stream", "_total")
+    __slots__ = ("_begun", "_gzip", "_stream")
 
-    def __init__(self, *, gzip: bool, limit: int | None = None) -> None:
+    def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip
-        self._limit = limit
-        self._total = 0
         self._stream = zlib.decompressobj(_GZIP if gzip else _ZLIB)
         # The present stream (a gzip member, or all of deflate) has bytes, but no end yet.
         self._begun = False
 
     def feed(self, data: bytes) -> bytes:
         """Take the next coded bytes and give what they decode to; raises EncodingError."""
-        allowed = FEED_LIMIT
-        if self._limit is not None:
-            allowed = min(allowed, self._limit - self._total)
         decoded = bytearray()
         position = 0
         try:
             while position < len(data):
-                position += self._step(data[position : position + _WINDOW], decoded, allowed)
+                position += self._step(data[position : position + _WINDOW], decoded)
         except EncodingError as error:
             error.payload = bytes(decoded)
             raise
-        self._total += len(decoded)
         return bytes(decoded)
 
     def eof(self) -> bool:
         """The body ended: was the compressed data complete? No bytes at all are, too."""
         return not self._begun
 
-    def _step(self, window: bytes, decoded: bytearray, allowed: int) -> int:
+    def _step(self, window: bytes, decoded: bytearray) -> int:
         """Decode the window up to the end of the present stream; gives how much that is."""
         if not self._begun:
             self._begin(window[0])
         # zlib keeps back what a call that fails had decoded; a copy (2 us) can do it again.
         before = self._stream.copy()
-        room = allowed + 1 - len(decoded)
+        room = FEED_LIMIT + 1 - len(decoded)
         try:
             # One byte more than allowed tells "over" from "full"; 0 would mean no bound.
             decoded += self._stream.decompress(window, room)
         except zlib.error as error:
             decoded += _before_the_fault(before.decompress, window, room)
             raise EncodingError(f"broken compressed data: {error}") from error
-        if len(decoded) > allowed:
-            raise EncodingError(f"compressed data that decodes to more than {allowed} bytes")
+        if len(decoded) > FEED_LIMIT:
+            raise EncodingError(f"compressed data that decodes to more than {FEED_LIMIT} bytes")
         if not self._stream.eof:
             return len(window)
         self._begun = False
@@ -119,7 +113,7 @@ def _before_the_fault(
     return decoded
 
 
-def content_decoder(headers: Headers, limit: int | None = None) -> ContentDecoder | None:
+def content_decoder(headers: Headers) -> ContentDecoder | None:
     """The decoder for a response's body, None if it is not encoded.
 
     Raises EncodingError for any coding but gzip and deflate, and for several at once.
@@ -129,6 +123,6 @@ def content_decoder(headers: Headers, limit: int | None = None) -> ContentDecode
     if not codings:
         return None
     if codings in (["gzip"], ["x-gzip"], ["deflate"]):
-        return ContentDecoder(gzip=codings != ["deflate"], limit=limit)
+        return ContentDecoder(gzip=codings != ["deflate"])
     shown = one_line(", ".join(codings), 80)
     raise EncodingError(f"a content coding that is not supported: {shown}")

@@ -1,4 +1,4 @@
-"""gzip and deflate undone: what zlib makes of the whole, whatever the splits, within bounds."""
+"""gzip and deflate undone: what zlib makes of the whole, whatever the splits."""
 
 from __future__ import annotations
 
@@ -12,23 +12,17 @@ from ..reader import Reader, ways
 from ..target import Target
 
 CODINGS = (b"gzip", b"x-gzip", b"deflate", b"GZip, identity")
-LIMITS = (None, None, 1000, 10, 0)
 
 
 def check(data: bytes) -> None:
     reader = Reader(data)
     coding = reader.pick(CODINGS)
-    limit = reader.pick(LIMITS)
     how = reader.below(4)
     places = reader.places()
     stream = reader.rest() if how == 0 else coded(reader, coding)
-    found = [read(pieces, coding, limit) for pieces in ways(stream, places)]
+    found = [read(pieces, coding) for pieces in ways(stream, places)]
     assert found == found[:1] * len(found), found
-    plain, state = plainly_decoded(stream, coding)
-    if limit is not None and len(plain) > limit:
-        assert found[0] == (plain[: limit + 1], "refused")
-    else:
-        assert found[0] == (plain, state), (found[0], plain, state)
+    assert found[0] == plainly_decoded(stream, coding), found[0]
     content_codings(reader)
 
 
@@ -67,8 +61,8 @@ def coded(reader: Reader, coding: bytes) -> bytes:
     return stream
 
 
-def read(pieces: list[bytes], coding: bytes, limit: int | None) -> tuple[bytes, str]:
-    decoder = content_decoder(Headers([("Content-Encoding", coding)]), limit)
+def read(pieces: list[bytes], coding: bytes) -> tuple[bytes, str]:
+    decoder = content_decoder(Headers([("Content-Encoding", coding)]))
     assert isinstance(decoder, ContentDecoder)
     plain = b""
     try:
@@ -107,11 +101,11 @@ def plainly_decoded(stream: bytes, coding: bytes) -> tuple[bytes, str]:
 TARGET = Target(
     check,
     seeds=[
-        b"\x00\x00\x01\x00\x01\x10hello, hello, he\x02\x00",
-        b"\x02\x00\x00\x00" + zlib.compress(b"hello" * 9),
-        b"\x00\x00\x00\x00" + gzip.compress(b"hello" * 9, mtime=0)[:-3] + b"xxx",
-        b"\x00\x02\x00\x01\x00\x09" + gzip.compress(b"x" * 5000, mtime=0),
-        b"\x02\x00\x00\x00" + zlib.compressobj(wbits=-15).flush(),
+        b"\x00\x01\x00\x01\x10hello, hello, he\x02\x00",
+        b"\x02\x00\x00" + zlib.compress(b"hello" * 9),
+        b"\x00\x00\x00" + gzip.compress(b"hello" * 9, mtime=0)[:-3] + b"xxx",
+        b"\x00\x00\x01\x00\x09" + gzip.compress(b"x" * 5000, mtime=0),
+        b"\x02\x00\x00" + zlib.compressobj(wbits=-15).flush(),
     ],
     words=[b"\x1f\x8b\x08\x00", b"\x78\x9c", b"\x00\x00\xff\xff", b"\x03\x00", b"gzip", b"br"],
     max_length=512,

@@ -17,11 +17,11 @@ import h11
 
 from penstock._http.connections import Connections
 from penstock._http.exchange import Exchange, MalformedResponse
-from penstock._http.network import ConnectionFailed, Limits
+from penstock._http.network import ConnectionFailed, Deadline
 from penstock._http.outgoing import Outgoing
 from penstock._wire.encoding import EncodingError
 from penstock._wire.framing import FramingError
-from tests.http.limits import NoLimits
+from tests.http.deadlines import NoDeadline
 from tests.http.pipe import Pipe, PipeDialer
 
 from ..reader import Reader, ways
@@ -51,10 +51,10 @@ class Theirs(NamedTuple):
 class Peer(Pipe):
     """A server that has sent everything already, so nothing has to wait."""
 
-    async def receive(self, limits: Limits) -> bytes:
+    async def receive(self, deadline: Deadline) -> bytes:
         return self._take()
 
-    async def send(self, data: bytes, limits: Limits) -> None:
+    async def send(self, data: bytes, deadline: Deadline) -> None:
         self.sent += data
 
     async def aclose(self, grace: float | None) -> None:
@@ -91,7 +91,7 @@ def check(data: bytes) -> None:
 
 async def read(method: str, pieces: list[bytes]) -> Outcome:
     pipe = Peer(*filter(None, pieces), b"")
-    exchange = Exchange(Connections(PipeDialer(pipe)), pipe, NoLimits(), reused=False)
+    exchange = Exchange(Connections(PipeDialer(pipe)), pipe, NoDeadline(), reused=False)
     fault = ""
     try:
         await exchange.send(Outgoing(method, "/v1", [(b"Host", b"example.com")], b""))

@@ -1,4 +1,4 @@
-"""Limits for the tests of streams: none, a point in time, and one that keeps a record."""
+"""Deadlines for the tests of streams: none at all, and one at a point in time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class OutOfTime(Exception):
     """What `Within` raises; no library has it, so it cannot come from elsewhere."""
 
 
-class NoLimits:
+class NoDeadline:
     """No deadline. Records the waits, and that each begin has its end."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class NoLimits:
         raise AssertionError("no deadline was given")
 
 
-class Within(NoLimits):
+class Within(NoDeadline):
     """So many seconds from the first wait on, or from the first look at the clock."""
 
     def __init__(self, seconds: float) -> None:
