@@ -58,7 +58,7 @@ def test_one_of_your_own_is_a_line() -> None:
 
 def test_an_unknown_name_says_which_there_are() -> None:
     with pytest.raises(
-        ValueError, match=r"that name; there are openai, pareta, .*llamacpp, or give"
+        ValueError, match=r"unknown provider: give one of openai, pareta, .*llamacpp, or a"
     ):
         providers.get("acme")
 

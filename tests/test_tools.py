@@ -244,13 +244,13 @@ class Owner:
         (untyped, r"the parameter n of untyped\(\) has no annotation"),
         (Owner.method, r"the parameter self of Owner\.method\(\) .*bound methods"),
         (lost, r"an annotation of lost\(\) cannot be resolved: name 'Nowhere'"),
-        (complex_number, r"no JSON schema of complex_number: .*complex"),
+        (complex_number, r"complex_number has no JSON schema: .*complex"),
         (variadic, r"variadic\(\) takes \*numbers"),
         (keywords, r"keywords\(\) takes \*\*numbers"),
-        (lambda: None, r"'<lambda>' is no name for a tool"),
-        (Place, "a tool is made of a function, not of <class"),
-        (len, "a tool is made of a function, not of <built-in"),
-        ("weather", "a tool is made of a function, not of 'weather'"),
+        (lambda: None, r"'<lambda>' is not a valid tool name"),
+        (Place, "a tool needs a function, not <class"),
+        (len, "a tool needs a function, not <built-in"),
+        ("weather", "a tool needs a function, not 'weather'"),
     ],
 )
 def test_what_cannot_be_a_tool(function: Any, says: str) -> None:
@@ -260,7 +260,7 @@ def test_what_cannot_be_a_tool(function: Any, says: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "größe"])
 def test_names_that_servers_do_not_take(name: str) -> None:
-    with pytest.raises(TypeError, match="is no name for a tool"):
+    with pytest.raises(TypeError, match="is not a valid tool name"):
         tool(weather, name=name)
 
 
@@ -354,7 +354,7 @@ def test_an_error_without_a_call_has_a_message_too() -> None:
 
 
 def test_a_call_of_another_tool_is_the_programs_mistake() -> None:
-    with pytest.raises(ValueError, match="the call is of 'later', not of 'weather'") as caught:
+    with pytest.raises(ValueError, match="the call is for 'later', not for 'weather'") as caught:
         call("later", "{}").call(tool(weather))
     assert not isinstance(caught.value, penstock.PenstockError)
 

@@ -1,4 +1,4 @@
-"""Every error of the library, one tree. The class is what a caller decides on.
+"""Every error of the library, in one tree. Decide by the class of an error.
 
     PenstockError
     ├─ APIStatusError                 the server answered with an error status
@@ -12,22 +12,22 @@
     │  ├─ RateLimitError              429
     │  └─ InternalServerError         500 and above
     │     └─ EndpointNotReadyError    503
-    ├─ APIConnectionError             could not reach the server, or the connection failed
+    ├─ APIConnectionError             the server was not reached, or the connection failed
     │  ├─ APITimeoutError             (also a TimeoutError)
     │  │  ├─ ConnectTimeout  SlotTimeout  ReadTimeout
     │  │  └─ FirstTokenTimeout  IdleTimeout  TotalTimeout
-    │  └─ StreamInterruptedError      the body had begun, then the connection failed
-    │     └─ IncompleteStreamError    the body ended politely, but not the answer
+    │  └─ StreamInterruptedError      the connection failed after the body had begun
+    │     └─ IncompleteStreamError    the body ended properly, but the answer did not
     ├─ StreamError                    the server reported an error inside a 200 response
-    ├─ APIResponseError               a response that cannot be understood
-    ├─ StructuredOutputError          an answer that is no value of the type asked for
-    ├─ ToolArgumentsError             (also a ValueError) a tool call with bad arguments
-    ├─ AllAttemptsFailed              race: every attempt failed
+    ├─ APIResponseError               the response cannot be understood
+    ├─ StructuredOutputError          the answer is not a value of the requested type
+    ├─ ToolArgumentsError             (also a ValueError) a tool call has invalid arguments
+    ├─ AllAttemptsFailed              every attempt of a race failed
     └─ StreamClosedError, StreamBusyError    misuse: read after close, two readers at once
 
-All of them pickle and deep-copy, hold no live connection and never show the API key.
-Whatever is raised after the first byte of a streamed answer carries that answer as far
-as it came in `partial`. Cancellation is never turned into one of these.
+Every error can be pickled and deep-copied, holds no live connection and never shows the API key.
+An error raised after the first byte of a streamed answer has the answer so far as `partial`.
+Cancellation is never turned into one of these errors.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ __all__ = [
 
 
 class PenstockError(Exception):
-    """Base of all errors of this library; `str()` of it is one line for a person."""
+    """Base class of all errors of this library. `str(error)` is one line for a person."""
 
     partial: ChatCompletion | None = None
-    """The answer as far as it had come, when a streamed body had begun; else None."""
+    """The answer so far, if a streamed body had begun; otherwise None."""
     request_id: str | None = None
-    """The server's id of the request (`x-request-id`), when it gave one."""
+    """The server's id of the request, from `x-request-id` or a similar header, or None."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class PenstockError(Exception):
 
 
 class APIStatusError(PenstockError):
-    """The server answered with a status that is no success."""
+    """The server answered with a status other than 2xx."""
 
     def __init__(
         self,
@@ -115,34 +115,39 @@ class APIStatusError(PenstockError):
     ) -> None:
         super().__init__(message, request_id=request_id)
         self.status_code = status_code
+        """The HTTP status of the response, for instance 429."""
         self.body = body
-        """The error body: parsed where it was JSON, else its text."""
+        """The body of the response: parsed if it is JSON, otherwise its text."""
         self.code = code
+        """The error's code in the body, for instance "model_not_found", or None."""
         self.type = type
+        """The error's type in the body, for instance "invalid_request_error", or None."""
         self.param = param
+        """The parameter of the request that the error is about, or None."""
         self.headers: Headers = Headers() if headers is None else headers
+        """The headers of the response."""
         self.retry_after = retry_after
-        """Seconds the server asked to wait before the next request, or None."""
+        """Seconds to wait before the next request, as the server asked, or None."""
 
 
 class BadRequestError(APIStatusError):
-    """400: the request is malformed."""
+    """400: the request is malformed or has an invalid value."""
 
 
 class AuthenticationError(APIStatusError):
-    """401: the key is missing or wrong."""
+    """401: the API key is missing or wrong."""
 
 
 class InsufficientCreditsError(APIStatusError):
-    """402: the account's credits are used up; never retried."""
+    """402: the account has no credits left. Never retried."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key may not do this."""
+    """403: the API key lacks a permission."""
 
 
 class NotFoundError(APIStatusError):
-    """404: no such model or path."""
+    """404: the model or the path does not exist."""
 
 
 class ConflictError(APIStatusError):
@@ -150,11 +155,11 @@ class ConflictError(APIStatusError):
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422: the request is well formed, but its values are not accepted."""
+    """422: the request is well formed, but the server rejects its values."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests, or a quota is used up (then `code` is insufficient_quota)."""
+    """429: too many requests, or a used-up quota (`code` is then "insufficient_quota")."""
 
 
 class InternalServerError(APIStatusError):
@@ -162,7 +167,7 @@ class InternalServerError(APIStatusError):
 
 
 class EndpointNotReadyError(InternalServerError):
-    """503: the server or the model's endpoint is stopped, cold or overloaded."""
+    """503: the server, or the endpoint of the model, is stopped, starting or overloaded."""
 
 
 _STATUS_CLASSES: dict[int, type[APIStatusError]] = {
@@ -179,22 +184,22 @@ _STATUS_CLASSES: dict[int, type[APIStatusError]] = {
 
 
 def status_error_class(status_code: int) -> type[APIStatusError]:
-    """The class that stands for this HTTP status."""
+    """Return the error class for this HTTP status."""
     if status_code >= 500:
         return _STATUS_CLASSES.get(status_code, InternalServerError)
     return _STATUS_CLASSES.get(status_code, APIStatusError)
 
 
 class APIConnectionError(PenstockError):
-    """The server could not be reached, or the connection failed before the answer began."""
+    """The server was not reached, or the connection failed before the answer began."""
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """A limit of `Timeouts` was reached."""
+    """A limit of `Timeouts` was exceeded. The subclass says which one."""
 
 
 class ConnectTimeout(APITimeoutError):
-    """`Timeouts.connect`: the connection did not come about in time."""
+    """`Timeouts.connect`: no connection was established in time."""
 
 
 class SlotTimeout(APITimeoutError):
@@ -202,31 +207,31 @@ class SlotTimeout(APITimeoutError):
 
 
 class ReadTimeout(APITimeoutError):
-    """`Timeouts.read`: the wire was silent for too long."""
+    """`Timeouts.read`: no byte arrived in time."""
 
 
 class FirstTokenTimeout(APITimeoutError):
-    """`Timeouts.first_token`: no token came in time."""
+    """`Timeouts.first_token`: the first token did not arrive in time."""
 
 
 class IdleTimeout(APITimeoutError):
-    """`Timeouts.idle`: tokens had come, then none for too long."""
+    """`Timeouts.idle`: the next token did not arrive in time."""
 
 
 class TotalTimeout(APITimeoutError):
-    """`Timeouts.total`: the whole took too long."""
+    """`Timeouts.total`: the whole call took too long."""
 
 
 class StreamInterruptedError(APIConnectionError):
-    """The body had begun, then the connection failed. It is never resumed or sent again."""
+    """The connection failed after the body had begun. The request is not sent again."""
 
 
 class IncompleteStreamError(StreamInterruptedError):
-    """The body ended politely, without `[DONE]` and without a finish_reason for every choice."""
+    """The body ended properly, but without `[DONE]` and a finish_reason for every choice."""
 
 
 class StreamError(PenstockError):
-    """The server reported an error inside a response with a success status."""
+    """The server reported an error inside a response with a 2xx status."""
 
     def __init__(
         self,
@@ -242,16 +247,19 @@ class StreamError(PenstockError):
     ) -> None:
         super().__init__(message, partial=partial, request_id=request_id)
         self.code = code
+        """The error's code, for instance "server_error", or None."""
         self.type = type
+        """The error's type, for instance "overloaded_error", or None."""
         self.param = param
+        """The parameter of the request that the error is about, or None."""
         self.status_code = status_code
-        """The HTTP status the error names for itself, if it names one."""
+        """The HTTP status that the error itself names (400 to 599), or None."""
         self.body = body
-        """The error's payload as the server sent it, parsed where it was JSON."""
+        """The error as the server sent it: parsed if it is JSON, otherwise its text."""
 
 
 class APIResponseError(PenstockError):
-    """A response that cannot be understood: no event stream, bad JSON, something over a bound."""
+    """The response cannot be understood: not an event stream, bad JSON, or above a bound."""
 
     def __init__(
         self,
@@ -265,23 +273,21 @@ class APIResponseError(PenstockError):
     ) -> None:
         super().__init__(message, partial=partial, request_id=request_id)
         self.body = body
-        """An excerpt of what came instead."""
+        """The beginning of the body (up to 4096 characters), or None."""
         self.status_code = status_code
+        """The HTTP status of the response, or None where it is unknown."""
         self.headers: Headers = Headers() if headers is None else headers
+        """The headers of the response; empty where they are unknown."""
 
 
 StructuredOutputReason: TypeAlias = Literal[
     "length", "refusal", "content_filter", "empty", "invalid"
 ]
+"""Why an answer has no value; see `StructuredOutputError.reason`."""
 
 
 class StructuredOutputError(PenstockError):
-    """The answer came, but it is no value of the type that was asked for.
-
-    `reason` says why: "length" (cut by the token limit), "refusal" (the model refused),
-    "content_filter" (the server stopped it), "empty" (no content), "invalid" (content that
-    is not valid for the type). The answer that was paid for is in `completion`.
-    """
+    """An answer came, but it is not a value of the requested type."""
 
     def __init__(
         self,
@@ -293,44 +299,48 @@ class StructuredOutputError(PenstockError):
     ) -> None:
         super().__init__(message, partial=completion, request_id=request_id)
         self.reason: StructuredOutputReason = reason
+        """Why: "length" (cut by the token limit), "refusal" (the model refused),
+        "content_filter" (the server stopped it), "empty" (no content) or "invalid" (the
+        content does not fit the type)."""
 
     @property
     def completion(self) -> ChatCompletion | None:
-        """The answer as it came, all its choices; the same as `partial`."""
+        """The whole answer with all its choices; the same as `partial`."""
         return self.partial
 
 
 class ToolArgumentsError(PenstockError, ValueError):
-    """The arguments that the model gave for a tool are no JSON, or not valid for it.
+    """The model's arguments for a tool are not JSON, or do not fit its parameters.
 
-    `messages.append(error.tool_message)` tells the model, which then usually mends them.
+    `messages.append(error.tool_message)` tells the model, which can then correct them.
     """
 
     def __init__(self, message: str = "", *, call: ToolCall | None = None) -> None:
         super().__init__(message)
         self.call = call
-        """The call as it came."""
+        """The tool call as it came, or None."""
 
     @property
     def tool_message(self) -> dict[str, Any]:
-        """A message for the model, in answer to its call, that says what is wrong."""
+        """A message for the model that answers its call and says what is wrong."""
         return {"role": "tool", **reply_to(self.call), "content": f"Error: {self}"}
 
 
 def reply_to(call: ToolCall | None) -> dict[str, str]:
-    """The members that make a tool's message the answer to this call."""
+    """Return the members that make a tool's message the answer to this call."""
     if call is None:
         return {}
-    # Servers that give no ids go by the name.
+    # Servers that give no ids match by name.
     return {"name": call.function.name} if call.id is None else {"tool_call_id": call.id}
 
 
 class AllAttemptsFailed(PenstockError):
-    """Every attempt of a race failed; `errors` has them in the order they were started."""
+    """Every attempt of a race failed."""
 
     def __init__(self, message: str = "", *, errors: Sequence[Exception] = ()) -> None:
         super().__init__(message)
         self.errors: list[Exception] = list(errors)
+        """The error of each attempt, in the order in which the attempts were started."""
 
 
 class StreamClosedError(PenstockError):

@@ -8,10 +8,10 @@ __all__ = ["Headers"]
 
 
 class Headers(Mapping[str, str]):
-    """Immutable mapping of header fields; names compare without regard to case (RFC 9110, 5.1).
+    """Immutable mapping of header fields. Names are case-insensitive (RFC 9110, 5.1).
 
-    A field that came several times is joined with ", " (RFC 9110, 5.3); `get_list`
-    gives its lines one by one.
+    The lines of a repeated field are joined with ", " (RFC 9110, 5.3); `get_list` returns
+    them one by one. A missing field is a KeyError; `get` returns None or a default.
     """
 
     __slots__ = ("_lines",)
@@ -20,7 +20,7 @@ class Headers(Mapping[str, str]):
         self._lines = tuple((_text(name).lower(), _text(value)) for name, value in lines)
 
     def get_list(self, name: str) -> list[str]:
-        """Every line of this field, in the order they came."""
+        """Return every line of this field in order of arrival; [] where there is none."""
         wanted = name.lower()
         return [value for key, value in self._lines if key == wanted]
 
@@ -44,5 +44,5 @@ class Headers(Mapping[str, str]):
 
 
 def _text(value: bytes | str) -> str:
-    # Header bytes above ASCII have no agreed charset; latin-1 loses none of them.
+    # Header bytes above ASCII have no agreed charset; latin-1 preserves all of them.
     return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""Where OpenAI-compatible servers live, and which environment variables name their keys."""
+"""Known OpenAI-compatible servers: their URLs, and the environment variables of their keys."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ __all__ = [
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """A server's address and the environment variables that configure it.
+    """A server's URL and the environment variables that configure it.
 
-    One of your own is a line: `Provider("acme", "https://llm.acme.test/v1", "ACME_API_KEY")`.
+    To define your own: `Provider("acme", "https://llm.acme.test/v1", "ACME_API_KEY")`.
     """
 
     name: str
+    """Short name, as in `AsyncClient.from_env("groq")` and in reprs."""
     base_url: str
+    """URL of the API, usually ending in /v1."""
     api_key_env: str | None = None
-    """Variable that holds the key; None where the server asks for none."""
+    """Environment variable with the API key; None if the server needs no key."""
     base_url_env: str | None = None
-    """Variable that, when set and not empty, replaces `base_url`."""
+    """Environment variable that replaces `base_url` if it is set and not empty."""
     key_required: bool = True
-    """Whether `AsyncClient.from_env` refuses to start without a key."""
+    """Whether `AsyncClient.from_env` raises ValueError without a key."""
 
 
 OPENAI = Provider("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL")
@@ -73,17 +75,16 @@ _SHIPPED = {
 
 
 def get(provider: str | Provider) -> Provider:
-    """The provider of that name (case does not matter), or the given one itself.
+    """Return the provider of that name (case-insensitive), or the given provider itself.
 
-    Raises ValueError with the names there are when none fits.
+    ValueError lists the known names if there is none of that name.
     """
     if isinstance(provider, Provider):
         return provider
     found = _SHIPPED.get(provider.lower())
     if found is None:
         raise ValueError(
-            # What was given is not shown: it may be a key in the wrong place.
-            f"there is no provider of that name; there are {', '.join(_SHIPPED)},"
-            " or give a penstock.providers.Provider of your own"
+            # The name is not shown: it may be a key in the wrong place.
+            f"unknown provider: give one of {', '.join(_SHIPPED)}, or a penstock.providers.Provider"
         )
     return found

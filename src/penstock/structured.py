@@ -1,8 +1,8 @@
-"""Structured output: an answer asked for, and given, as a value of a type.
+"""Structured output: an answer as a value of a requested type.
 
-The type is what msgspec decodes (a Struct, a dataclass, a TypedDict, an attrs class, `list[int]`,
-a union, ...) or a Pydantic model. `OutputType` is the request's side of it, `ParsedCompletion`
-the answer's.
+The type is one that msgspec decodes (a Struct, a dataclass, a TypedDict, an attrs class,
+`list[int]`, a union, ...) or a Pydantic model. `OutputType` belongs to the request,
+`ParsedCompletion` to the answer.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _LONGEST = 200  # characters of a refusal in a message
 
 
 class ParsedMessage(ChatCompletionMessage, Generic[T], dict=True):
-    """A message with its content as a value. In a request it is what any message is."""
+    """A message whose content is also a value. In a request it is sent like any message."""
 
-    # The value lies beside the fields, in __dict__, so that it is not sent with them.
+    # The value is in __dict__ and not a field, so that it is not sent.
 
     @property
     def parsed(self) -> T | None:
-        """The content as a value; None in a message that calls tools instead."""
+        """The content as a value of the requested type; None if the message calls tools instead."""
         value: T | None = vars(self).get("parsed")
         return value
 
@@ -56,14 +56,14 @@ def _rebuilt(fields: dict[str, Any], value: Any) -> ParsedMessage[Any]:
 
 
 class ParsedChoice(Choice, Generic[T]):
-    """A choice whose message has its content as a value."""
+    """A choice whose `message.parsed` is a value of the requested type."""
 
     if TYPE_CHECKING:
         message: ParsedMessage[T] = msgspec.field(default_factory=ParsedMessage[Any])  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class ParsedCompletion(ChatCompletion, Generic[T]):
-    """A completion that was asked for with a type: `choices[0].message.parsed` is a value of it."""
+    """A completion for a requested type: `choices[0].message.parsed` is a value of that type."""
 
     if TYPE_CHECKING:
         choices: list[ParsedChoice[T]] = []  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -77,15 +77,19 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
 
 
 class OutputType(Generic[T]):
-    """A type that answers are asked for in."""
+    """A requested type: its JSON schema for the request, its decoder for the answer.
+
+    TypeError if it is not a type, or has no JSON schema.
+    """
 
     __slots__ = ("_decoded", "_wrapped", "kind", "response_format")
 
     def __init__(self, kind: Any) -> None:
         if isinstance(kind, (str, bytes)) or is_value(kind):
-            raise TypeError(f"response_format is {kind!r}: give a type, or the JSON as a mapping")
+            raise TypeError(f"response_format is {kind!r}: give a type or a mapping")
         form = strict_schema(kind)
         self.kind: Any = kind
+        """The requested type."""
         self.response_format: dict[str, Any] = {
             "type": "json_schema",
             "json_schema": {
@@ -94,7 +98,7 @@ class OutputType(Generic[T]):
                 "schema": form.schema,
             },
         }
-        """What is sent."""
+        """The request's `response_format`: the type's name and JSON schema."""
         self._wrapped = form.wrapped
         self._decoded: Any = kind
         if form.wrapped:
@@ -102,10 +106,10 @@ class OutputType(Generic[T]):
 
     @staticmethod
     def asked_for(params: dict[str, Any]) -> OutputType[Any] | None:
-        """What a `response_format` that is a type asks for; in its place comes what is sent.
+        """Return the requested type, and replace it in `params` by its JSON schema.
 
-        None when it is not there, or is JSON to be sent as it is. TypeError when it is neither
-        that nor a type that has a schema.
+        None if there is no `response_format`, or if it is JSON already. TypeError if it is
+        neither JSON nor a type with a schema.
         """
         wanted = params.get("response_format")
         if isinstance(wanted, Mapping) or is_value(wanted):
@@ -113,13 +117,13 @@ class OutputType(Generic[T]):
         try:
             output = _known(wanted)
         except TypeError:
-            # Not hashable, or no type: then once more, for the error.
+            # Not hashable, or not a type: the second call raises the error.
             output = OutputType[Any](wanted)
         params["response_format"] = output.response_format
         return output
 
     def decode(self, text: str) -> T:
-        """The value that an answer's text spells; ValueError says why there is none."""
+        """Return the value of an answer's text. ValueError says why the text is not valid."""
         value: Any = decode_as(self._decoded, text)
         if self._wrapped:
             value = getattr(value, MEMBER)
@@ -129,7 +133,7 @@ class OutputType(Generic[T]):
     def completion(
         self, completion: ChatCompletion, request_id: str | None = None
     ) -> ParsedCompletion[T]:
-        """The completion with its values; StructuredOutputError when a choice has none."""
+        """Return the completion with its values. StructuredOutputError if a choice has none."""
         choices: list[ParsedChoice[T]] = []
         try:
             for choice in completion.choices:
@@ -138,15 +142,15 @@ class OutputType(Generic[T]):
                 fields["message"] = _rebuilt(_fields(choice.message), value)
                 choices.append(ParsedChoice(**fields))
             if not choices:
-                raise _Lacking("empty", "the answer has no choices")
-        except _Lacking as lacking:
+                raise _NoValue("empty", "the answer has no choices")
+        except _NoValue as missing:
             where = "" if len(completion.choices) < 2 else f" (choice {len(choices)})"
             raise StructuredOutputError(
-                f"no {name_of(self.kind)}{where}: {lacking}",
-                reason=lacking.reason,
+                f"no {name_of(self.kind)}{where}: {missing}",
+                reason=missing.reason,
                 completion=completion,
                 request_id=request_id,
-            ) from lacking.__cause__
+            ) from missing.__cause__
         fields = _fields(completion)
         fields["choices"] = choices
         return ParsedCompletion(**fields)
@@ -156,23 +160,23 @@ class OutputType(Generic[T]):
         text = message.content or ""
         if message.refusal:
             refusal = " ".join(message.refusal.split())
-            raise _Lacking("refusal", f"the model refused: {refusal[:_LONGEST]}")
+            raise _NoValue("refusal", f"the model refused: {refusal[:_LONGEST]}")
         if choice.finish_reason == "content_filter":
-            raise _Lacking("content_filter", "the server's content filter stopped the answer")
+            raise _NoValue("content_filter", "the server's content filter stopped the answer")
         try:
             return self.decode(text)
         except ValueError as error:
             if message.tool_calls:
                 return None
             if choice.finish_reason == "length":
-                raise _Lacking("length", "the token limit cut the answer") from error
+                raise _NoValue("length", "the token limit cut the answer") from error
             if not text.strip():
-                raise _Lacking("empty", "the answer has no content") from error
-            raise _Lacking("invalid", f"the answer is not valid: {error}") from error
+                raise _NoValue("empty", "the answer has no content") from error
+            raise _NoValue("invalid", f"the answer is not valid: {error}") from error
 
 
-class _Lacking(Exception):
-    """Why an answer has no value."""
+class _NoValue(Exception):
+    """The reason why an answer has no value."""
 
     def __init__(self, reason: StructuredOutputReason, message: str) -> None:
         super().__init__(message)

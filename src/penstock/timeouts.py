@@ -1,4 +1,4 @@
-"""How long each part of a request may take."""
+"""Limits on how long each part of a request may take."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ __all__ = ["Timeouts"]
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Limits in seconds, each with an error of its own; None is no limit.
+    """Limits in seconds, each with its own error. None means no limit.
 
-    `read`, `first_token` and `idle` count only time spent waiting for the
-    network, never time spent in the body of the caller's loop. A token here is a
-    delta with content, reasoning, refusal or a piece of a tool call; pings,
-    role-only deltas and empty content are none.
+    `read`, `first_token` and `idle` count only time spent waiting for the network, never
+    time spent in the body of the caller's loop. A token here is a delta with content,
+    reasoning, refusal or a piece of a tool call; pings, role-only deltas and empty content
+    do not count. TypeError if a value is not a number, ValueError if it is negative.
     """
 
     connect: float | None = 10.0
-    """Until the connection stands: name look-up, TCP, proxy and TLS (ConnectTimeout)."""
+    """Seconds to establish a connection: name look-up, TCP, proxy and TLS (ConnectTimeout)."""
     slot: float | None = None
-    """Waiting for a slot of the limiter (SlotTimeout)."""
+    """Seconds to wait for a slot of the limiter (SlotTimeout)."""
     read: float | None = 600.0
-    """Silence on the wire; any byte ends it, a ping as well (ReadTimeout)."""
+    """Seconds without any byte from the server; a ping counts as bytes (ReadTimeout)."""
     first_token: float | None = None
-    """From sending the request to the first token (FirstTokenTimeout)."""
+    """Seconds from sending the request to the first token; streams only (FirstTokenTimeout)."""
     idle: float | None = None
-    """From one token to the next (IdleTimeout)."""
+    """Seconds from one token to the next; streams only (IdleTimeout)."""
     total: float | None = None
-    """Everything, retries and the caller's loop body included (TotalTimeout)."""
+    """Seconds for the whole call, retries and the caller's loop body included (TotalTimeout)."""
     close: float | None = 1.0
-    """Bound of a graceful close, after which the connection is cut; never an error."""
+    """Seconds for a graceful close; then the connection is cut. Never an error."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -1,12 +1,12 @@
-"""Tools: typed functions that a model may ask to be called.
+"""Tools: typed functions that a model can call.
 
     @penstock.tool
     async def get_weather(city: str) -> str:
         "The weather in a city."
         ...
 
-`get_weather` is then a `Tool`: it goes into `tools=[...]` as it is, `await call.call(get_weather)`
-calls the function with a call's arguments, and `get_weather("Oslo")` calls it as before.
+`get_weather` is now a `Tool`. Put it into `tools=[...]`; `await call.call(get_weather)` calls the
+function with the model's arguments, and `get_weather("Oslo")` calls it as before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _KIND = inspect.Parameter
 class Tool(Generic[P, R_co]):
     """A function with its name, its description and the JSON schema of its parameters.
 
-    Made by `tool`. Called, it calls the function.
+    `tool` makes one. Calling it calls the function. TypeError if the function's signature or
+    name does not fit a tool.
     """
 
     __slots__ = ("_arguments", "_positional", "description", "function", "name", "schema", "strict")
@@ -51,10 +52,12 @@ class Tool(Generic[P, R_co]):
         description: str | None = None,
     ) -> None:
         self.function: Callable[P, R_co] = function
-        """The function itself."""
+        """The wrapped function."""
         self.name: str = _checked_name(function, name)
+        """The tool's name in requests; by default the function's."""
         summary, explained = _documented(function)
         self.description: str = summary if description is None else description
+        """What the model is told about the tool; by default the function's docstring."""
         parameters = _parameters(function)
         self._positional = [
             parameter.name for parameter, _ in parameters if parameter.kind is _KIND.POSITIONAL_ONLY
@@ -65,21 +68,21 @@ class Tool(Generic[P, R_co]):
         self.schema: dict[str, Any] = form.schema
         """The JSON schema of the parameters."""
         self.strict: bool = form.strict
-        """Whether all of the schema has the strict form, so that the server can keep to it."""
+        """Whether the whole schema has the strict form, which servers can enforce."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function as if it were no tool."""
+        """Call the function itself."""
         return self.function(*args, **kwargs)
 
-    def call(self, call: ToolCall) -> R_co:
-        """Call the function with the arguments of a model's call; what it returns.
+    def call(self, call: ToolCall, /) -> R_co:
+        """Call the function with the arguments of a model's call and return its result.
 
-        For an async function that is something to await. A parameter that the model left out
-        has its default. Raises ToolArgumentsError when the arguments are no JSON, are not valid
-        for the parameters, or when one is unknown; ValueError when the call is of another tool.
+        An async function returns an awaitable. A parameter that the model left out gets its
+        default. ToolArgumentsError if the arguments are not JSON, do not fit the parameters,
+        or include an unknown one; ValueError if the call is for another tool.
         """
         if call.function.name != self.name:
-            raise ValueError(f"the call is of {call.function.name!r}, not of {self.name!r}")
+            raise ValueError(f"the call is for {call.function.name!r}, not for {self.name!r}")
         given: msgspec.Struct = call.parse(self._arguments)
         values = {name: getattr(given, name) for name in given.__struct_fields__}
         positional = [values.pop(name) for name in self._positional]
@@ -87,7 +90,7 @@ class Tool(Generic[P, R_co]):
         return anything(*positional, **values)
 
     def for_json(self) -> dict[str, Any]:
-        """The tool as it stands in a request's `tools`."""
+        """Return the tool as JSON, as a request's `tools` takes it."""
         function: dict[str, Any] = {"name": self.name}
         if self.description:
             function["description"] = self.description
@@ -117,12 +120,12 @@ def tool(
     name: str | None = None,
     description: str | None = None,
 ) -> Any:
-    """A typed function as a tool; also a decorator, with or without arguments.
+    """Make a tool of a typed function. Also a decorator, with or without arguments.
 
-    The name is the function's, the description its docstring without the section "Args:",
-    which describes the parameters; so does `Annotated[str, msgspec.Meta(description="...")]`.
-    Every parameter needs an annotation that msgspec can decode (or a Pydantic model). TypeError
-    says what is wrong with a signature.
+    By default the tool has the function's name, and its docstring as the description. The
+    docstring's section "Args:" describes the parameters, and so does
+    `Annotated[str, msgspec.Meta(description="...")]`. Every parameter needs an annotation that
+    msgspec can decode, or a Pydantic model. TypeError says what is wrong with a signature.
     """
     if function is None:
         return partial(Tool[..., Any], name=name, description=description)
@@ -130,23 +133,26 @@ def tool(
 
 
 def tool_message(call: ToolCall, content: object) -> dict[str, Any]:
-    """The message that answers a model's call; content that is no text is sent as JSON."""
+    """Return the message that answers a model's call. Content that is not a string becomes JSON.
+
+    TypeError if the content cannot be written as JSON.
+    """
     text = content if isinstance(content, str) else encode_json(content).decode()
     return {"role": "tool", **reply_to(call), "content": text}
 
 
-# --- what a function says about itself -----------------------------------------------
+# --- a function's signature and docstring --------------------------------------------
 
-Parameter = tuple[inspect.Parameter, Any]  # with its annotation, resolved
+Parameter = tuple[inspect.Parameter, Any]  # and its resolved annotation
 
 
 def _checked_name(function: Any, name: str | None) -> str:
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
-        raise TypeError(f"a tool is made of a function, not of {function!r}")
+        raise TypeError(f"a tool needs a function, not {function!r}")
     chosen: str = function.__name__ if name is None else name
     if not _NAME.fullmatch(chosen):
         raise TypeError(
-            f"{chosen!r} is no name for a tool: give one of up to 64 letters a to z, digits,"
+            f"{chosen!r} is not a valid tool name: pass one of up to 64 letters a to z, digits,"
             ' _ and - as tool(..., name="...")'
         )
     return chosen
@@ -161,7 +167,7 @@ def _parameters(function: Callable[..., Any]) -> list[Parameter]:
     parameters: list[Parameter] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (_KIND.VAR_POSITIONAL, _KIND.VAR_KEYWORD):
-            raise TypeError(f"{where}() takes {parameter}: a tool's parameters all have names")
+            raise TypeError(f"{where}() takes {parameter}: all parameters of a tool need names")
         if parameter.name not in hints:
             hint = "; decorate bound methods, not methods" if parameter.name == "self" else ""
             raise TypeError(f"the parameter {parameter.name} of {where}() has no annotation{hint}")
@@ -170,13 +176,13 @@ def _parameters(function: Callable[..., Any]) -> list[Parameter]:
 
 
 def _arguments_type(name: str, parameters: list[Parameter]) -> type[msgspec.Struct]:
-    """A Struct of the parameters; those with a default may be left out."""
+    """Return a Struct of the parameters; those with a default are optional."""
     fields: list[Any] = []
     for parameter, annotation in parameters:
         if parameter.default is _KIND.empty:
             fields.append((parameter.name, annotation))
         else:
-            # A factory, as msgspec takes no mutable defaults, and copies none.
+            # A factory, because msgspec refuses mutable defaults and does not copy them.
             default = msgspec.field(default_factory=partial(_same, parameter.default))
             fields.append((parameter.name, annotation, default))
     return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
@@ -189,17 +195,17 @@ def _same(value: Any) -> Any:
 def _describe(
     properties: dict[str, Any], parameters: list[Parameter], explained: dict[str, str]
 ) -> None:
-    """Say of each parameter what is known; its default too, as in strict form none is optional."""
+    """Describe each parameter, with its default: in the strict form all parameters are required."""
     for parameter, _ in parameters:
         described = properties[parameter.name]
-        if "$ref" in described:  # nothing may stand beside it
+        if "$ref" in described:  # no other keyword is allowed beside it
             continue
         said = [described.get("description") or explained.get(parameter.name)]
         if parameter.default is not _KIND.empty and parameter.default is not None:
             try:
                 said.append(f"(default: {msgspec.json.encode(parameter.default).decode()})")
             except (TypeError, ValueError):
-                pass  # one that only Python knows
+                pass  # the default is not JSON
         if text := " ".join(filter(None, said)):
             described["description"] = text
 
@@ -209,7 +215,7 @@ _ENTRY = re.compile(r"^\*{0,2}(\w+)(?: ?\([^)]*\))?: *(.*)$")
 
 
 def _documented(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """The docstring without its section of parameters, and what that says of each."""
+    """Return the docstring without its section of parameters, and their descriptions."""
     doc = inspect.getdoc(function) or ""
     section = _SECTION.search(doc)
     if section is None:

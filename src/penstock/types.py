@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, overload
+from typing import Annotated, Any, Protocol, TypeVar, cast, overload
 
 import msgspec
 
 from ._typed.decoding import decode_as, name_of
 from .errors import ToolArgumentsError
-
-if TYPE_CHECKING:
-    from .tools import Tool
 
 __all__ = [
     "ChatCompletion",
@@ -42,6 +39,7 @@ __all__ = [
 
 T = TypeVar("T")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Payload(msgspec.Struct, kw_only=True):
@@ -177,6 +175,14 @@ class Function(msgspec.Struct):
     arguments: str = ""
 
 
+class CallsTool(Protocol[R_co]):
+    """A `penstock.Tool`."""
+
+    def call(self, call: ToolCall, /) -> R_co:
+        """Call the function with the arguments of a model's call."""
+        ...
+
+
 class ToolCall(msgspec.Struct):
     """A whole tool call."""
 
@@ -206,7 +212,7 @@ class ToolCall(msgspec.Struct):
                 f"the arguments for {name} are not valid: {cause}", call=self
             ) from cause
 
-    def call(self, tool: Tool[..., R], /) -> R:
+    def call(self, tool: CallsTool[R], /) -> R:
         """Call the tool's function with these arguments; what it returns, as it returns it.
 
         So the call of an async function is awaited: `await call.call(tool)`. Raises

@@ -167,7 +167,7 @@ def test_every_provider_has_its_own_address(name: str, monkeypatch: pytest.Monke
     client = AsyncClient.from_env(name)
     assert client.provider is provider
     url = client._endpoint.base_url
-    assert provider.base_url.startswith(f"{url.scheme}://{url.host}")
+    assert provider.base_url.startswith(f"{url.origin.scheme}://{url.origin.host}")
     assert provider.base_url.endswith(url.path)
 
 
@@ -200,7 +200,7 @@ def test_an_unknown_provider_is_told_the_known_ones() -> None:
 def test_an_empty_url_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARETA_BASE_URL", "")
     client = AsyncClient.from_env("pareta", api_key=KEY)
-    assert client._endpoint.base_url.host == "api.pareta.ai"
+    assert client._endpoint.base_url.origin.host == "api.pareta.ai"
 
 
 async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ async def test_a_local_server_needs_no_key() -> None:
 def test_the_constructor_reads_no_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "not a valid key")
     monkeypatch.setenv("OPENAI_BASE_URL", "not a valid URL")
-    assert AsyncClient()._endpoint.base_url.host == "api.openai.com"
+    assert AsyncClient()._endpoint.base_url.origin.host == "api.openai.com"
 
 
 # --- keys ---

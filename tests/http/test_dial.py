@@ -78,20 +78,6 @@ async def get(dialer: Dialer) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("origin", "authority"),
-    [
-        (Origin("http", "a.test", 80), "a.test"),
-        (Origin("http", "a.test", 443), "a.test:443"),
-        (Origin("https", "a.test", 443), "a.test"),
-        (Origin("https", "::1", 443), "[::1]"),
-        (Origin("https", "::1", 80), "[::1]:80"),
-    ],
-)
-def test_the_authority_of_an_origin(origin: Origin, authority: str) -> None:
-    assert origin.authority == authority
-
-
-@pytest.mark.parametrize(
     ("scheme", "proxy", "forwards"),
     [
         ("http", None, False),
@@ -177,7 +163,7 @@ async def test_a_port_where_nobody_listens(host: str) -> None:
     origin = Origin("http", host, closed_port())
     with pytest.raises(ConnectionFailed) as caught:
         await Dialer(origin).dial(deadline())
-    expected = f"cannot connect to {origin.bracketed_host}:{origin.port}: Connection refused"
+    expected = f"cannot connect to {origin.host_and_port}: Connection refused"
     assert str(caught.value) == expected
     assert not caught.value.permanent
     await anyio.lowlevel.checkpoint()

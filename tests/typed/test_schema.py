@@ -320,13 +320,13 @@ def test_models_of_the_same_name_keep_apart() -> None:
 
 @pytest.mark.parametrize("kind", [complex, list[complex], object, 3, ..., "Nowhere", {1}])
 def test_what_has_no_schema(kind: Any) -> None:
-    with pytest.raises(TypeError, match=r"there is no JSON schema of .+: .+not supported"):
+    with pytest.raises(TypeError, match=r".+ has no JSON schema: .+not supported"):
         strict_schema(kind)
 
 
 def test_a_forward_reference_to_nowhere() -> None:
     kind = msgspec.defstruct("Lost", [("where", "Nowhere")])
-    with pytest.raises(TypeError, match="no JSON schema of Lost: name 'Nowhere' is not defined"):
+    with pytest.raises(TypeError, match="Lost has no JSON schema: name 'Nowhere' is not defined"):
         strict_schema(kind)
 
 

@@ -297,7 +297,7 @@ class TestRule4NoEventStream:
             ('{"object":"chat.completion","choices":[{}]}', "ignores stream=true"),
             ("<!doctype html>\n\n<title>Log in</title>\n\n", "Log in"),
             ("Internal error\n", "Internal error"),
-            ('{"choices":[]}\n{"choices":[]}\n', "no event stream"),
+            ('{"choices":[]}\n{"choices":[]}\n', "not an event stream"),
         ],
     )
     def test_other_bodies(self, content_type: str | None, body: str, said: str) -> None:

@@ -15,8 +15,6 @@ from penstock.headers import Headers
 
 from .test_error_details import CASES, OPENAI
 
-NONE = Headers()
-
 
 def error_of(status: int, body: Any, **headers: str) -> errors.APIStatusError:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -57,7 +55,7 @@ def test_the_status_decides_whatever_the_body(
 def test_everything_of_the_envelope() -> None:
     headers = Headers([("x-request-id", "req_1"), ("retry-after", "2")])
     body = json.dumps(OPENAI).encode()
-    error = status_error(429, headers, body, url_hint="POST https://x.test/v1", retry_after=2.0)
+    error = status_error(429, headers, body, retry_after=2.0)
     assert str(error) == "429 rate_limit_exceeded: Rate limit reached"
     assert error.body == OPENAI
     assert (error.code, error.type, error.param) == ("rate_limit_exceeded", "requests", "model")
@@ -80,7 +78,7 @@ def test_every_known_shape(case: str) -> None:
     ("status", "body", "message"),
     [
         (500, b"", "500 Internal Server Error"),
-        (599, b"  ", "599 without a word"),
+        (599, b"  ", "599 (unknown status)"),
         (500, b"upstream\nfailed", "500: upstream failed"),
         (500, b'"upstream failed"', "500: upstream failed"),
         (429, b'{"error": {"message": "Rate li', '429: {"error": {"message": "Rate li'),
@@ -137,9 +135,7 @@ class TestAddressHint:
     @pytest.mark.parametrize("body", [b"", b"<html><h1>Not Found</h1>", b'{"detail":"Not Found"}'])
     @pytest.mark.parametrize("status", [404, 405])
     def test_a_wrong_path_says_what_to_check(self, status: int, body: bytes) -> None:
-        error = status_error(status, NONE, body, url_hint="POST http://h/x", retry_after=None)
-        assert str(error).endswith("; check base_url (asked for POST http://h/x)")
-        assert "check base_url" in str(error_of(status, body))
+        assert str(error_of(status, body)).endswith("; check base_url")
 
     @pytest.mark.parametrize(
         "body",
@@ -182,13 +178,12 @@ def test_any_body(body: bytes, status: int) -> None:
 
 
 def test_where_a_redirect_begins_and_what_a_missing_page_is_asked_for() -> None:
-    def message(status: int, body: bytes = b"", hint: str | None = None) -> str:
-        return str(status_error(status, Headers(), body, url_hint=hint, retry_after=None))
+    def message(status: int, body: bytes = b"") -> str:
+        return str(status_error(status, Headers(), body, retry_after=None))
 
     assert "redirects are not followed" in message(300)
     assert "redirects are not followed" not in message(400)
     assert message(404) == "404 Not Found; check base_url"
-    assert message(404, hint="/v1/x") == "404 Not Found; check base_url (asked for /v1/x)"
     # A code that is the status in words is no label of its own.
     assert message(400, b'{"error":{"message":"m","code":"400","type":"t"}}') == "400 t: m"
     # Of a page's title only what repeats the status is taken off.

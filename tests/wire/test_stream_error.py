@@ -129,11 +129,11 @@ class TestUnstreamed:
     @pytest.mark.parametrize(
         ("body", "said"),
         [
-            (b'{"detail":"Not Found"}', "no event stream (content type a/b): Not Found"),
-            (b"<html><title>Log in</title>", "no event stream (content type a/b): Log in"),
-            (b"hello\nworld", "no event stream (content type a/b): hello world"),
-            (b'{"a":1}\n{"a":2}', 'no event stream (content type a/b): {"a":1} {"a":2}'),
-            (b"[]", "no event stream (content type a/b): []"),
+            (b'{"detail":"Not Found"}', "not an event stream (content type a/b): Not Found"),
+            (b"<html><title>Log in</title>", "not an event stream (content type a/b): Log in"),
+            (b"hello\nworld", "not an event stream (content type a/b): hello world"),
+            (b'{"a":1}\n{"a":2}', 'not an event stream (content type a/b): {"a":1} {"a":2}'),
+            (b"[]", "not an event stream (content type a/b): []"),
             (b"  ", "an empty body instead of an event stream (content type a/b)"),
         ],
     )
@@ -143,7 +143,7 @@ class TestUnstreamed:
         assert str(error) == said
 
     def test_no_content_type(self) -> None:
-        assert str(unstreamed_error(b"x", None)) == "no event stream: x"
+        assert str(unstreamed_error(b"x", None)) == "not an event stream: x"
 
     def test_an_empty_event_stream(self) -> None:
         error = unstreamed_error(b"\r\n", "text/event-stream")

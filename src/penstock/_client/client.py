@@ -1,4 +1,4 @@
-"""`AsyncClient`: what ties the floors below together."""
+"""`AsyncClient`: combines the floors below."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.request import checked_key
-from .._wire.url import BaseURL, Origin
+from .._wire.url import BaseURL
 from ..observing import Notifier
 from ..providers import Provider
 from ..timeouts import Timeouts
@@ -36,28 +36,28 @@ __all__ = ["AsyncClient"]
 class AsyncClient:
     """A client of one OpenAI-compatible server. It owns its connections.
 
-    `async with AsyncClient(...) as client:` closes every open stream and connection on
-    the way out. Making a client does no I/O and needs no event loop. It may be used by
-    any number of tasks of one event loop at a time.
+    `async with AsyncClient(...) as client:` closes every open stream and connection at the
+    end of the block. Creating a client does no I/O and needs no event loop. Any number of
+    tasks of one event loop may use it.
 
-    - `base_url`: where the API lives, usually ending in /v1; default: the provider's.
-    - `api_key`: sent as a bearer token; a string, or a callable (sync or async) that is
-      asked for one before each attempt.
-    - `timeouts`, `max_retries`: for every call that gives none of its own. A request is
-      sent again only while no byte of the response body has arrived.
-    - `max_retry_wait`: seconds; a server that asks for a longer wait is not waited for.
-    - `limiter`: shared bound on requests in flight and on their rate.
-    - `headers`: sent with every request, on top of the library's own.
-    - `proxy`: URL of an http, https or socks5 proxy (the latter needs the extra `socks`);
-      None takes HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY from the environment, and
-      "" uses none.
-    - `ssl_context`: in place of one that verifies against certifi's authorities.
+    - `base_url`: URL of the API, usually ending in /v1; default: the provider's.
+    - `api_key`: sent as a bearer token. A string, or a callable (sync or async) that is
+      called for one before each attempt.
+    - `timeouts`, `max_retries`: defaults for every call. A request is retried only while no
+      byte of the response body has arrived.
+    - `max_retry_wait`: seconds. If a server asks for a longer wait before the retry, the
+      error is raised at once.
+    - `limiter`: shared limit on requests in flight and on their rate.
+    - `headers`: sent with every request; they override the library's own.
+    - `proxy`: URL of an http, https or socks5 proxy (socks5 needs the extra `socks`).
+      None reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; "" uses no proxy.
+    - `ssl_context`: replaces the one that verifies against certifi's authorities.
     - `uds`: path of a Unix socket to connect to instead of the host.
-    - `observer`: see `penstock.observing`.
-    - `network`: an httpcore network backend in place of real sockets; then the
-      environment's proxies are not used.
+    - `observer`: receives events; see `penstock.observing`.
+    - `network`: an httpcore network backend instead of real sockets. The proxies of the
+      environment are then ignored.
 
-    Bad values are a ValueError or TypeError here, before any I/O.
+    ValueError or TypeError for invalid arguments, before any I/O.
     """
 
     def __init__(
@@ -78,16 +78,15 @@ class AsyncClient:
         max_retry_wait: float = MAX_RETRY_WAIT,
     ) -> None:
         if not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
+            raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
         if limiter is not None and not isinstance(limiter, Limiter):
-            raise TypeError(f"limiter has to be a penstock.Limiter, not {type(limiter).__name__}")
+            raise TypeError(f"limiter must be a penstock.Limiter, not {type(limiter).__name__}")
         provider = providers.get(provider)
         url = BaseURL.parse(provider.base_url if base_url is None else base_url)
-        origin = Origin(url.scheme, url.host, url.port)
         chosen = Proxy.parse(proxy) if proxy else None
         if proxy is None and uds is None and network is None:
-            chosen = proxy_from_environment(origin)
-        dialer = Dialer(origin, ssl_context=ssl_context, proxy=chosen, uds=uds, network=network)
+            chosen = proxy_from_environment(url.origin)
+        dialer = Dialer(url.origin, ssl_context=ssl_context, proxy=chosen, uds=uds, network=network)
         self._connections = Connections(dialer)
         service = Service(
             connections=self._connections,
@@ -103,16 +102,19 @@ class AsyncClient:
             timeouts=timeouts,
             max_retries=checked_retries(max_retries),
         )
-        self.provider = provider
+        self.provider: Provider = provider
+        """The provider that was given or named."""
         self.chat: Chat = Chat(self._endpoint)
+        """Chat completions: `client.chat.completions.create(...)` and `.stream(...)`."""
         self.models: Models = Models(self._endpoint)
+        """The server's models: `await client.models.list()`."""
 
     @classmethod
     def from_env(cls, provider: str | Provider = "openai", **overrides: Any) -> AsyncClient:
-        """A client set up by the environment variables that the provider names.
+        """Create a client from the environment variables that the provider names.
 
-        `overrides` are the arguments of the constructor and win over the environment.
-        ValueError names the variable when a key is needed and there is none.
+        `overrides` are arguments of the constructor; they take precedence over the environment.
+        ValueError names the variable if a key is required and missing.
         """
         chosen = providers.get(provider)
         if overrides.get("base_url") is None and chosen.base_url_env:
@@ -132,7 +134,7 @@ class AsyncClient:
                     raise ValueError(f"{chosen.api_key_env}: {error}") from None
             elif chosen.key_required:
                 raise ValueError(
-                    f"no API key for {chosen.name}: set {chosen.api_key_env}, or give api_key="
+                    f"no API key for {chosen.name}: set {chosen.api_key_env}, or pass api_key="
                 )
         return cls(provider=chosen, **overrides)
 
@@ -144,12 +146,12 @@ class AsyncClient:
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> ChatCompletion:
-        """One completion, from the keyword arguments of `create()` as a mapping.
+        """Return one completion for a request, a mapping of the keyword arguments of `create()`.
 
-        It streams inside, so that deadlines count tokens and a cancellation reaches the
-        server at once. Most servers then report usage only when asked:
-        `"stream_options": {"include_usage": True}`. Raises a PenstockError, with `partial`
-        when the answer had begun.
+        It streams internally, so deadlines count tokens and a cancellation reaches the server
+        at once. Most servers then report usage only on request:
+        `"stream_options": {"include_usage": True}`. Raises a PenstockError, with `partial` if
+        the answer had begun.
         """
         options: dict[str, Any] = {
             name: value
@@ -175,10 +177,10 @@ class AsyncClient:
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Any endpoint below the base URL, with the client's key, retries and errors.
+        """Return the response of any endpoint, with the client's key, retries and errors.
 
-        `path` may have a query. Raises as elsewhere: a status that is no success is an
-        APIStatusError.
+        `path` is below the base URL and may have a query. A status other than 2xx is an
+        APIStatusError, a failed connection an APIConnectionError.
         """
         return await self._endpoint.request(
             method,
@@ -201,9 +203,10 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every open stream at once and the idle connections; idempotent.
+        """Close every open stream and all connections. Idempotent.
 
-        A stream that is being read raises StreamClosedError there.
+        A task that is reading a stream gets StreamClosedError. Idle connections are closed
+        gracefully, within `Timeouts.close`.
         """
         await self._endpoint.service.aclose(self._endpoint.timeouts.close)
 
@@ -219,6 +222,4 @@ class AsyncClient:
             )
 
     def __repr__(self) -> str:
-        url = self._endpoint.base_url
-        host = f"[{url.host}]" if ":" in url.host else url.host
-        return f"<AsyncClient {self.provider.name} {url.scheme}://{host}:{url.port}{url.path}>"
+        return f"<AsyncClient {self.provider.name} {self._endpoint.base_url}>"

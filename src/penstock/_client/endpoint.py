@@ -10,8 +10,7 @@ from .._call.call import Call, Service
 from .._call.fetch import Fetch
 from .._call.stream import CompletionStream
 from .._http.outgoing import Outgoing
-from .._version import __version__
-from .._wire.request import checked_headers, checked_key, completion_body, encode_json
+from .._wire.request import RequestHeaders, checked_key, completion_body, encode_json
 from .._wire.url import BaseURL
 from ..timeouts import Timeouts
 from .response import Response
@@ -28,7 +27,7 @@ APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
 class Endpoint:
     """One client's settings and service. It knows its client not, so that no cycle arises."""
 
-    __slots__ = ("base_url", "headers", "max_retries", "own_headers", "service", "timeouts")
+    __slots__ = ("base_url", "headers", "max_retries", "service", "timeouts")
 
     def __init__(
         self,
@@ -43,18 +42,7 @@ class Endpoint:
         self.base_url: BaseURL = base_url
         self.timeouts: Timeouts = timeouts
         self.max_retries: int = max_retries
-        host = f"[{base_url.host}]" if ":" in base_url.host else base_url.host
-        default = 443 if base_url.scheme == "https" else 80
-        self.headers: dict[str, tuple[bytes, bytes]] = {
-            "host": (
-                b"Host",
-                (host if base_url.port == default else f"{host}:{base_url.port}").encode(),
-            ),
-            "user-agent": (b"User-Agent", f"penstock/{__version__}".encode()),
-            # Compressed tokens arrive in blocks, not as they are generated.
-            "accept-encoding": (b"Accept-Encoding", b"identity"),
-        }
-        self.own_headers: dict[str, tuple[bytes, bytes]] = checked_headers(headers)
+        self.headers: RequestHeaders = RequestHeaders(base_url, headers)
 
     def stream(self, params: dict[str, Any]) -> CompletionStream:
         """A stream for the keyword arguments of `create`; checks them, sends nothing."""
@@ -90,22 +78,9 @@ class Endpoint:
         """A call to a path below the base URL. ValueError or TypeError before any I/O."""
         if timeouts is not None and not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
-        headers = dict(self.headers)
-        headers["accept"] = (
-            b"Accept",
-            b"text/event-stream" if streaming else b"application/json",
-        )
-        if body is not None:
-            headers["content-type"] = (b"Content-Type", b"application/json")
-        # The call's own win over the client's, and those over the library's.
-        headers.update(self.own_headers)
-        headers.update(checked_headers(extra_headers))
-        if body is not None or method not in ("GET", "HEAD", "DELETE"):
-            headers["content-length"] = (b"Content-Length", b"%d" % len(body or b""))
+        headers = self.headers.for_call(method, body, streaming=streaming, extra=extra_headers)
         return Call(
-            outgoing=Outgoing(
-                method, self.base_url.target(path), list(headers.values()), body or b""
-            ),
+            outgoing=Outgoing(method, self.base_url.target(path), headers, body or b""),
             timeouts=self.timeouts if timeouts is None else timeouts,
             max_retries=self.max_retries if max_retries is None else checked_retries(max_retries),
             streaming=streaming,

@@ -72,7 +72,7 @@ class Dialer:
 
     async def _connect(self, opened: list[NetworkStream], deadline: Deadline) -> NetworkStream:
         proxy, origin = self.proxy, self.origin
-        first_hop = Origin(proxy.scheme, proxy.host, proxy.port) if proxy else origin
+        first_hop = proxy.origin if proxy else origin
         stream = await self._reach(first_hop)
         opened.append(stream)
         if proxy is not None:
@@ -100,7 +100,7 @@ class Dialer:
             return await _first_to_connect(addresses, hop.port, connectors.connect_tcp)
         except OSError as error:
             raise ConnectionFailed(
-                f"cannot connect to {hop.bracketed_host}:{hop.port}: {_reason(error)}"
+                f"cannot connect to {hop.host_and_port}: {_reason(error)}"
             ) from error
 
     async def _reach_by_backend(
@@ -114,9 +114,7 @@ class Dialer:
             raise ConnectTimeout("the network backend reported a connect timeout") from error
         except Exception as error:
             text = str(error) or type(error).__name__
-            raise ConnectionFailed(
-                f"cannot connect to {hop.bracketed_host}:{hop.port}: {text}"
-            ) from error
+            raise ConnectionFailed(f"cannot connect to {hop.host_and_port}: {text}") from error
 
     async def _start_tls(
         self, stream: NetworkStream, hostname: str, deadline: Deadline

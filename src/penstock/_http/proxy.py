@@ -6,14 +6,11 @@ import base64
 import os
 import re
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from .._wire.url import has_controls, is_host
-
-if TYPE_CHECKING:
-    from .._wire.url import Origin
+from .._wire.url import Origin, has_controls, is_host
 
 __all__ = [
     "Proxy",
@@ -84,13 +81,17 @@ class Proxy(msgspec.Struct, frozen=True):
         pair = f"{self.username}:{self.password or ''}".encode()
         return [(b"Proxy-Authorization", b"Basic " + base64.b64encode(pair))]
 
+    @property
+    def origin(self) -> Origin:
+        """Where the proxy is, without its credentials."""
+        return Origin(self.scheme, self.host, self.port)
+
     def __repr__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"Proxy({self.scheme}://{host}:{self.port})"
+        return f"Proxy({self.origin})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # msgspec's own, which the rich package prints, has all fields.
-        return [("server", f"{self.scheme}://{self.host}:{self.port}")]
+        return [("server", str(self.origin))]
 
 
 def proxy_from_environment(origin: Origin) -> Proxy | None:

@@ -23,7 +23,7 @@ async def tunnel(
         await connect_socks5(stream, proxy, origin, deadline)
         return stream
     gate = HeadGate(stream, deadline)
-    target = f"{origin.bracketed_host}:{origin.port}".encode()
+    target = origin.host_and_port.encode("ascii")
     request = lazy.httpcore.Request(
         b"CONNECT",
         lazy.httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=target),

@@ -1,1 +1,1 @@
-"""Decisions as pure functions of what is passed in, time included."""
+"""Decisions as pure functions of their arguments, time included."""

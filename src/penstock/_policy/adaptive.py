@@ -1,7 +1,7 @@
-"""How many requests may be in flight, learnt from what the server refuses.
+"""Adapt the number of requests in flight to the server's refusals.
 
-Additive increase, multiplicative decrease, as TCP does it (RFC 5681, 3.1): one cut for
-each round trip at most, and growth only where the limit is what holds requests back.
+Additive increase, multiplicative decrease, as in TCP (RFC 5681, 3.1): at most one cut per
+round trip, and growth only while the limit holds requests back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ __all__ = ["AdaptiveLimit"]
 
 
 class AdaptiveLimit:
-    """A limit between two bounds. A request carries the `epoch` in which it was sent."""
+    """A limit between two bounds. A request remembers the `epoch` in which it was sent."""
 
     __slots__ = ("_successes", "cuts", "limit", "maximum", "minimum")
 
@@ -23,14 +23,14 @@ class AdaptiveLimit:
 
     @property
     def epoch(self) -> int:
-        """Changes with every cut."""
+        """Number that changes with every cut."""
         return self.cuts
 
     def refused(self, epoch: int, in_flight: int) -> bool:
-        """The server refused a request for overload; gives whether the limit was cut.
+        """Note that the server refused a request for overload; return whether this cut the limit.
 
-        An answer to a request from before the last cut says nothing about the limit of
-        today and is ignored.
+        The answer to a request sent before the last cut says nothing about the present limit
+        and is ignored.
         """
         if epoch != self.cuts:
             return False
@@ -40,7 +40,7 @@ class AdaptiveLimit:
         return True
 
     def succeeded(self, epoch: int, *, binding: bool) -> None:
-        """A request was answered; `binding` says whether the limit held others back."""
+        """Note that a request was answered. `binding` says whether the limit held others back."""
         if epoch != self.cuts or not binding:
             return
         self._successes += 1

@@ -1,8 +1,8 @@
-"""Which deadline applies to a wait for the network, and which error it is.
+"""Choose the deadline of a wait for the network, and the error for it.
 
-Time is passed in. `read`, `first_token` and `idle` are budgets of waiting: a wait that is
-broken off (the caller's own timeout, a cancellation) has used up its share, and time
-between two waits, in the caller's loop body, costs nothing. `total` is a point in time.
+Time is passed in. `read`, `first_token` and `idle` are budgets of waiting time. A wait that is
+interrupted (by the caller's own timeout or a cancellation) uses up a part of them; time between
+two waits, in the caller's loop body, costs nothing. `total` is a point in time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["ConnectDeadline", "Deadlines"]
 
 
 class Deadlines:
-    """The limits on one exchange, from sending its request on."""
+    """The limits on one exchange, from the moment its request is sent."""
 
     __slots__ = (
         "_kind",
@@ -50,17 +50,17 @@ class Deadlines:
         self._since = math.inf
         self._kind: type[APITimeoutError] = ReadTimeout
         self.now = math.nan
-        """When the last wait ended, or what needed no wait was checked: spares a clock."""
+        """Loop time of the last `end()` or `check()`, so callers need not read the clock again."""
         self.waited = 0.0
-        """Seconds waited for the network in all."""
+        """Total seconds spent waiting for the network."""
 
     def begin(self, now: float) -> float:
-        """A wait for the network begins; gives the time at which it has to end."""
+        """Begin a wait for the network; return the time at which it must end."""
         self._since = now
         self._kind = ReadTimeout
         deadline = now + self._read - self._silent
         by_token = now + self._token_limit - self._tokenless
-        # At a tie the error that says more about the answer is the one to raise.
+        # At a tie, raise the error that says more about the answer.
         if by_token <= deadline:
             self._kind = self._token_error
             deadline = by_token
@@ -70,7 +70,7 @@ class Deadlines:
         return deadline
 
     def end(self, now: float) -> None:
-        """The wait that began last is over, however it went."""
+        """End the last wait, whatever its outcome."""
         waited = now - self._since
         self._silent += waited
         self._tokenless += waited
@@ -78,28 +78,27 @@ class Deadlines:
         self.now = now
 
     def check(self, now: float) -> None:
-        """Raise when `total` has run out although the network never made anyone wait."""
+        """Raise if `total` is over; for reads that never had to wait."""
         self.now = now
         if now >= self._total_at:
             self._kind = TotalTimeout
             raise self.error()
 
     def byte_arrived(self) -> None:
-        """The wire was not silent."""
+        """Note that bytes arrived: `read` starts anew."""
         self._silent = 0.0
 
     def token_arrived(self) -> None:
-        """A token came: from here on `idle` counts."""
+        """Note that a token arrived: from now on `idle` counts."""
         self._tokenless = 0.0
         self._token_error = IdleTimeout
         self._token_limit = _limit(self._timeouts.idle)
 
     def error(self) -> APITimeoutError:
-        """The error of the deadline that the last wait was given."""
+        """Return the error for the deadline of the last wait."""
         if self._kind is ReadTimeout:
             return ReadTimeout(
-                f"the server was silent for {self._read:g} s (Timeouts.read);"
-                " no byte arrived, not even a ping"
+                f"no byte from the server for {self._read:g} s (Timeouts.read), not even a ping"
             )
         if self._kind is TotalTimeout:
             return TotalTimeout(
@@ -114,7 +113,7 @@ class Deadlines:
 
 
 class ConnectDeadline:
-    """The limit on making a connection: one point in time for all its steps."""
+    """The limit on establishing a connection: one point in time for all its steps."""
 
     __slots__ = ("_at", "_kind", "_timeouts")
 
@@ -125,22 +124,22 @@ class ConnectDeadline:
         self._kind = ConnectTimeout if connect_at <= total_at else TotalTimeout
 
     def begin(self, now: float) -> float:
-        """A wait begins; gives the time at which the connection has to stand."""
+        """Begin a wait; return the time by which the connection must be established."""
         return self._at
 
     def end(self, now: float) -> None:
-        """The wait is over; the deadline stays where it is."""
+        """End the wait; the deadline stays the same."""
 
     def check(self, now: float) -> None:
-        """Raise when the time is up although the network never made anyone wait."""
+        """Raise if the time is up; for steps that never had to wait."""
         if now >= self._at:
             raise self.error()
 
     def byte_arrived(self) -> None:
-        """Bytes do not move this deadline."""
+        """Do nothing: bytes do not move this deadline."""
 
     def error(self) -> APITimeoutError:
-        """The error of this deadline."""
+        """Return the error for this deadline."""
         if self._kind is TotalTimeout:
             return TotalTimeout(
                 f"not connected within {self._timeouts.total:g} s in all (Timeouts.total)"

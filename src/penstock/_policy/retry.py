@@ -1,9 +1,9 @@
-"""Whether a failed attempt is sent again, and when.
+"""Decide whether to retry a failed attempt, and when.
 
-The rules are those OpenAI's own clients follow, so that servers built for them are
-treated as they expect: connection failures, connect timeouts, 408, 409, 429 and 5xx are
-tried again; `x-should-retry` is obeyed; 402 and a used-up quota never get better by
-asking again. Other timeouts are not retried: the server may be working on the request.
+The rules follow OpenAI's own clients, so that servers built for them see what they expect:
+connection failures, connect timeouts, 408, 409, 429 and 5xx are retried; `x-should-retry` is
+obeyed; 402 and a used-up quota are never retried. Other timeouts are not retried, because the
+server may still be working on the request.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["MAX_RETRY_WAIT", "backoff", "parse_retry_after", "retry_delay"]
 
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 8.0
-# A quarter at most is taken off, so that clients cut off together do not return together.
+# Up to a quarter is taken off, so that clients cut off together do not return together.
 JITTER = 0.25
 MAX_RETRY_WAIT = 60.0
-"""Seconds; a server that asks for a longer wait is not waited for."""
+"""Seconds. If a server asks for a longer wait, the error is raised at once."""
 
 
 def parse_retry_after(headers: Headers, now: float) -> float | None:
-    """Seconds the server asks to wait, from `retry-after-ms` or `retry-after`, else None.
+    """Return the seconds that `retry-after-ms` or `retry-after` asks to wait, or None.
 
-    `retry-after` is a number of seconds or an HTTP date (RFC 9110, 10.2.3); `now` is the
-    time of day in seconds since the epoch, for the date. The past counts as 0.
+    `retry-after` is a number of seconds or an HTTP date (RFC 9110, 10.2.3). `now` is the time
+    in seconds since the epoch, for the date. A date in the past means 0.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -48,7 +48,7 @@ def parse_retry_after(headers: Headers, now: float) -> float | None:
     try:
         date = parsedate_to_datetime(value)
         if date.tzinfo is None:
-            # asctime's format names no zone: an HTTP date is UTC (RFC 9110, 5.6.7).
+            # The asctime format has no zone: an HTTP date is UTC (RFC 9110, 5.6.7).
             date = date.replace(tzinfo=UTC)
         return max(0.0, date.timestamp() - now)
     except (ValueError, TypeError, OverflowError):
@@ -66,8 +66,8 @@ def _number(text: str | None) -> float | None:
 
 
 def backoff(failures: int, random: float) -> float:
-    """Seconds to wait after this many failures in a row; `random` is uniform in [0, 1)."""
-    # The exponent is bounded before the power is taken: failures may be any number.
+    """Return the back-off in seconds after this many failures; `random` is uniform in [0, 1)."""
+    # Bound the exponent before taking the power: failures may be any number.
     doubled: float = BACKOFF_FIRST * 2 ** min(failures - 1, 16)
     return min(doubled, BACKOFF_LAST) * (1 - JITTER * random)
 
@@ -82,12 +82,12 @@ def retry_delay(
     permanent: bool = False,
     max_wait: float = MAX_RETRY_WAIT,
 ) -> float | None:
-    """Seconds until the request is sent again, or None when the error is to be raised.
+    """Return the seconds until the retry, or None if the error must be raised.
 
-    `failures` counts this one. `stale` says that a kept-alive connection died before any
+    `failures` includes this one. `stale` means that a kept-alive connection died before any
     byte of a response, which says nothing about the server: the first such failure is
-    answered at once. `permanent` marks a failure to connect that will not go away, such
-    as a certificate that does not verify.
+    retried at once. `permanent` means that connecting will fail again, for instance because
+    a certificate does not verify.
     """
     if permanent or failures > max_retries or not _is_transient(error):
         return None

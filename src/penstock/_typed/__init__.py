@@ -1,1 +1,1 @@
-"""Python types as JSON schemas, and JSON text as values of them."""
+"""Python types as JSON schemas, and JSON text decoded into them."""

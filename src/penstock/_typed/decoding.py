@@ -1,7 +1,7 @@
-"""JSON text that a model wrote, as a value of the type that a caller named.
+"""Decode a model's JSON text into a caller's type.
 
-The type is whatever msgspec decodes, or a Pydantic model, which is recognised by its methods:
-Pydantic is neither needed nor imported. msgspec is strict: "1" is no int. A Pydantic model
+The type is one that msgspec decodes, or a Pydantic model, which is recognised by its methods:
+Pydantic is neither needed nor imported. msgspec is strict: "1" is not an int. A Pydantic model
 keeps its own rules.
 """
 
@@ -15,26 +15,26 @@ import msgspec
 
 __all__ = ["Model", "decode_as", "is_model", "is_value", "name_of"]
 
-_LONGEST = 300  # characters of a reason
+_LONGEST = 300  # characters of an error message
 _FURTHER = re.compile(r"For further information visit \S+")
 
 
 class Model(Protocol):
-    """What a Pydantic model class can do."""
+    """The methods of a Pydantic model class that are used here."""
 
     __name__: str
 
     def model_json_schema(self) -> dict[str, Any]:
-        """Its JSON schema."""
+        """Return the JSON schema of the model."""
         ...
 
     def model_validate_json(self, json_data: str | bytes) -> Any:
-        """A value from JSON text; a ValueError says what is wrong with it."""
+        """Return a value from JSON text. ValueError says what is wrong with it."""
         ...
 
 
 def is_model(kind: object) -> TypeGuard[Model]:
-    """Whether this is the class of a Pydantic model."""
+    """Return whether this is the class of a Pydantic model."""
     return (
         isinstance(kind, type)
         and hasattr(kind, "model_json_schema")
@@ -43,7 +43,7 @@ def is_model(kind: object) -> TypeGuard[Model]:
 
 
 def is_value(thing: object) -> bool:
-    """Whether this is a value to be sent as JSON and not a type to be decoded into."""
+    """Return whether this is a value to send as JSON, and not a type to decode into."""
     if isinstance(thing, type):
         return False
     return (
@@ -55,15 +55,15 @@ def is_value(thing: object) -> bool:
 
 
 def name_of(kind: object) -> str:
-    """How a person calls this type."""
+    """Return the type's name for messages."""
     return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
 def decode_as(kind: Any, text: str) -> Any:
-    """The value that the text spells.
+    """Decode JSON text into a value of this type.
 
-    ValueError says in one line why there is none; TypeError that nothing can be decoded into
-    such a type.
+    ValueError says in one line why the text is not valid; TypeError that nothing can be
+    decoded into such a type.
     """
     try:
         if is_model(kind):
@@ -85,7 +85,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 def _further(kind: Any, value: Any) -> Any:
     if is_model(kind):
         return kind.model_validate_json(msgspec.json.encode(value))
-    # No TypeError, which msgspec would take for one about the value.
+    # Not a TypeError, which msgspec would take for one about the value.
     raise NotImplementedError(f"type {name_of(kind)} is not supported")
 
 
@@ -93,7 +93,7 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "the JSON is nested too deeply"
     if isinstance(error, UnicodeEncodeError):
-        return "the text has a lone surrogate in it"
-    # Pydantic's have a line for each finding, and one with an address.
+        return "the text contains a lone surrogate"
+    # Pydantic's have one line per problem, and a line with a link.
     reason = " ".join(_FURTHER.sub("", str(error)).split())
     return reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."

@@ -1,4 +1,4 @@
-"""The JSON schema of a type: of whatever msgspec decodes, and of Pydantic's models."""
+"""The JSON schema of a type that msgspec decodes, or of a Pydantic model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .strict_form import REFERENCE, Schema, StrictForm, closed, is_list, is_obje
 __all__ = ["MEMBER", "StrictSchema", "schema_name", "strict_schema"]
 
 MEMBER = "value"
-"""The member that holds what is no object."""
+"""The member that holds a value that is not an object."""
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 
@@ -24,14 +24,15 @@ class StrictSchema(msgspec.Struct, frozen=True):
     """A type's schema, ready to be sent."""
 
     schema: Schema
+    """The JSON schema; its root is an object."""
     strict: bool
-    """Whether all of it has the strict form."""
+    """Whether the whole schema has the strict form."""
     wrapped: bool
-    """Whether it stands for an object with the single member `value`."""
+    """Whether the type is wrapped in an object with the single member `value`."""
 
 
 def strict_schema(kind: Any) -> StrictSchema:
-    """The schema of a type; TypeError when there is none."""
+    """Return the schema of a type. TypeError if it has none."""
     schema, definitions = _described(kind)
     form = StrictForm(definitions)
     root = form.root(schema)
@@ -44,13 +45,13 @@ def strict_schema(kind: Any) -> StrictSchema:
 
 
 def schema_name(kind: Any) -> str:
-    """A name for a type's schema, as servers accept it."""
+    """Return a name for a type's schema that servers accept."""
     name = _NOT_IN_NAMES.sub("_", getattr(kind, "__name__", None) or name_of(kind)).strip("_")
     return name[:64] or "response"
 
 
 def _described(kind: Any) -> tuple[Schema, dict[str, Schema]]:
-    """The schema as the type's library writes it, and all definitions in one table."""
+    """Return the schema as the type's library writes it, and all its definitions."""
     models: dict[str, Schema] = {}
     references: dict[Any, Schema] = {}
 
@@ -59,7 +60,7 @@ def _described(kind: Any) -> tuple[Schema, dict[str, Schema]]:
             raise NotImplementedError
         if custom in references:
             return references[custom]
-        # Its definitions are its own: another model may use the same names.
+        # A prefix for its definitions: another model may use the same names.
         prefix = f"{len(models)}."
         schema = _renamed(custom.model_json_schema(), prefix)
         own = schema.pop("$defs", {})
@@ -73,13 +74,13 @@ def _described(kind: Any) -> tuple[Schema, dict[str, Schema]]:
 
     try:
         schema: Schema = msgspec.json.schema(kind, schema_hook=model_schema)
-    except KeyError as error:  # msgspec goes by names
+    except KeyError as error:  # msgspec identifies types by name
         raise TypeError(
-            f"there is no JSON schema of {name_of(kind)}: two of its types have the same name"
+            f"{name_of(kind)} has no JSON schema: two of its types have the same name"
         ) from error
     except (TypeError, NameError, ValueError) as error:
         reason = str(error).splitlines()[-1]
-        raise TypeError(f"there is no JSON schema of {name_of(kind)}: {reason}") from error
+        raise TypeError(f"{name_of(kind)} has no JSON schema: {reason}") from error
     definitions: dict[str, Schema] = schema.pop("$defs", {})
     for typed_dict in _typed_dicts(kind):
         _put_in_order(definitions, typed_dict)
@@ -90,7 +91,7 @@ _INFORMATION = (msgspec.inspect.Type, msgspec.inspect.Field)
 
 
 def _typed_dicts(kind: Any) -> Iterator[type]:
-    """Every TypedDict inside of the type."""
+    """Yield every TypedDict inside the type."""
     seen: dict[int, object] = {}
     ahead: list[Any] = [msgspec.inspect.type_info(kind)]
     while ahead:
@@ -107,9 +108,9 @@ def _typed_dicts(kind: Any) -> Iterator[type]:
 
 
 def _put_in_order(definitions: dict[str, Schema], typed_dict: type) -> None:
-    """Give a TypedDict's members the order they were written in, which msgspec forgets.
+    """Restore the definition order of a TypedDict's members, which msgspec loses.
 
-    A model writes them in that order, so it matters what it has to think of first.
+    The model writes the members in this order, so what comes first matters.
     """
     names = list(get_type_hints(typed_dict))
     for schema in definitions.values():

@@ -1,16 +1,16 @@
 """JSON schemas in the strict form that servers turn into grammars.
 
-OpenAI's guide to structured outputs says what the form is, and other servers follow it:
+OpenAI's guide to structured outputs defines the form, and other servers follow it:
 
 - an object is closed (`additionalProperties: false`) and all its members are required;
-- the root is an object, so anything else is wrapped in one with the single member `value`;
-- `anyOf` is the only combination; `oneOf` becomes it, `allOf` is merged;
-- every value has a `type`, also an enum's;
-- keywords of that guide stay, and those for lengths; `title` goes; what else says something to
+- the root is an object; anything else is wrapped in one with the single member `value`;
+- `anyOf` is the only combination: `oneOf` becomes `anyOf`, `allOf` is merged;
+- every value has a `type`, enums included;
+- the guide's keywords and those for lengths stay; `title` is dropped; other information for
   the model (a default, a format that is not in the guide) moves into the description.
 
-References are inlined, except recursive ones. What has no strict form (mappings with any keys,
-values of any type, tuples of unlike items) stays as it is: then the schema is not `strict`.
+References are inlined, except recursive ones. A part without a strict form (mappings with any
+keys, values of any type, tuples of different items) is kept: then the schema is not `strict`.
 """
 
 from __future__ import annotations
@@ -38,32 +38,34 @@ _SAID = ("contentEncoding", "uniqueItems", "minProperties", "maxProperties", "de
 
 
 class StrictForm:
-    """One schema on its way to the strict form."""
+    """Converts one schema to the strict form."""
 
     def __init__(self, definitions: dict[str, Schema]) -> None:
         self._definitions = definitions
         self._recursive = _recursive(definitions)
-        # Those whose content is being formed, not only referred to.
+        # Recursive definitions that are being inlined at the moment.
         self._inlined: frozenset[str] = frozenset()
         self._aliases: dict[str, str] = {}
         self.emitted: dict[str, Schema] = {}
-        """The definitions that are referred to."""
+        """The definitions that the result refers to."""
         self.holds = True
-        """All of it so far has the strict form."""
+        """Whether everything converted so far has the strict form."""
 
     def root(self, schema: Schema) -> Schema:
+        """Return the strict form of the root, which is never only a reference."""
         return self.form(self._expanded(schema, set()))
 
     def form(self, schema: Any) -> Schema:
-        if not is_object(schema):  # true or false: anything, or nothing
+        """Return the strict form of a schema; sets `holds` to False where there is none."""
+        if not is_object(schema):  # true (anything) or false (nothing)
             schema = {}
         if (name := _only_referred(schema)) and name in self._recursive:
-            # What stands beside a reference is not allowed, so it goes.
+            # No other keyword is allowed beside a reference.
             return {"$ref": REFERENCE + self._emit(name)}
         names: set[str] = set()
         schema = self._expanded(schema, names)
         outer = self._inlined
-        if names & outer:  # merged with itself, without end
+        if names & outer:  # it would be merged with itself endlessly
             self.holds = False
             return {}
         self._inlined = outer | (names & self._recursive)
@@ -120,9 +122,9 @@ class StrictForm:
         return {"prefixItems": places, "items": self.form(rest) if rest else False}
 
     def _expanded(self, schema: Schema, seen: set[str]) -> Schema:
-        """The schema without `$ref` and `allOf` at its top: what they say is part of it.
+        """Return the schema with the `$ref` and `allOf` at its top merged into it.
 
-        The names it had are then in `seen`; those that are there already say nothing.
+        Adds the names of the merged definitions to `seen`; names already there are skipped.
         """
         while True:
             if name := referred(schema):
@@ -146,7 +148,7 @@ class StrictForm:
             short = name.partition(".")[2] or name
             alias = name if short in self._aliases.values() else short
             self._aliases[name] = alias
-            self.emitted[alias] = {}  # its place, before it is met again
+            self.emitted[alias] = {}  # keeps the order if it refers to itself
             outer, self._inlined = self._inlined, frozenset()
             self.emitted[alias] = self.root(self._definitions[name])
             self._inlined = outer
@@ -154,6 +156,7 @@ class StrictForm:
 
 
 def closed(properties: dict[str, Schema]) -> Schema:
+    """Return the schema of an object with exactly these members, all required."""
     return {
         "type": "object",
         "properties": properties,
@@ -163,7 +166,7 @@ def closed(properties: dict[str, Schema]) -> Schema:
 
 
 def _description(schema: Schema) -> str:
-    """Its description, and what the strict form has no keyword for."""
+    """Return its description, and what the strict form has no keyword for."""
     said = [key for key in _SAID if schema.get(key) not in _NOTHING]
     if "format" in schema and schema["format"] not in _FORMATS:
         said.append("format")
@@ -172,7 +175,7 @@ def _description(schema: Schema) -> str:
 
 
 def _enumeration(values: list[Any]) -> Schema:
-    """An enum with the type of its values; of several types, one branch for each."""
+    """Return an enum with the type of its values; for several types one branch each."""
     by_type: dict[str, list[Any]] = {}
     for value in values:
         by_type.setdefault(_type_of(value), []).append(value)
@@ -196,7 +199,7 @@ def _type_of(value: Any) -> str:
 
 
 def _recursive(definitions: dict[str, Schema]) -> frozenset[str]:
-    """The names of those that lead back to themselves."""
+    """Return the names of the definitions that refer to themselves, directly or not."""
     edges = {name: set(_references(schema)) for name, schema in definitions.items()}
     recursive: set[str] = set()
     for start in edges:
@@ -224,7 +227,7 @@ def _references(schema: Any) -> Iterator[str]:
 
 
 def _only_referred(schema: Schema) -> str | None:
-    """What the schema refers to, if that is all it says but for words."""
+    """Return the name of the definition if the schema is only a reference with a description."""
     parts = schema.get("allOf", ())
     if len(parts) == 1 and schema.keys() <= {"allOf", "title", "description", *_SAID}:
         schema = parts[0]
@@ -232,6 +235,7 @@ def _only_referred(schema: Schema) -> str | None:
 
 
 def referred(schema: Schema) -> str | None:
+    """Return the name of the definition that a `$ref` refers to, or None."""
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith(REFERENCE):
         return reference[len(REFERENCE) :].replace("~1", "/").replace("~0", "~")
@@ -239,8 +243,10 @@ def referred(schema: Schema) -> str | None:
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Return whether this is a JSON list."""
     return isinstance(value, list)
 
 
 def is_object(value: object) -> TypeGuard[Schema]:
+    """Return whether this is a JSON object."""
     return isinstance(value, dict)

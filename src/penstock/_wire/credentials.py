@@ -1,4 +1,4 @@
-"""What of a request is a credential, and how to cover it where a server's answer repeats it."""
+"""Find the credentials in a request, and mask them where a server's answer repeats them."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from collections.abc import Callable, Iterable
 
 __all__ = ["SHORTEST_SECRET", "cover_all", "header_secrets", "names_a_credential"]
 
-# Below this length a "key" (local servers take any word) would turn up in innocent text.
+# A shorter "key" (local servers accept any word) would match ordinary text.
 SHORTEST_SECRET = 8
 
-# Whatever a server or a gateway calls the header: authorization, x-api-key, cf-access-token ...
+# For any server or gateway: authorization, x-api-key, cf-access-token ...
 _NAME = re.compile(r"auth|cookie|credential|key|password|secret|signature|token", re.IGNORECASE)
 
 
 def names_a_credential(header: bytes) -> bool:
-    """Whether a header of this name holds a credential, as far as a name tells."""
+    """Return whether a header with this name holds a credential, judging by the name."""
     return _NAME.search(header.decode("latin-1")) is not None
 
 
 def header_secrets(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """What these headers of a request hold that nobody else may see."""
+    """Return the credentials in these headers of a request."""
     values = [value.decode("latin-1") for name, value in headers if names_a_credential(name)]
-    # Behind a scheme, as in "Bearer sk-...", the secret comes back without it.
+    # Of "Bearer sk-..." also the part after the scheme, which may come back alone.
     return values + [value.rpartition(" ")[2] for value in values]
 
 
 def cover_all(
     secrets: Iterable[str | None], stand_in: Callable[[str], str]
 ) -> Callable[[str], str] | None:
-    """Return a function that puts `stand_in(found)` in the place of each secret in a text.
+    """Return a function that replaces each secret in a text by `stand_in(found)`.
 
-    None where there is nothing to look for; short secrets are not looked for.
+    None if there are no secrets. Secrets shorter than SHORTEST_SECRET are ignored.
     """
     found = {secret for secret in secrets if secret is not None and len(secret) >= SHORTEST_SECRET}
-    # One may be a part of another: the whole comes first.
+    # Longest first: one may be a part of another.
     covers = [_cover(secret, stand_in) for secret in sorted(found, key=len, reverse=True)]
 
     def cover(text: str) -> str:
@@ -49,20 +49,20 @@ def cover_all(
 
 
 def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
-    """Covers the key as text, JSON, HTML, Python or an address spells it, or what a cut left."""
+    """Mask the key as spelt in text, JSON, HTML, Python or URLs, also where it is cut off."""
     in_json = json.dumps(key)[1:-1]
     spellings = {
         key,
         in_json,
         in_json.replace("/", "\\/"),
-        # As Python shows text and bytes that have both kinds of quotes.
+        # As in the repr of text or bytes with both kinds of quotes.
         key.replace("\\", "\\\\").replace("'", "\\'"),
         html.escape(key),
         urllib.parse.quote(key, safe=""),
     }
-    # Backwards, so that none comes after its own beginning: "a&" after "a&amp;".
+    # In reverse order, so that "a&amp;" comes before its prefix "a&".
     whole = "|".join(map(re.escape, sorted(spellings, reverse=True)))
-    # Names of headers come in lower case.
+    # IGNORECASE, because names of headers come in lower case.
     pattern = re.compile(f"({whole})|{re.escape(key[:SHORTEST_SECRET])}", re.IGNORECASE)
     lower = key.lower()
 
@@ -75,7 +75,7 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
             if end:
                 pieces += (text[done:start], stand_in(text[start:end]))
                 done = end
-            # What is no cut may have the key begin in the middle of it.
+            # If this is not a cut key, the key may begin inside of it.
             position = end or start + 1
         return "".join(pieces) + text[done:] if pieces else text
 
@@ -83,10 +83,10 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def _cut(text: str, start: int, key: str) -> int:
-    """Where an excerpt that begins here ends inside of the key; 0 when it is none.
+    """Return the end of a cut-off key that begins here; 0 if there is none.
 
-    Looks at as many characters as the key has: many keys begin alike, and a text may be full
-    of that beginning.
+    Looks at no more characters than the key has: many keys begin alike, and a text may repeat
+    that beginning many times.
     """
     last = start + len(key)
     end = text.find("...", start + SHORTEST_SECRET, last + 3)

@@ -1,6 +1,7 @@
-"""What a server says about an error, found in whatever shape its JSON has.
+"""What a server says about an error, in any of the JSON shapes that servers use.
 
-Seen (rules 3 and 11 of the wire): OpenAI's `{"error": {"message", "type", "param", "code"}}`,
+Known shapes (rules 3 and 11 of the wire):
+OpenAI's `{"error": {"message", "type", "param", "code"}}`,
 `{"error": "text"}`, vLLM's flat `{"object": "error", "message", "code"}`, FastAPI's
 `{"detail": "text"}` and `{"detail": [{"loc", "msg"}]}`, Google's list of envelopes with
 `status` as the type, Cloudflare's `{"errors": [...]}`, TGI's `{"error", "error_type"}`,
@@ -15,10 +16,10 @@ from .json_values import as_text, is_list, is_object, whole
 
 __all__ = ["ErrorDetails", "error_details"]
 
-_DEPTH = 6  # an envelope in a list in an envelope, and some more
-_ITEMS = 3  # errors of a list that are told
+_DEPTH = 6  # an envelope in a list in an envelope, and a few more
+_ITEMS = 3  # errors of a list that go into the message
 
-# In the order of preference.
+# In order of preference.
 _MESSAGES = (
     "message",
     "msg",
@@ -35,17 +36,22 @@ _INNER = ("error", "errors", "detail", "message")
 
 
 class ErrorDetails(NamedTuple):
-    """An error in a server's words; None for what it does not say."""
+    """An error in the server's words; None for what it does not say."""
 
     message: str | None = None
+    """What a person should read."""
     code: str | int | None = None
+    """For instance "model_not_found"."""
     type: str | None = None
+    """For instance "invalid_request_error"."""
     param: str | None = None
+    """The parameter of the request that the error is about."""
     status_code: int | None = None
+    """The HTTP status that the error names, 400 to 599."""
 
 
 def error_details(payload: Any) -> ErrorDetails:
-    """The details of an error's parsed JSON, of an envelope around it, or of plain text."""
+    """Return the details of an error's parsed JSON, of an envelope around it, or of plain text."""
     return _details(payload, _DEPTH)
 
 
@@ -70,7 +76,7 @@ def _of_object(payload: dict[str, Any], depth: int) -> ErrorDetails:
     message = _first_text(payload, _MESSAGES)
     param = as_text(payload.get("param"))
     place = payload.get("loc")
-    if is_list(place):  # FastAPI: where in the request the error is
+    if is_list(place):  # FastAPI: the place in the request
         steps = [text for step in place if (text := as_text(step)) and text.strip()]
         param = ".".join(steps) or None
         message = ": ".join(filter(None, (param, message))) or None
@@ -86,7 +92,7 @@ def _of_object(payload: dict[str, Any], depth: int) -> ErrorDetails:
         payload.get("error"),
     )
     if isinstance(inner, str) and message:
-        # Beside a message it is the error's name: `{"error": "Not Found", "message": "..."}`.
+        # Beside a message, it is the error's name: `{"error": "Not Found", "message": "..."}`.
         return own._replace(type=own.type or inner)
     return _merged(_details(inner, depth), own)
 

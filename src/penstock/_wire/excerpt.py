@@ -1,4 +1,4 @@
-"""What came, in words for an error's message."""
+"""Excerpts of a response for an error's message."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from .json_values import is_list, is_object
 
 __all__ = ["excerpt", "one_line", "words"]
 
-_EXCERPT = 200  # characters: enough to recognise a body, short enough for a line of a log
-_PAGE = 32 * 1024  # characters of a web page that are searched for its words
+_EXCERPT = 200  # characters: enough to recognise a body, short enough for a log line
+_PAGE = 32 * 1024  # characters of a web page that are searched for text
 
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
-# Each pattern takes linear time, also where a page is cut off inside an element.
+# Each pattern takes linear time, even if a page is cut off inside an element.
 _HIDDEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 
 
 def one_line(text: str, limit: int = _EXCERPT) -> str:
-    """The beginning of the text, blanks joined and control characters replaced."""
-    # Cut first: a body may be megabytes of text, and begin with blanks.
+    """Return the beginning of the text as one line of printable characters."""
+    # Cut first: a body may be megabytes of text, and start with blanks.
     line = " ".join(text.lstrip()[: 8 * limit].split())
     shown = "".join(char if char.isprintable() else "\ufffd" for char in line[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def excerpt(data: bytes, limit: int = _EXCERPT) -> str:
-    """The beginning of a body as one line of text."""
+    """Return the beginning of a body as one line of text."""
     return one_line(data[: 32 * limit].decode("utf-8", "replace"), limit)
 
 
 def words(text: str) -> str:
-    """The words of a body that is no JSON: of a web page its title, or else its text."""
+    """Return the text of a body that is not JSON; of a web page the title, or else its text."""
     text = text.strip()
     if not text.startswith("<"):
         return text
@@ -43,13 +43,13 @@ def words(text: str) -> str:
     return html.unescape(title_words or _TAG.sub(" ", _HIDDEN.sub(" ", page))).strip()
 
 
-# An error's envelope has 3 to 6 levels. deepcopy takes about four frames a level, and Python
-# allows 1000 in all.
+# An error's envelope has 3 to 6 levels. deepcopy needs about four frames per level, and Python
+# allows 1000 in total.
 MAX_DEPTH = 64
 
 
 def is_too_deep(payload: Any) -> bool:
-    """Whether parsed JSON has more than MAX_DEPTH lists and objects inside each other."""
+    """Return whether parsed JSON nests more than MAX_DEPTH lists and objects."""
     level = [payload]
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []

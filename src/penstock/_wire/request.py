@@ -1,4 +1,4 @@
-"""What goes out: checked before any I/O, encoded once.
+"""The head and the body of a request: checked before any I/O, encoded once.
 
 Anything that could break out of its place in the request (control characters in a
 header, a key or a URL) is refused here, with an error that never shows a key.
@@ -12,27 +12,33 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from .url import has_controls
+from penstock._version import __version__
+
+from .url import BaseURL, has_controls
 
 __all__ = [
+    "RequestHeaders",
     "checked_headers",
     "checked_key",
     "completion_body",
     "encode_json",
 ]
 
+HeaderFields = dict[str, tuple[bytes, bytes]]
+"""Name and value of header fields, by their lower-case names."""
+
 # RFC 9110, 5.6.2 (token) and 5.5 (field values: visible ASCII, blanks, obs-text).
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KEY = re.compile(r"[\x21-\x7e]+")
-# The connection's own business.
+# Set by the connection itself.
 _RESERVED = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
 
 
 def checked_key(key: object) -> str:
-    """An API key as it may stand in a header; errors never show it."""
+    """Return an API key that is safe in a header. Errors never show it."""
     if not isinstance(key, str):
-        raise TypeError(f"the API key has to be a string, not {type(key).__name__}")
+        raise TypeError(f"the API key must be a string, not {type(key).__name__}")
     if not _KEY.fullmatch(key):
         raise ValueError(
             "the API key is empty or contains blanks, control or non-ASCII characters"
@@ -41,24 +47,62 @@ def checked_key(key: object) -> str:
     return key
 
 
-def checked_headers(headers: Mapping[str, str] | None) -> dict[str, tuple[bytes, bytes]]:
-    """The caller's headers by lower-case name, as they go out."""
-    checked: dict[str, tuple[bytes, bytes]] = {}
+class RequestHeaders:
+    """The header fields that all requests of one client share.
+
+    A call's own headers override the client's, and those override the library's.
+    """
+
+    __slots__ = ("_library", "_own")
+
+    def __init__(self, base_url: BaseURL, headers: Mapping[str, str] | None) -> None:
+        self._library: HeaderFields = {
+            "host": (b"Host", base_url.origin.authority.encode("ascii")),
+            "user-agent": (b"User-Agent", f"penstock/{__version__}".encode("ascii")),
+            # Compressed tokens arrive in blocks, not as they are generated.
+            "accept-encoding": (b"Accept-Encoding", b"identity"),
+        }
+        self._own = checked_headers(headers)
+
+    def for_call(
+        self,
+        method: str,
+        body: bytes | None,
+        *,
+        streaming: bool,
+        extra: Mapping[str, str] | None = None,
+    ) -> list[tuple[bytes, bytes]]:
+        """Return the header lines of one request, without its API key."""
+        fields = dict(self._library)
+        accept = b"text/event-stream" if streaming else b"application/json"
+        fields["accept"] = (b"Accept", accept)
+        if body is not None:
+            fields["content-type"] = (b"Content-Type", b"application/json")
+        fields.update(self._own)
+        fields.update(checked_headers(extra))
+        if body is not None or method not in ("GET", "HEAD", "DELETE"):
+            fields["content-length"] = (b"Content-Length", b"%d" % len(body or b""))
+        return list(fields.values())
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> HeaderFields:
+    """Return the caller's headers, ready to be sent. Errors never show a value."""
+    checked: HeaderFields = {}
     given: Any = headers or {}
     if not _is_mapping(given):
-        raise TypeError(f"headers have to be a mapping, not {type(given).__name__}")
+        raise TypeError(f"headers must be a mapping, not {type(given).__name__}")
     for number, (name, value) in enumerate(given.items(), 1):
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            # It is not shown: it may be a whole line, with a key.
+            # The name is not shown: it may be a whole line, with a key.
             raise ValueError(
-                f"name {number} of {len(given)} is no name of a header: it is a string of"
+                f"header name {number} of {len(given)} is not valid: it must be a string of"
                 " letters, digits and -, without blanks or a colon"
             )
         if name.lower() in _RESERVED:
             raise ValueError(f"the header {name} is set by the connection itself")
         if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
             raise ValueError(
-                f"the value of the header {name} has to be a string without control characters"
+                f"the value of the header {name} must be a string without control characters"
             )
         checked[name.lower()] = (name.encode("ascii"), value.strip().encode("latin-1"))
     return checked
@@ -67,24 +111,23 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, tuple[bytes,
 def completion_body(
     model: object, messages: Any, params: Mapping[str, Any], *, stream: bool
 ) -> bytes:
-    """The JSON body of a completion; every further parameter goes in as it is.
+    """Return the JSON body of a completion request; further parameters go in unchanged.
 
-    ValueError when model or messages are empty, or the model's name has control characters;
-    TypeError when something cannot be JSON.
+    ValueError if model or messages are empty, or the model's name has control characters;
+    TypeError if something cannot be written as JSON.
     """
     if model is None or model == "":
         raise ValueError("model is empty: name one, for instance from client.models.list()")
     if not isinstance(model, str):
-        raise TypeError(f"model has to be a string, not {type(model).__name__}")
-    # JSON would carry them, but servers put the name into paths and logs, and no model has one.
+        raise TypeError(f"model must be a string, not {type(model).__name__}")
+    # JSON can carry them, but servers put the name into paths and logs, and no model has any.
     if has_controls(model):
         raise ValueError("model contains control characters (a line break from a file, perhaps)")
     if messages is None:
         messages = ()
     if isinstance(messages, (str, bytes, Mapping)) or not _is_iterable(messages):
         raise TypeError(
-            "messages has to be a list of messages, for instance"
-            ' [{"role": "user", "content": "..."}]'
+            'messages must be a list of messages, for instance [{"role": "user", "content": "..."}]'
         )
     listed = list(messages)
     if not listed:
@@ -96,9 +139,11 @@ def completion_body(
 
 
 def encode_json(value: object) -> bytes:
-    """JSON text; mappings, dataclasses, msgspec Structs and Pydantic models are objects.
+    """Return the JSON text of a value.
 
-    So is what has a method `for_json`, as simplejson calls it: a `penstock.Tool`.
+    Mappings, dataclasses, msgspec Structs and Pydantic models become objects, and so does a
+    value with a method `for_json` (simplejson's convention), for instance a `penstock.Tool`.
+    TypeError or ValueError if the value cannot be written as JSON.
     """
     try:
         return _encoder.encode(value)
@@ -113,7 +158,7 @@ def encode_json(value: object) -> bytes:
 
 
 def _further(value: Any) -> Any:
-    # By its method, so that Pydantic is neither needed nor imported.
+    # Recognised by the method, so that Pydantic is neither needed nor imported.
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", exclude_none=True)
     if _is_mapping(value):

@@ -1,7 +1,7 @@
-"""The error that a response with an error status stands for.
+"""The error of a response with an error status.
 
 Rule 11 of the wire (docs/pages/internals/wire.md): the status decides, whatever the body
-is; a body that cannot be read takes nothing away from it.
+is. A body that cannot be read changes nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .excerpt import is_too_deep, one_line, words
 
 __all__ = ["request_id", "status_error"]
 
-_MESSAGE = 500  # characters of the server's own words
+_MESSAGE = 500  # characters of the server's message
 _LABEL = 80
 
-# OpenAI's name first; then clouds', then proxies', which may stand before the server.
+# OpenAI's name first, then those of clouds, then those of proxies in front of a server.
 _REQUEST_ID_FIELDS = (
     "x-request-id",
     "request-id",
@@ -37,7 +37,7 @@ _REQUEST_ID_FIELDS = (
 
 
 def request_id(headers: Headers) -> str | None:
-    """The server's id of the request, under the first of the names it may have."""
+    """Return the server's id of the request from the first of its possible headers, or None."""
     return next((value for name in _REQUEST_ID_FIELDS if (value := headers.get(name))), None)
 
 
@@ -46,20 +46,16 @@ def status_error(
     headers: Headers,
     body: bytes,
     *,
-    url_hint: str | None = None,
     retry_after: float | None,
 ) -> APIStatusError:
-    """The error of the right class for a response that is no success.
-
-    `url_hint` says what was asked for, in a message that asks to check the address.
-    """
+    """Return the error for a response whose status is not 2xx."""
     payload, details = _read(body)
     if 300 <= status < 400:
         message = _redirect(status, headers.get("location"))
     else:
         message = _headline(status, details)
         if status in (404, 405) and not _names_a_model(details):
-            message += "; check base_url" + (f" (asked for {url_hint})" if url_hint else "")
+            message += "; check base_url"
     return status_error_class(status)(
         message,
         status_code=status,
@@ -74,7 +70,7 @@ def status_error(
 
 
 def _read(body: bytes) -> tuple[Any, ErrorDetails]:
-    """The body, parsed if it is JSON of a sane depth, and what it says."""
+    """Return the body, parsed if it is JSON of a moderate depth, and its details."""
     text = body.decode("utf-8", "replace")
     try:
         payload = decode_json(body)
@@ -89,7 +85,7 @@ def _read(body: bytes) -> tuple[Any, ErrorDetails]:
 def _headline(status: int, details: ErrorDetails) -> str:
     label = details.type if details.code in (None, status, str(status)) else str(details.code)
     label = one_line(label, _LABEL) if label else ""
-    # The title of a proxy's page repeats the status.
+    # The title of a proxy's error page repeats the status.
     said = one_line(details.message or "", _MESSAGE).removeprefix(str(status)).lstrip(" :-")
     if not said:
         return f"{status} {label or _phrase(status)}"
@@ -100,13 +96,13 @@ def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "without a word"
+        return "(unknown status)"
 
 
 def _redirect(status: int, location: str | None) -> str:
     try:
         target = urlsplit(location or "")
-        # Only origin and path: a query or user info may hold a secret.
+        # Only origin and path: a query or user info may contain a secret.
         host = target.netloc.rpartition("@")[2]
     except ValueError:
         place = ""
@@ -117,6 +113,6 @@ def _redirect(status: int, location: str | None) -> str:
 
 
 def _names_a_model(details: ErrorDetails) -> bool:
-    # A 404 may mean an unknown model at the right address.
+    # A 404 may mean an unknown model at the right URL.
     said = (details.message, details.code, details.type, details.param)
     return any("model" in str(part).lower() for part in said)

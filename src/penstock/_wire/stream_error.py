@@ -1,4 +1,4 @@
-"""The error that a response with a success status stands for.
+"""The error of a response with a success status.
 
 Rules 3 and 4 of the wire (docs/pages/internals/wire.md).
 """
@@ -23,27 +23,27 @@ __all__ = [
     "unstreamed_error",
 ]
 
-_MESSAGE = 500  # characters of the server's own words
+_MESSAGE = 500  # characters of the server's message
 _LABEL = 80
 MAX_BODY_EXCERPT = 4096
-"""Characters of a body that an error keeps."""
+"""Characters of a body that an error keeps as its excerpt."""
 
 
 def is_event_stream(content_type: str | None) -> bool:
-    """Whether a response is declared to be one (WHATWG HTML, 9.2.5: text/event-stream)."""
+    """Return whether the content type is text/event-stream (WHATWG HTML, 9.2.5)."""
     essence = (content_type or "").partition(";")[0]
     return essence.strip().lower() == "text/event-stream"
 
 
 def reports_error(payload: Any) -> bool:
-    """Whether this JSON is an error: a truthy `error`, or vLLM's `object: "error"`."""
+    """Return whether this JSON is an error: a truthy `error`, or vLLM's `object: "error"`."""
     return is_object(payload) and bool(payload.get("error") or payload.get("object") == "error")
 
 
 def stream_error(payload: Any, data: bytes = b"") -> StreamError:
-    """The error that this JSON, or this text, reports inside a success response.
+    """Return the error that this JSON, or this text, reports inside a success response.
 
-    Where it has no message, `data`, the bytes it was read from, tells what there is.
+    `data` is the text of the payload; an excerpt of it stands in for a missing message.
     """
     details = error_details(payload)
     label = one_line(str(details.code) if details.code is not None else details.type or "", _LABEL)
@@ -65,9 +65,9 @@ def stream_error(payload: Any, data: bytes = b"") -> StreamError:
 def unstreamed_error(
     body: bytes, content_type: str | None
 ) -> StreamError | APIResponseError | IncompleteStreamError:
-    """The error for a body, or the beginning of one, that should have been an event stream.
+    """Return the error for a body, or its beginning, that should have been an event stream.
 
-    A JSON error with a success status is a StreamError, because it has the code and type.
+    A JSON error with a success status becomes a StreamError, which has its code and type.
     """
     if not body.strip():
         if is_event_stream(content_type):
@@ -90,13 +90,13 @@ def unstreamed_error(
             )
         said = error_details(payload).message or text
     return APIResponseError(
-        f"no event stream{_declared(content_type)}: {one_line(said, _MESSAGE)}",
+        f"not an event stream{_declared(content_type)}: {one_line(said, _MESSAGE)}",
         body=body_excerpt(body),
     )
 
 
 def body_excerpt(body: bytes) -> str:
-    """As much of a body as an error keeps."""
+    """Return as much of a body as an error keeps."""
     return body[: 4 * MAX_BODY_EXCERPT].decode("utf-8", "replace")[:MAX_BODY_EXCERPT]
 
 

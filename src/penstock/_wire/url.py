@@ -1,4 +1,4 @@
-"""URLs: where a server's API lives, taken apart and checked."""
+"""URLs: parsed and checked, and the one place where host and port are formatted."""
 
 from __future__ import annotations
 
@@ -10,43 +10,69 @@ import msgspec
 __all__ = ["BaseURL", "Origin", "has_controls", "is_host"]
 
 
-# C0, DEL, C1, and what Unicode has for line ends.
+# C0, DEL, C1, and Unicode's line ends.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-
-# A name's or an IPv4 address's unreserved characters, or an IPv6 address with its zone. RFC 3986,
-# 3.2.2, has more, but no host has them, and some that are not its own (a backslash) are read by
-# others as the host's end.
+# The unreserved characters of a name or an IPv4 address, or an IPv6 address with its zone. RFC
+# 3986, 3.2.2, allows more, but no host uses them, and others may take some (a backslash) for the
+# end of the host.
 _HOST = re.compile(r"[A-Za-z0-9._~-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._~%-]+)?")
 
 
-class BaseURL(msgspec.Struct, frozen=True):
-    """Where a server's API lives, taken apart."""
+class Origin(msgspec.Struct, frozen=True):
+    """Scheme, host and port of a server or a proxy."""
 
     scheme: str
+    """For instance "https"."""
     host: str
+    """A name or an address; an IPv6 address without brackets."""
     port: int
+    """From 1 to 65535."""
+
+    @property
+    def host_and_port(self) -> str:
+        """`host:port`, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in a Host header: without the scheme's default port."""
+        default = {"http": 80, "https": 443}.get(self.scheme)
+        pair = self.host_and_port
+        return pair.rpartition(":")[0] if self.port == default else pair
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host_and_port}"
+
+
+class BaseURL(msgspec.Struct, frozen=True):
+    """The URL of a server's API."""
+
+    origin: Origin
+    """The server."""
     path: str
-    """Without a slash at its end."""
+    """Path of the API, without a trailing slash."""
 
     @classmethod
     def parse(cls, url: str) -> BaseURL:
-        """From an absolute http(s) URL; ValueError says what is wrong with it."""
+        """Parse an absolute http(s) URL. TypeError or ValueError says what is wrong with it."""
         if not isinstance(url, str):
-            raise TypeError(f"base_url has to be a string, not {type(url).__name__}")
+            raise TypeError(f"base_url must be a string, not {type(url).__name__}")
         if not url.isascii() or re.search(r"[\x00-\x20\x7f]", url):
             raise ValueError("base_url contains blanks, control or non-ASCII characters")
         try:
             parts = urllib.parse.urlsplit(url)
         except ValueError:
-            raise ValueError("base_url has a host in brackets that is no IPv6 address") from None
+            raise ValueError(
+                "base_url has a host in brackets that is not an IPv6 address"
+            ) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            # It is not shown: it may be a key in the wrong place.
-            raise ValueError("base_url is no http(s) URL: it has to be like https://host/v1")
+            # The URL is not shown: it may be a key in the wrong place.
+            raise ValueError("base_url is not an http(s) URL: it must be like https://host/v1")
         if "@" in parts.netloc:
-            raise ValueError("base_url holds a user name or password: give a key as api_key")
+            raise ValueError("base_url contains a user name or password: pass a key as api_key")
         if not is_host(parts.hostname):
-            raise ValueError("base_url has a host with characters that no host has")
+            raise ValueError("base_url has a host with invalid characters")
         if parts.query or parts.fragment:
             raise ValueError(f"base_url {_shown(parts)!r} cannot have a query or a fragment")
         default = 443 if parts.scheme == "https" else 80
@@ -55,13 +81,16 @@ class BaseURL(msgspec.Struct, frozen=True):
         except ValueError:
             port = 0
         if not port:
-            raise ValueError(f"base_url {_shown(parts)!r} has a port that is no number above 0")
-        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+            raise ValueError(f"base_url {_shown(parts)!r} has a port outside 1 to 65535")
+        return cls(Origin(parts.scheme, parts.hostname, port), parts.path.rstrip("/"))
 
     def target(self, path: str) -> str:
-        """The request target for a path below the base, with an optional query."""
+        """Return the request target for a path below the base, with an optional query.
+
+        TypeError or ValueError if it is not such a path.
+        """
         if not isinstance(path, str):
-            raise TypeError(f"the path has to be a string, not {type(path).__name__}")
+            raise TypeError(f"the path must be a string, not {type(path).__name__}")
         if "://" in path.partition("?")[0] or path.startswith("//"):
             raise ValueError("give a path below base_url, not a URL: the key stays with its origin")
         if re.search(r"[\x00-\x20\x7f]", path):
@@ -69,36 +98,21 @@ class BaseURL(msgspec.Struct, frozen=True):
         quoted = urllib.parse.quote(path, safe="/?&=%:@!$'()*+,;~-._")
         return f"{self.path}/{quoted.lstrip('/')}"
 
+    def __str__(self) -> str:
+        return f"{self.origin}{self.path}"
+
 
 def is_host(text: str) -> bool:
-    """Whether it is a host as a URL may have it: a name or address in ASCII, without brackets."""
+    """Return whether this is a host for a URL: a name or address in ASCII, without brackets."""
     return _HOST.fullmatch(text) is not None
 
 
 def has_controls(text: str) -> bool:
-    """Whether a control character or a line's end stands in it, of ASCII or of Unicode."""
+    """Return whether the text contains control characters or line ends, Unicode's included."""
     return _CONTROL.search(text) is not None
 
 
 def _shown(parts: urllib.parse.SplitResult) -> str:
-    # Never a user and password, also where they stand in the wrong place.
+    # Without a user name and password, even in the wrong place.
     host, path = (part.rpartition("@")[2] for part in (parts.netloc, parts.path))
     return f"{parts.scheme}://{host}{path}" if parts.scheme else path
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Where a server is: scheme (http or https), host (no brackets) and port."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def bracketed_host(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
-
-    @property
-    def authority(self) -> str:
-        """Host and port as in a Host header: the port only where it is not the scheme's own."""
-        default = 443 if self.scheme == "https" else 80
-        return self.bracketed_host if self.port == default else f"{self.bracketed_host}:{self.port}"
