@@ -13,7 +13,6 @@ SOURCE = TESTS.parent / "src" / "penstock"
 ELSEWHERE = {
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
-    "_wire/token": ("wire/test_accumulate.py", "it says what is accumulated"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
     "_many/requests": ("many/test_chunks.py", "types alone"),
     "cli/demo_figures": ("cli/test_demo.py", "what the demo shows"),

@@ -1,8 +1,7 @@
-"""What the server answers, as typed values that keep the untouched payload.
+"""Responses as typed values that keep the untouched payload.
 
-The field names are those of OpenAI's chat completions reference. Servers differ:
-whatever may be missing is optional, and what a server sends beyond these fields stays
-in `to_dict()` and `[...]` of the response.
+The field names are those of OpenAI's chat completions reference. Servers differ: a member
+that may be missing is optional here. Members without a field stay in `to_dict()` and `[...]`.
 """
 
 from __future__ import annotations
@@ -43,20 +42,18 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Payload(msgspec.Struct, kw_only=True):
-    """Base of whole responses: typed attributes beside the payload as the server sent it."""
+    """Base of responses: typed attributes beside the payload as the server sent it."""
 
-    # Bytes, decoded only when asked for; the name is one no server uses.
+    # Bytes, decoded only on demand. No server uses this name.
     raw: bytes | None = msgspec.field(default=None, name="penstock.raw")
-    """The JSON text this was decoded from; None for an answer put together from chunks."""
+    """JSON text this was decoded from; None for an answer assembled from chunks."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The payload as the server sent it, unknown members included, decoded anew each time.
+        """Return the payload as the server sent it, decoded anew on each call.
 
-        ValueError where it is nested more deeply than the present stack has room for; Python
-        allows about 1000 levels in all. `raw` has the text.
-
-        A completion that was put together from a stream has no single payload; it gives
-        its fields in the shape of a `chat.completion` object.
+        An answer assembled from chunks has no single payload; it returns its fields in the
+        shape of a `chat.completion` object. Raises ValueError if the payload is nested more
+        deeply than the stack allows (about 1000 levels in all); `raw` has the text.
         """
         if self.raw is None:
             payload: dict[str, Any] = msgspec.to_builtins(self)
@@ -80,7 +77,7 @@ class Payload(msgspec.Struct, kw_only=True):
 
 
 def decode_object(text: bytes) -> dict[str, Any]:
-    """A JSON object as a dict, read by `decode_json`."""
+    """Decode a JSON object; TypeError if the JSON is not an object. See `decode_json`."""
     payload = decode_json(text)
     if not isinstance(payload, dict):
         raise TypeError(f"the payload is not a JSON object but {type(payload).__name__}")
@@ -88,8 +85,9 @@ def decode_object(text: bytes) -> dict[str, Any]:
 
 
 def decode_json(text: bytes) -> Any:
-    """A JSON value. What msgspec refuses is read tolerantly: lone surrogates, bytes that are no
-    UTF-8, a byte order mark, NaN, numbers of any length. What is no JSON raises ValueError.
+    """Decode JSON text; ValueError if it is not JSON.
+
+    Also accepted: lone surrogates, invalid UTF-8, a byte order mark, NaN, numbers of any length.
     """
     try:
         return msgspec.json.decode(text)
@@ -113,73 +111,95 @@ def _integer(digits: str) -> int | float:
 
 
 class PromptTokensDetails(msgspec.Struct, omit_defaults=True):
-    """Where the prompt's tokens came from."""
+    """Breakdown of the prompt's tokens. None where the server does not say."""
 
     cached_tokens: int | None = None
+    """Tokens read from the server's prompt cache."""
     audio_tokens: int | None = None
+    """Tokens of audio input."""
 
 
 class CompletionTokensDetails(msgspec.Struct, omit_defaults=True):
-    """What the completion's tokens were spent on."""
+    """Breakdown of the completion's tokens. None where the server does not say."""
 
     reasoning_tokens: int | None = None
+    """Tokens spent on reasoning; they count as completion tokens."""
     audio_tokens: int | None = None
+    """Tokens of audio output."""
     accepted_prediction_tokens: int | None = None
+    """Tokens of a predicted output that appeared in the completion."""
     rejected_prediction_tokens: int | None = None
+    """Tokens of a predicted output that did not appear; they count as completion tokens."""
 
 
 class Usage(msgspec.Struct):
-    """Token counts of a request, as billed by the server."""
+    """Token counts of one request, as the server counts them. 0 where it does not say."""
 
     prompt_tokens: int = 0
+    """Tokens of the request: messages, tools, images and so on."""
     completion_tokens: int = 0
+    """Tokens generated, over all choices, reasoning included."""
     total_tokens: int = 0
+    """Sum of both, as the server gave it."""
     prompt_tokens_details: PromptTokensDetails | None = None
+    """Breakdown of `prompt_tokens`; None if not given."""
     completion_tokens_details: CompletionTokensDetails | None = None
+    """Breakdown of `completion_tokens`; None if not given."""
 
 
 # --- log probabilities ---------------------------------------------------------------
 
 
 class TopLogprob(msgspec.Struct):
-    """One of the likeliest tokens at a position."""
+    """One of the most likely tokens at a position."""
 
     token: str = ""
+    """Text of the token."""
     logprob: float = 0.0
+    """Natural logarithm of its probability; -inf for a token that cannot come."""
     bytes: list[int] | None = None
+    """UTF-8 bytes of the token, which may be part of a character; None if not given."""
 
 
 class TokenLogprob(msgspec.Struct):
-    """The chosen token of a position, with its likeliest rivals."""
+    """The chosen token of a position, with the most likely alternatives."""
 
     token: str = ""
+    """Text of the token."""
     logprob: float = 0.0
+    """Natural logarithm of its probability."""
     bytes: list[int] | None = None
+    """UTF-8 bytes of the token, which may be part of a character; None if not given."""
     top_logprobs: list[TopLogprob] = []
+    """The most likely tokens at this position, as many as `top_logprobs` asked for."""
 
 
 class ChoiceLogprobs(msgspec.Struct):
     """Log probabilities of a choice's content and refusal."""
 
     content: list[TokenLogprob] | None = None
+    """One entry for each token of the content; None if there are none."""
     refusal: list[TokenLogprob] | None = None
+    """One entry for each token of the refusal; None if there are none."""
 
 
 # --- tool calls ----------------------------------------------------------------------
 
 
 class Function(msgspec.Struct):
-    """The function a tool call names, with its arguments as the JSON text the model wrote."""
+    """Function of a tool call."""
 
     name: str = ""
+    """Name of the function, from the request's `tools`."""
     arguments: str = ""
+    """Arguments as the JSON text the model wrote, which may be invalid."""
 
 
 class CallsTool(Protocol[R_co]):
-    """A `penstock.Tool`."""
+    """A `penstock.Tool`, as `ToolCall.call` needs it."""
 
     def call(self, call: ToolCall, /) -> R_co:
-        """Call the function with the arguments of a model's call."""
+        """Call the tool's function with the arguments of this call."""
         ...
 
 
@@ -187,8 +207,11 @@ class ToolCall(msgspec.Struct):
     """A whole tool call."""
 
     id: str | None = None
+    """Identifies the call in the tool's reply; None if the server gave no id."""
     type: str = "function"
+    """Kind of the call: function or a server's own."""
     function: Function = msgspec.field(default_factory=Function)
+    """Function to call, with its arguments."""
 
     @overload
     def parse(self, kind: builtins.type[T], /) -> T: ...
@@ -197,12 +220,12 @@ class ToolCall(msgspec.Struct):
     def parse(self, kind: Any, /) -> Any: ...
 
     def parse(self, kind: Any, /) -> Any:
-        """The arguments as a value of this type: any that msgspec decodes, or a Pydantic model.
+        """Return the arguments as a value of this type (any that msgspec decodes, or Pydantic).
 
-        Raises ToolArgumentsError when they are no JSON or not valid for it; its
+        Raises ToolArgumentsError if they are not JSON or not valid for the type; its
         `tool_message` can be sent back to the model.
         """
-        # No arguments are written as {}, or not at all.
+        # Some models write {} for no arguments, others nothing.
         text = self.function.arguments
         try:
             return decode_as(kind, text if text.strip() else "{}")
@@ -213,10 +236,10 @@ class ToolCall(msgspec.Struct):
             ) from cause
 
     def call(self, tool: CallsTool[R], /) -> R:
-        """Call the tool's function with these arguments; what it returns, as it returns it.
+        """Call the tool's function with these arguments and return its result.
 
-        So the call of an async function is awaited: `await call.call(tool)`. Raises
-        ToolArgumentsError as `parse` does, and ValueError when the call is of another tool.
+        An async function returns an awaitable: `await call.call(tool)`. Raises
+        ToolArgumentsError as `parse` does, and ValueError if the call names another tool.
         """
         return tool.call(self)
 
@@ -225,30 +248,38 @@ class FunctionDelta(msgspec.Struct, gc=False):
     """A piece of a function's name or arguments."""
 
     name: str | None = None
+    """The name, or a piece of it."""
     arguments: str | None = None
+    """The next piece of the arguments' JSON text."""
 
 
 class ToolCallDelta(msgspec.Struct, gc=False):
-    """A piece of a tool call; `index` says of which, where the server gives it."""
+    """A piece of a tool call."""
 
     index: int | None = None
+    """Position of the call among the choice's calls; None if the server does not say."""
     id: str | None = None
+    """Id of the call; most servers send it with the first piece only."""
     type: str | None = None
+    """Kind of the call; most servers send it with the first piece only."""
     function: FunctionDelta | None = None
+    """What this piece adds to the function."""
 
 
 # --- messages and deltas -------------------------------------------------------------
 
 
 class Reasoning(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Reasoning text, which servers call `reasoning_content` or `reasoning`, some both."""
+    """Reasoning text, which servers call `reasoning_content` or `reasoning`, or send as both."""
 
     reasoning_field: str | None = msgspec.field(default=None, name="reasoning")
+    """The member `reasoning` alone; read `reasoning` instead."""
     reasoning_content_field: str | None = msgspec.field(default=None, name="reasoning_content")
+    """The member `reasoning_content` alone; read `reasoning` instead."""
 
     @property
     def reasoning(self) -> str | None:
-        """The reasoning text, under whichever name it came."""
+        """The reasoning text, under whichever name it came; None if there is none."""
         return self.reasoning_content_field or self.reasoning_field
 
     @property
@@ -258,29 +289,39 @@ class Reasoning(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class ChoiceDelta(Reasoning, kw_only=True, gc=False, omit_defaults=True):
-    """What one chunk adds to a choice's message; every part may be absent."""
+    """What one chunk adds to a choice's message. A part that is absent is None."""
 
     role: str | None = None
+    """Role of the message; usually only in the first chunk."""
     content: str | None = None
+    """The next piece of the text."""
     refusal: str | None = None
+    """The next piece of the model's refusal."""
     tool_calls: list[ToolCallDelta] | None = None
+    """Pieces of tool calls."""
     annotations: list[Any] | None = None
+    """Further annotations of the text (citations, for instance), as parsed JSON."""
 
 
 class ChatCompletionMessage(Reasoning, kw_only=True, omit_defaults=True):
     """A whole message of the assistant; it may go back into `messages` as it is."""
 
     # A factory, because omit_defaults would leave out a plain default, and no server
-    # takes a message without its role.
+    # accepts a message without its role.
     role: str = msgspec.field(default_factory=lambda: "assistant")
+    """Role of the message: assistant, unless the server says otherwise."""
     content: str | None = None
+    """The text; None if there is none, as in a message that only calls tools."""
     refusal: str | None = None
+    """The model's refusal; None if it did not refuse."""
     tool_calls: list[ToolCall] | None = None
+    """The tool calls, in their order; None if there are none."""
     annotations: list[Any] | None = None
+    """Annotations of the text (citations, for instance), as parsed JSON."""
 
     @property
     def parsed(self) -> Any:
-        """The content as a value, when a type was given as `response_format`; else None."""
+        """The content as a value, if `response_format` was a type; else None."""
         return None
 
 
@@ -290,65 +331,90 @@ class ChatCompletionMessage(Reasoning, kw_only=True, omit_defaults=True):
 class ChunkChoice(msgspec.Struct, gc=False):
     """One choice's part of a chunk."""
 
-    # A negative index is left to the tolerant decoder, which makes it 0.
+    # A negative index goes to the tolerant decoder, which makes it 0.
     index: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Which choice this adds to; 0 unless n > 1."""
     delta: ChoiceDelta = msgspec.field(default_factory=ChoiceDelta)
+    """What it adds to the message."""
     finish_reason: str | None = None
-    """stop, length, tool_calls, content_filter or a server's own; None while it goes on."""
+    """stop, length, tool_calls, content_filter or a server's own; None until the choice ends."""
     logprobs: ChoiceLogprobs | None = None
+    """Log probabilities of the tokens in `delta`; None if not asked for."""
     usage: Usage | None = None
-    """Where a server reports usage here (Moonshot does) instead of on the chunk."""
+    """Token counts, where a server puts them here (Moonshot does) and not on the chunk."""
 
 
 class GroqExtras(msgspec.Struct, gc=False):
-    """Groq's own member, which carries usage where streams of others have it on the chunk."""
+    """Groq's own member, which carries usage that other servers put on the chunk."""
 
     id: str | None = None
+    """Groq's id of the request."""
     usage: Usage | None = None
+    """Token counts; usually only in the last chunk."""
     error: Any = None
+    """The failure that ended the stream, as parsed JSON; None if there is none."""
 
 
 class ChatCompletionChunk(Payload, kw_only=True, gc=False):
     """One event of a streamed completion."""
 
     id: str | None = None
+    """Id of the completion, the same in each of its chunks."""
     object: str | None = None
+    """Usually chat.completion.chunk."""
     created: int | float | None = None
-    """Seconds since the epoch."""
+    """Time of creation in seconds since the epoch, by the server's clock."""
     model: str | None = None
+    """Model that answers, as the server names it."""
     choices: list[ChunkChoice] = []
+    """What is new, by choice; empty in a chunk that only carries usage."""
     usage: Usage | None = None
+    """Token counts; usually only in the last chunk, and only if `stream_options` asks for them."""
     system_fingerprint: str | None = None
+    """The server's configuration, which may explain different answers to one seed."""
     service_tier: str | None = None
+    """Tier that served the request."""
     x_groq: GroqExtras | None = None
+    """Groq's own member."""
     error: Any = None
+    """The failure that ended the stream, as parsed JSON; None if there is none."""
 
 
 # --- whole completions ---------------------------------------------------------------
 
 
 class Choice(msgspec.Struct):
-    """One of a completion's answers (several when n > 1)."""
+    """One of a completion's answers (several if n > 1)."""
 
     index: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Number of the answer, from 0."""
     message: ChatCompletionMessage = msgspec.field(default_factory=ChatCompletionMessage)
+    """The message."""
     finish_reason: str | None = None
-    """stop, length (the token limit was hit), tool_calls, content_filter or a server's own."""
+    """stop, length (token limit), tool_calls, content_filter or a server's own; None if cut off."""
     logprobs: ChoiceLogprobs | None = None
+    """Log probabilities of the message's tokens; None if not asked for."""
 
 
 class ChatCompletion(Payload, kw_only=True):
-    """A whole completion, received as one or put together from a stream."""
+    """A whole completion, received as one or assembled from a stream."""
 
     id: str | None = None
+    """Id of the completion."""
     object: str | None = "chat.completion"
+    """Usually chat.completion."""
     created: int | float | None = None
-    """Seconds since the epoch."""
+    """Time of creation in seconds since the epoch, by the server's clock."""
     model: str | None = None
+    """Model that answered, as the server names it."""
     choices: list[Choice] = []
+    """The answers, by index."""
     usage: Usage | None = None
+    """Token counts; None if the server did not give them."""
     system_fingerprint: str | None = None
+    """The server's configuration, which may explain different answers to one seed."""
     service_tier: str | None = None
+    """Tier that served the request."""
 
 
 # --- models --------------------------------------------------------------------------
@@ -358,17 +424,22 @@ class Model(Payload, kw_only=True):
     """A model the server offers; its `id` goes into `model=`."""
 
     id: str = ""
+    """Name of the model."""
     owned_by: str | None = None
+    """Organization that owns the model, as the server names it."""
     created: int | float | None = None
-    """Seconds since the epoch."""
+    """Time of creation in seconds since the epoch."""
     object: str | None = None
+    """Usually model."""
 
 
 class ModelList(Payload, kw_only=True):
     """The models a server offers: iterable, with a length, indexed by position or by key."""
 
     data: list[Model] = []
+    """The models, in the server's order."""
     object: str | None = None
+    """Usually list."""
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self.data)
@@ -383,7 +454,7 @@ class ModelList(Payload, kw_only=True):
         return self.data[key] if isinstance(key, int) else self.to_dict()[key]
 
     def to_dict(self) -> dict[str, Any]:
-        """The payload as the server sent it; of a list made by hand, its fields."""
+        """Return the payload as the server sent it, or the fields of a list made by hand."""
         if self.raw is None:
             return {"object": self.object, "data": [model.to_dict() for model in self.data]}
         return super().to_dict()

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from penstock._wire.accumulate import Accumulator
 from penstock._wire.decode import decode_chunk
-from penstock._wire.token import has_token
 from penstock.types import ChatCompletion, ChatCompletionChunk, Usage
 
 
@@ -291,41 +290,6 @@ def test_a_snapshot_does_not_change() -> None:
     assert msgspec.json.encode(first) == text
     assert second.choices[0].message.content == "aa"
     assert first != second
-
-
-class TestHasToken:
-    @pytest.mark.parametrize(
-        "members",
-        [
-            {"content": "x"},
-            {"content": " "},
-            {"reasoning": "x"},
-            {"reasoning_content": "x"},
-            {"refusal": "x"},
-            {"tool_calls": [{"id": "a"}]},
-            {"tool_calls": [{"index": 0}, {"function": {"name": "f"}}]},
-            {"tool_calls": [{"function": {"arguments": "{"}}]},
-        ],
-    )
-    def test_a_token(self, members: dict[str, Any]) -> None:
-        assert has_token(delta(**members))
-        assert has_token(chunk(choices=[{"delta": {}}, {"index": 1, "delta": members}]))
-
-    @pytest.mark.parametrize(
-        "members",
-        [
-            {},
-            {"role": "assistant"},
-            {"role": "assistant", "content": "", "refusal": None, "reasoning": ""},
-            {"tool_calls": []},
-            {"tool_calls": [{"index": 0, "id": "", "function": {"name": "", "arguments": ""}}]},
-            {"tool_calls": [{"type": "function"}]},
-            {"annotations": [{}]},
-        ],
-    )
-    def test_no_token(self, members: dict[str, Any]) -> None:
-        assert not has_token(delta(**members, finish="stop"))
-        assert not has_token(chunk(choices=[], usage={"total_tokens": 1}))
 
 
 texts = st.sampled_from(["", "a", "b", "\u2028"]) | st.none()

@@ -141,26 +141,6 @@ def test_an_event_is_there_with_its_last_byte() -> None:
     assert decoder.feed(b"\n") == [b"c\nd"]
 
 
-def test_pending_is_what_no_empty_line_ended() -> None:
-    decoder = EventStreamDecoder()
-    assert decoder.pending == b""
-    decoder.feed(b"\xef\xbb")
-    assert decoder.pending == b"\xef\xbb"
-    decoder.feed(b"\xbf")
-    assert decoder.pending == b""
-    decoder.feed(b"{")
-    assert decoder.pending == b"{"
-    decoder.feed(b"\r\n\r\ndata: a\r\n")
-    assert decoder.pending == b"data: a\n"
-    assert decoder.feed(b"\r") == [b"a"]
-    assert decoder.pending == b""
-    decoder.feed(b"\n\n\ndata: b")
-    assert decoder.pending == b"data: b"
-    assert decoder.feed(b"\n\n") == [b"b"]
-    decoder.feed(b"\n\ndata: c")
-    assert decoder.pending == b"data: c"
-
-
 @pytest.mark.parametrize("cut", range(25))
 @pytest.mark.parametrize(
     ("block", "event"),
@@ -200,7 +180,6 @@ def test_an_endless_event_is_not_buffered_beyond_the_bound(flood: bytes, size: i
 
     with pytest.raises(EventTooLargeError):
         read_on()
-    assert len(decoder.pending) <= 502 + size
     assert next(fed) <= 503 + 2 * size
 
 

@@ -5,10 +5,10 @@
     last-chunk      = 1*("0") [ chunk-ext ] CRLF
     trailer-section = *( field-line CRLF )
 
-Extensions and trailers are checked and dropped. What is accepted is what h11 accepts: also
-blanks after the size, and a bare LF as the end of a trailer line (RFC 9112, section 2.2). But
-h11 reads the values of trailers that have the name of a framing field, which mean nothing
-there (RFC 9110, section 6.5.1).
+Extensions and trailers are checked and dropped. This accepts what h11 accepts, including
+blanks after the size and a bare LF at the end of a trailer line (RFC 9112, section 2.2).
+Unlike h11 it does not read trailers named like a framing field; they mean nothing there
+(RFC 9110, section 6.5.1).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from .excerpt import excerpt
 
 __all__ = ["ChunkedBody", "FramingError"]
 
-# Bounds on what a peer can make us hold. Servers send neither extensions nor trailers in
-# practice; aiohttp allows 8 KiB a line, Node 16 KiB in all. The bound on a line also keeps
-# the joining of a line's pieces linear.
+# Bounds on what a peer can make us buffer. In practice servers send neither extensions nor
+# trailers; aiohttp allows 8 KiB a line, Node 16 KiB in all. The bound on a line also keeps
+# joining its pieces linear.
 MAX_LINE = 16 * 1024
 MAX_TRAILERS = 64 * 1024
 
 _CRLF = b"\r\n"
 
-# A head is what stands between two payloads: the CRLF that ends one chunk, and the size line of
-# the next without its own CRLF. int() alone would take "0x1", "+1", "1_0" and blanks. The bound
-# on the digits is h11's.
+# A head separates two payloads: the CRLF that ends one chunk and the next chunk's size line
+# without its own CRLF. int() alone would accept "0x1", "+1", "1_0" and blanks. The bound on the
+# digits is h11's.
 _HEAD = re.compile(rb"\r\n([0-9A-Fa-f]{1,20})(?:;[^\n]*|[ \t]*)")
 
-# field-name ":" OWS field-value OWS; in values h11 lets all pass but NUL, LF, VT, FF and CR.
+# field-name ":" OWS field-value OWS; in values h11 refuses only NUL, LF, VT, FF and CR.
 _FIELD = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+:[^\x00\n\v\f\r]*")
 _FOLDED = re.compile(rb"[ \t]+[^\x00\n\v\f\r]*")  # obs-fold (RFC 9112, section 5.2)
 
-# Sizes by head, of those heads that have come before: one lookup in place of the checks and
-# int(). Only plain sizes of up to three digits are kept, a few thousand entries at most.
+# Sizes of the heads seen so far: one lookup replaces the checks and int(). Only plain sizes of
+# up to three digits are kept, a few thousand entries at most.
 _known_sizes: dict[bytes, int] = {}
 _LONGEST_KNOWN = len(_CRLF) + 3
 
@@ -45,18 +45,17 @@ _LONGEST_KNOWN = len(_CRLF) + 3
 class FramingError(ValueError):
     """The peer broke the framing of the body; its connection is of no more use.
 
-    `payload` is what the same `feed` had decoded before the fault: what a caller gets does
-    not depend on how the network cut the bytes.
+    `payload` is what the same `feed` decoded before the fault, so the result does not depend
+    on how the network split the bytes.
     """
 
     payload: bytes = b""
 
 
 class ChunkedBody:
-    """Takes the chunked coding off a body that comes in pieces of any size.
+    """Decodes a chunked body that arrives in pieces of any size.
 
-    What is fed after the end of the body goes to `excess`; a caller that sees `finished`
-    should feed no more.
+    Bytes fed after the end of the body go to `excess`; stop feeding once `finished` is true.
     """
 
     __slots__ = ("_held", "_left", "_trailer_budget", "excess", "finished")
@@ -64,26 +63,26 @@ class ChunkedBody:
     def __init__(self) -> None:
         self.finished = False
         self.excess = b""
-        # How much of the present chunk's payload is still to come.
+        # Bytes of the current chunk's payload still to come.
         self._left = 0
-        # The unfinished line (between payloads: head). There is no CRLF before the first
-        # chunk; with a pretended one all heads look the same.
+        # The unfinished line (between payloads: head). The first chunk has no CRLF before it;
+        # this one makes all heads look the same.
         self._held: bytes = _CRLF
-        # How many bytes the trailer section may still have; None as long as chunks come.
+        # Bytes the trailer section may still have; None until the last chunk.
         self._trailer_budget: int | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes from the connection and give the payload that is in them.
+        """Take the next bytes from the connection and return the payload in them.
 
-        Raises FramingError; the decoder is of no use after that.
+        Raises FramingError; the decoder is unusable after that.
         """
         left = self._left
         if len(data) <= left:
             self._left = left - len(data)
             return data
         if not left and self._held == _CRLF and self._trailer_budget is None:
-            # One whole chunk, which is what a read of a live stream brings (4 % of all that
-            # such a read costs). Known sizes are never 0.
+            # One whole chunk, the usual read of a live stream (saves 4 % of such a read).
+            # Known sizes are never 0.
             end = data.find(_CRLF)
             size = _known_sizes.get(_CRLF + data[:end])
             if size is not None and end + size + 4 == len(data) and data.endswith(_CRLF):
@@ -93,14 +92,14 @@ class ChunkedBody:
             if self._trailer_budget is not None:
                 self._read_trailers(data, self._trailer_budget)
                 return b""
-            # `stop` is where the last payload ends, `end` where the next size line does.
+            # `stop` is the end of the last payload, `end` the end of the next size line.
             if left:
                 stop = left
                 payloads.append(data[:stop])
                 end = data.find(_CRLF, stop + 2)
                 head = data[stop:end]
             else:
-                if self._held != _CRLF:  # which it is after whole chunks
+                if self._held != _CRLF:  # it is _CRLF after whole chunks
                     data = self._held + data
                     if not data.startswith(_CRLF):
                         self._hold(data)
@@ -109,8 +108,8 @@ class ChunkedBody:
                 stop = -2
                 end = data.find(_CRLF)
                 head = _CRLF + data[:end]
-            # Per chunk one search, one lookup, two slices: looking up the whole head checks the
-            # end of one chunk and reads the size of the next at once (-12 %).
+            # One search, one lookup and two slices a chunk: looking up the whole head checks the
+            # end of one chunk and reads the next size at once (-12 %).
             while end >= 0:
                 size = _known_sizes.get(head)
                 if size is None:
@@ -143,7 +142,7 @@ class ChunkedBody:
     def _hold(self, head: bytes) -> None:
         if head != _CRLF:
             if not head.startswith(_CRLF[: len(head)]):
-                raise FramingError(f"no CRLF after a chunk but {excerpt(head, 20)!r}")
+                raise FramingError(f"a chunk is followed by {excerpt(head, 20)!r}, not by CRLF")
             if len(head) > MAX_LINE + 1:  # one more for the CR of its own CRLF
                 raise FramingError(f"a chunk-size line of more than {MAX_LINE} bytes")
         self._held = head
@@ -171,7 +170,7 @@ class ChunkedBody:
                 self.finished = True
                 self.excess = data[end:]
                 return
-            # A folded line continues the one before, so it cannot be the first.
+            # A folded line continues the previous one, so it cannot be the first.
             folded = budget < MAX_TRAILERS and _FOLDED.fullmatch(line)
             if not folded and not _FIELD.fullmatch(line):
                 raise FramingError(f"a malformed trailer line: {excerpt(line, 80)!r}")

@@ -1,9 +1,9 @@
-"""JSON text to typed responses: fast for what keeps to the types, tolerant of the rest.
+"""Decodes JSON text to typed responses: fast if it fits the types, otherwise tolerantly.
 
 Rule 10 of the wire (docs/pages/internals/wire.md): msgspec refuses lone surrogates and NaN
 even in members it skips, and floats in integer fields; beside its own errors it raises
-UnicodeDecodeError and RecursionError. So there is one fast try, then one tolerant one, and
-what is left is a ChunkDecodeError, never another class.
+UnicodeDecodeError and RecursionError. One fast attempt is followed by a tolerant one; if that fails too, the error
+is always a ChunkDecodeError.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # UnicodeDecodeEr
 
 
 class ChunkDecodeError(ValueError):
-    """The text is no JSON, or JSON that no response can be built from."""
+    """The text is not JSON, or JSON that is not a response."""
 
 
 def decode_chunk(data: bytes) -> ChatCompletionChunk:
-    """The chunk that one event's data spells, with `data` kept as its `raw`."""
+    """Decode one event's data to a chunk, with `data` as its `raw`."""
     try:
         chunk = _fast_chunk(data)
     except _REFUSED:
@@ -54,7 +54,7 @@ def decode_chunk(data: bytes) -> ChatCompletionChunk:
 
 
 def decode_completion(data: bytes) -> ChatCompletion:
-    """The completion that a whole body spells, with `data` kept as its `raw`."""
+    """Decode a whole body to a completion, with `data` as its `raw`."""
     try:
         completion = _fast_completion(data)
     except _REFUSED:
@@ -64,10 +64,10 @@ def decode_completion(data: bytes) -> ChatCompletion:
 
 
 def decode_models(data: bytes) -> ModelList:
-    """The list of models, each with its own `raw`.
+    """Decode a list of models, each with its own `raw`.
 
-    A server may give a plain JSON list (exo did, exo-explore/exo#590), null for an empty
-    one, or bare names for models. The `raw` of all these has the usual shape.
+    A server may send a plain JSON list (exo did, exo-explore/exo#590), null for an empty
+    one, or bare names for models. Their `raw` has the usual shape nevertheless.
     """
     try:
         page = _fast_page(data)
@@ -80,7 +80,7 @@ def decode_models(data: bytes) -> ModelList:
 def _named_model(item: msgspec.Raw) -> Model:
     model = _fast_model(item)
     if not model.id:
-        raise ValueError("an entry without a name may be none at all")
+        raise ValueError("an entry without a name needs the tolerant decoder")
     model.raw = bytes(item)
     return model
 
@@ -108,7 +108,7 @@ def _model(item: Any) -> Model:
 
 
 def _encoded(payload: Any) -> bytes:
-    # The standard library's encoder, because it gives back what msgspec refused to read.
+    # The standard library's encoder writes what msgspec refuses to read.
     return json.dumps(payload, separators=(",", ":")).encode("ascii")
 
 

@@ -1,7 +1,7 @@
-"""Content codings (RFC 9110, section 8.4.1) undone piece by piece, with bounds on the output.
+"""Decodes content codings (RFC 9110, section 8.4.1) piece by piece, with bounds on the output.
 
-A few bytes of a decompression bomb become gigabytes. So no step of the decoder produces more
-than is still allowed, and going over it is an error, not a truncation.
+A few bytes of a decompression bomb become gigabytes. No step of the decoder produces more than
+the bound still allows, and exceeding it is an error, not a truncation.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ContentDecoder", "EncodingError", "content_decoder"]
 
-# No honest network read (64 KiB or so) of a model's answer decodes to more: that would be a
-# ratio of 256, text has 3 to 10.
+# No honest network read (64 KiB or so) of a model's answer decodes to more: the ratio would be
+# 256, while text has 3 to 10.
 FEED_LIMIT = 16 * 1024 * 1024
 
-# The rest after a gzip member is copied by zlib; in windows of this size many tiny members in
-# one feed still cost linear time.
+# zlib copies the bytes after a gzip member. With windows of this size, many tiny members in one
+# feed still cost linear time.
 _WINDOW = 16 * 1024
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -34,25 +34,25 @@ _RAW = -zlib.MAX_WBITS
 class EncodingError(ValueError):
     """The body's content coding is unknown or broken, or its output is over a bound.
 
-    `payload` is what the same `feed` had decoded before the fault.
+    `payload` is what the same `feed` decoded before the fault.
     """
 
     payload: bytes = b""
 
 
 class ContentDecoder:
-    """Undoes gzip or deflate of one body."""
+    """Decodes gzip or deflate of one body."""
 
     __slots__ = ("_begun", "_gzip", "_stream")
 
     def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip
         self._stream = zlib.decompressobj(_GZIP if gzip else _ZLIB)
-        # The present stream (a gzip member, or all of deflate) has bytes, but no end yet.
+        # The current stream (a gzip member, or all of deflate) has begun and not ended.
         self._begun = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next coded bytes and give what they decode to; raises EncodingError."""
+        """Take the next coded bytes and return what they decode to; raises EncodingError."""
         decoded = bytearray()
         position = 0
         try:
@@ -64,18 +64,18 @@ class ContentDecoder:
         return bytes(decoded)
 
     def eof(self) -> bool:
-        """The body ended: was the compressed data complete? No bytes at all are, too."""
+        """Return whether the compressed data was complete when the body ended; no bytes are."""
         return not self._begun
 
     def _step(self, window: bytes, decoded: bytearray) -> int:
-        """Decode the window up to the end of the present stream; gives how much that is."""
+        """Decode the window up to the end of the current stream; return the bytes used."""
         if not self._begun:
             self._begin(window[0])
-        # zlib keeps back what a call that fails had decoded; a copy (2 us) can do it again.
+        # zlib does not return what a failing call decoded; a copy (2 us) can repeat it.
         before = self._stream.copy()
         room = FEED_LIMIT + 1 - len(decoded)
         try:
-            # One byte more than allowed tells "over" from "full"; 0 would mean no bound.
+            # One byte more than allowed distinguishes "over" from "full"; 0 would mean no bound.
             decoded += self._stream.decompress(window, room)
         except zlib.error as error:
             decoded += _before_the_fault(before.decompress, window, room)
@@ -90,13 +90,13 @@ class ContentDecoder:
     def _begin(self, first: int) -> None:
         self._begun = True
         if self._stream.eof:
-            # gzip data is a series of members (RFC 1952, section 2.2), deflate is one stream.
+            # gzip is a series of members (RFC 1952, section 2.2), deflate is one stream.
             if not self._gzip:
                 raise EncodingError("bytes after the end of the compressed data")
             self._stream = zlib.decompressobj(_GZIP)
-        # Some servers send "deflate" without its zlib wrapper. That begins with the method, 8
+        # Some servers send "deflate" without its zlib wrapper, which begins with the method, 8
         # (RFC 1950, section 2.2). Bare data with these bits would be a stored block with
-        # padding other than zero (RFC 1951, section 3.2.4), which no encoder writes.
+        # non-zero padding (RFC 1951, section 3.2.4), which no encoder writes.
         elif not self._gzip and first & 0x0F != 8:
             self._stream = zlib.decompressobj(_RAW)
 
@@ -114,9 +114,9 @@ def _before_the_fault(
 
 
 def content_decoder(headers: Headers) -> ContentDecoder | None:
-    """The decoder for a response's body, None if it is not encoded.
+    """Return the decoder for a response's body, None if it is not encoded.
 
-    Raises EncodingError for any coding but gzip and deflate, and for several at once.
+    Raises EncodingError for any coding except gzip and deflate, and for several at once.
     """
     given = headers.get("content-encoding", "").lower().split(",")
     codings = [name for coding in given if (name := coding.strip(" \t")) not in ("", "identity")]

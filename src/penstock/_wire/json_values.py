@@ -1,4 +1,4 @@
-"""The nearest text or number to a JSON value that is not of the declared type."""
+"""Converts JSON values of other types to the nearest text or number."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ _TEXT_MEMBERS = ("text", "thinking", "reasoning", "refusal", "content")
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether this is a JSON object."""
+    """Return whether this is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_list(value: Any) -> TypeGuard[list[Any]]:
-    """Whether this is a JSON list."""
+    """Return whether this is a JSON list."""
     return isinstance(value, list)
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
+    """Return the value if it is an object, else an empty one."""
     return value if is_object(value) else {}
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; none if it is no list."""
+    """Return the objects of a list; none if it is not a list."""
     return [item for item in value if is_object(item)] if is_list(value) else []
 
 
 def scrub(value: Any) -> Any:
-    """The value with every lone surrogate replaced by U+FFFD, so that its text can be encoded.
+    """Return the value with U+FFFD for every lone surrogate, so that its text can be encoded.
 
-    JSON can spell them as escapes, UTF-8 cannot; servers that cut text between UTF-16
-    units send them. Proper pairs were joined when the JSON was read.
+    Servers that cut text between UTF-16 units send them as JSON escapes; UTF-8 has no form for
+    them. The JSON parser has already joined proper pairs.
     """
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)
@@ -62,7 +62,7 @@ def scrub(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str | None:
-    """Text as it is, a number as its JSON text; None for anything else."""
+    """Return text as it is, a number as its JSON text, None for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -71,7 +71,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_number(value: Any) -> int | float | None:
-    """A number of 64 bits; None for anything else."""
+    """Return a finite number of up to 64 bits; None for anything else."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int):
@@ -80,7 +80,7 @@ def as_number(value: Any) -> int | float | None:
 
 
 def whole(value: Any) -> int | None:
-    """An integer, also when it came as a float or as digits in a string."""
+    """Return an integer, also from a float or from digits in a string; else None."""
     if isinstance(value, str):
         value = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else None
     elif isinstance(value, float) and math.isfinite(value):
@@ -90,12 +90,12 @@ def whole(value: Any) -> int | None:
 
 
 def count(value: Any) -> int:
-    """An integer that is not negative; 0 when there is none."""
+    """Return a non-negative integer; 0 if there is none."""
     return max(whole(value) or 0, 0)
 
 
 def content_text(content: Any, kind: Literal["text", "thinking", "refusal"]) -> str | None:
-    """The text of one kind in a message's content; None when it has none of that kind.
+    """Return the text of one kind in a message's content; None if it has none of that kind.
 
     Content is a string, or a list of parts: strings, or objects such as
     `{"type": "text", "text": "..."}` and Mistral's
@@ -115,7 +115,7 @@ def content_text(content: Any, kind: Literal["text", "thinking", "refusal"]) -> 
 
 
 def any_text(value: Any) -> str | None:
-    """All text of a string or of parts, whatever their kind."""
+    """Return all text of a string or of parts, whatever their kind; None if there is none."""
     if is_list(value):
         texts = [text for part in value if (text := any_text(part))]
         return "".join(texts) if texts else None

@@ -1,9 +1,9 @@
-"""Responses built from JSON that does not keep to the declared types.
+"""Builds responses from JSON that does not fit the declared types.
 
 Servers send null for lists, floats for integers, numbers for ids, lists of parts for text;
-nothing of that breaks a stream (rules 5 and 10 of the wire). Each builder takes parsed JSON
-and gives the nearest value of the declared type; what has none is None or the field's
-default. The payload itself stays in `raw`.
+none of that breaks a stream (rules 5 and 10 of the wire). Each builder takes parsed JSON and
+chooses the nearest value of the declared type, or else None or the field's default. The
+payload itself stays in `raw`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _Details = TypeVar("_Details", PromptTokensDetails, CompletionTokensDetails)
 
 
 def build_chunk(payload: dict[str, Any]) -> ChatCompletionChunk:
-    """A chunk of a streamed completion."""
+    """Build a chunk of a streamed completion."""
     return ChatCompletionChunk(
         **_head(payload),
         choices=[
@@ -72,7 +72,7 @@ def build_chunk(payload: dict[str, Any]) -> ChatCompletionChunk:
 
 
 def build_completion(payload: dict[str, Any]) -> ChatCompletion:
-    """A whole completion."""
+    """Build a whole completion."""
     return ChatCompletion(
         **_head({"object": "chat.completion", **payload}),
         choices=[
@@ -88,7 +88,7 @@ def build_completion(payload: dict[str, Any]) -> ChatCompletion:
 
 
 def build_model(payload: dict[str, Any]) -> Model:
-    """A model of the list of models."""
+    """Build a model of the list of models."""
     return Model(
         id=as_text(payload.get("id")) or "",
         owned_by=as_text(payload.get("owned_by")),
@@ -136,7 +136,10 @@ def _text_or(default: str, value: Any) -> str:
 
 
 def _texts(message: dict[str, Any]) -> dict[str, Any]:
-    """What a delta and a message have in common; thinking and refusals may be parts of content."""
+    """Return the members that deltas and messages share.
+
+    Reasoning and refusals may also be parts of the content.
+    """
     content = message.get("content")
     refusal = any_text(message.get("refusal"))
     reasoning = any_text(message.get("reasoning"))
@@ -144,7 +147,7 @@ def _texts(message: dict[str, Any]) -> dict[str, Any]:
     annotations = message.get("annotations")
     return {
         "content": content_text(content, "text"),
-        # What is empty stays so, where nothing else is.
+        # An empty refusal stays empty if no part of the content is one.
         "refusal": refusal or content_text(content, "refusal") or refusal,
         "reasoning_field": reasoning,
         "reasoning_content_field": reasoning_content
@@ -197,7 +200,7 @@ def _function(value: Any) -> Function:
 
 
 def _arguments(value: Any) -> str | None:
-    # Some servers give the arguments parsed.
+    # Some servers send the arguments parsed.
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return as_text(value)
@@ -262,7 +265,7 @@ def _logprob(token: dict[str, Any]) -> dict[str, Any]:
     codes = token.get("bytes")
     return {
         "token": as_text(token.get("token")) or "",
-        # Infinities stay: Python servers write -Infinity for a token that cannot come.
+        # Infinities stay: Python servers write -Infinity for an impossible token.
         "logprob": logprob if isinstance(logprob, float) else float(whole(logprob) or 0),
         "bytes": [whole(code) or 0 for code in codes] if is_list(codes) else None,
     }

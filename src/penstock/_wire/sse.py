@@ -7,11 +7,11 @@ The rules are WHATWG HTML, "Server-sent events", 9.2.5 and 9.2.6
 - An empty line dispatches the event made of the lines before it.
 - `field: value`, the one space optional; a line starting with a colon is a comment.
 - Values of several `data` lines are joined with LF; the last `event` line names the event.
-- What no empty line ends is never dispatched.
+- An event that no empty line ends is never dispatched.
 
-Two things differ because of what the events are for. Data stays bytes: a line end is an ASCII
-byte, so decoding after splitting is the same and lets a JSON decoder do it. An event whose data
-is empty is nothing, and `id` and `retry`, which belong to reconnecting, are not kept.
+Two things differ. Data stays bytes: line ends are ASCII, so a JSON decoder can decode it after
+splitting. An event with empty data is dropped, and `id` and `retry`, which serve reconnecting,
+are not kept.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
 __all__ = ["MAX_EVENT_BYTES", "EventStreamDecoder", "EventTooLargeError", "NamedEvent"]
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""Bound of one event of a stream, its comments and other fields included."""
+"""Bound on one event in bytes, its comments and other fields included."""
 
 _BOM = b"\xef\xbb\xbf"
-# As numbers, because `13 in data` is six times as fast as `b"\r" in data`, which first tries to
-# make a number of its left side.
+# Numbers, because `13 in data` is six times as fast as `b"\r" in data`, which first tries to
+# convert its left side to a number.
 _LF, _CR = b"\n\r"
 
 
 class NamedEvent(NamedTuple):
-    """An event that the server gave a name (other than "message", the default)."""
+    """An event with a name other than "message", the default."""
 
     event: str
+    """Its name."""
     data: bytes
+    """Its data lines, joined with LF."""
 
 
 class EventTooLargeError(ValueError):
-    """An event is over the size bound; `events` are those the same `feed` had before it."""
+    """An event is over the size bound; `events` are those before it in the same `feed`."""
 
     def __init__(self, message: str, events: Sequence[bytes | NamedEvent]) -> None:
         super().__init__(message)
@@ -48,32 +50,27 @@ class EventTooLargeError(ValueError):
 
 
 class EventStreamDecoder:
-    """Takes a stream of events in pieces of any size; its time is linear in their bytes.
+    """Takes a stream of events in pieces of any size, in time linear in their bytes.
 
-    `max_event_bytes` bounds the lines of one event, comments and other fields included. What
-    is buffered beyond that is at most one piece.
+    `max_event_bytes` bounds the lines of one event, comments and other fields included. The
+    buffer exceeds the bound by at most one piece.
     """
 
     __slots__ = ("_after_cr", "_at_start", "_max", "_rest")
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
-        # The lines of the event that is not terminated yet, with LF for every line end.
+        # The lines of the unfinished event, with LF for every line end.
         self._rest = bytearray()
         self._at_start = True
-        # The last byte was a CR; an LF that comes next is part of the same line end.
+        # The last byte was a CR; a following LF belongs to the same line end.
         self._after_cr = False
 
-    @property
-    def pending(self) -> bytes:
-        """What came after the last empty line; at the end of the body it is to be discarded."""
-        return bytes(self._rest)
-
     def feed(self, data: bytes) -> Sequence[bytes | NamedEvent]:
-        """Take the next bytes of the stream and give the events they complete.
+        """Take the next bytes of the stream and return the events they complete.
 
         Plain bytes are the data of an event without a name. Raises EventTooLargeError; the
-        decoder is of no use after that.
+        decoder is unusable after that.
         """
         if self._at_start:
             data = bytes(self._rest) + data
@@ -86,8 +83,8 @@ class EventStreamDecoder:
         if self._after_cr or _CR in data:
             data = self._with_lf_only(data)
         rest = self._rest
-        # One whole event of one line, which is what a read of a live stream brings (6 % of
-        # all that such a read costs).
+        # One whole event of one line, the usual read of a live stream (saves 6 % of such a
+        # read).
         if (
             not rest
             and 8 < len(data) <= self._max
@@ -96,14 +93,14 @@ class EventStreamDecoder:
             and data[-1] == _LF
         ):
             return [data[6:-2]]
-        # A piece from within a long line. A search for one byte is eighty times as fast as one
-        # for two, of which the looks below take several (half the time of events of 1 MiB).
+        # A piece of a long line. Searching for one byte is eighty times as fast as searching
+        # for two, which the checks below do several times (half the time of 1 MiB events).
         if _LF not in data:
             rest += data
             if len(rest) > self._max:
                 self._check_size(rest, [])
             return []
-        # Joined only when an event ends: joining at every piece would cost quadratic time.
+        # Join only when an event ends; joining at every piece is quadratic.
         if rest and (b"\n\n" in data or (rest[-1] == _LF and data.startswith(b"\n"))):
             data = b"".join((rest, data))
             rest.clear()
@@ -119,10 +116,10 @@ class EventStreamDecoder:
         return events
 
     def _dispatch(self, text: bytes) -> Sequence[bytes | NamedEvent]:
-        """The events of these blocks of lines, which empty lines separate."""
-        # The usual batch has nothing but events of one `data: ` line each. That is so if the
-        # line ends that separate such events are all there are; then splitting is all the work
-        # (40 % less time than looking at each block).
+        """Return the events of these blocks of lines, which empty lines separate."""
+        # The usual batch consists of events of one `data: ` line each. It does if there are no
+        # line ends besides those that separate such events; then splitting is all the work
+        # (40 % less time than examining each block).
         if text.startswith(b"data: ") and len(text) <= self._max:
             if _LF not in text:
                 return [text[6:]] if len(text) > 6 else []
@@ -140,7 +137,7 @@ class EventStreamDecoder:
         return events
 
     def _check_size(self, block: bytes | bytearray, events: Sequence[bytes | NamedEvent]) -> None:
-        # Further empty lines stand at the edges of a block; they are not the event's.
+        # Further empty lines at the edges of a block do not belong to the event.
         if len(block.strip(b"\n")) > self._max:
             raise EventTooLargeError(f"an event of more than {self._max} bytes", events)
 
@@ -154,7 +151,7 @@ class EventStreamDecoder:
 
 
 def _event(block: bytes) -> bytes | NamedEvent | None:
-    """The event made of these lines, if there is one. Empty lines are at most at the edges."""
+    """Return the event of these lines, if any. Empty lines are only at the edges."""
     name = b""
     values: list[bytes] = []
     for line in block.split(b"\n"):

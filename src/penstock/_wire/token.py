@@ -1,4 +1,4 @@
-"""What counts as a token: progress of the model, not of the connection."""
+"""Tells tokens, which show that the model makes progress, from other chunks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["has_token"]
 
 
 def has_token(chunk: ChatCompletionChunk) -> bool:
-    """Whether some delta has content, reasoning, refusal or a piece of a tool call."""
+    """Return whether a delta has content, reasoning, refusal or a piece of a tool call."""
     for choice in chunk.choices:
         delta = choice.delta
         if (

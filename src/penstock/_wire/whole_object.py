@@ -1,7 +1,6 @@
-"""Whether a text that comes in pieces is, by now, one whole JSON object.
+"""Tells whether text that arrives in pieces is a whole JSON object by now.
 
-Asked after each piece, it takes time linear in the text: a decoder alone would read the whole
-text each time.
+Asking after each piece takes time linear in the text. Decoding each time would be quadratic.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ import msgspec
 
 __all__ = ["WholeObject"]
 
-# JSON's own (RFC 8259, 2); str.strip() takes more.
+# JSON's own (RFC 8259, 2); str.strip() removes more.
 _BLANKS = " \t\n\r"
 _IN_STRING = re.compile(r'["\\]')
 _BESIDE_STRINGS = re.compile(r'["{}\[\]]')
 
 
 class WholeObject:
-    """Follows brackets and strings; a decoder is asked once, where the brackets are closed."""
+    """Follows brackets and strings, and decodes once, when the brackets are closed."""
 
     __slots__ = ("_begun", "_depth", "_escaped", "_in_string", "_pieces", "_valid")
 
@@ -29,7 +28,7 @@ class WholeObject:
         self._depth = 0
         self._in_string = False
         self._escaped = False
-        # Known as soon as the brackets are closed, or it cannot become an object any more.
+        # Set once the brackets are closed, or once the text cannot become an object.
         self._valid: bool | None = None
 
     def feed(self, piece: str) -> None:
@@ -53,7 +52,7 @@ class WholeObject:
         return self._valid is True
 
     def _follow(self, piece: str, position: int) -> int:
-        """Read brackets and strings; gives where the outermost bracket is closed, or the end."""
+        """Read brackets and strings; return where the outermost bracket closes, or the end."""
         while position < len(piece):
             if self._escaped:
                 self._escaped = False

@@ -55,7 +55,6 @@ def read(pieces: list[bytes], bound: int) -> tuple[Events, bool]:
             events += error.events
             too_large = True
             break
-        assert len(decoder.pending) <= bound + len(piece) + 2
     named = [event if isinstance(event, NamedEvent) else ("message", event) for event in events]
     return [(name, data.decode("utf-8", "replace")) for name, data in named], too_large
 
