@@ -14,7 +14,6 @@ ELSEWHERE = {
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
-    "_many/requests": ("many/test_chunks.py", "types alone"),
     "cli/demo_figures": ("cli/test_demo.py", "what the demo shows"),
     "blocking/resources": ("blocking/test_client.py", "a client is nothing without them"),
 }

@@ -277,6 +277,23 @@ async def test_of_two_places_taken_for_one_that_was_given_up_only_one_comes_home
     assert limiter.statistics().in_flight == 0
 
 
+async def test_a_place_that_is_given_back_to_a_slot_that_queues_goes_to_the_line() -> None:
+    limiter = Limiter(2)
+    item = await limiter.acquire()
+    limiter.pause(1)
+    async with anyio.create_task_group() as group:
+        with lent(item):
+            # The pause parks the item, and the request has a place that is to come home.
+            group.start_soon(stand, limiter, 2)
+            await anyio.sleep(1.5)
+        async with limiter:
+            group.start_soon(item.acquire)
+            await anyio.sleep(3)
+    assert limiter.statistics().in_flight == 1
+    item.release()
+    assert limiter.statistics().in_flight == 0
+
+
 requests = st.tuples(
     st.integers(0, 3),  # when it is made, after the item has its place
     st.integers(0, 3),  # how long it takes

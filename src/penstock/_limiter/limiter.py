@@ -1,4 +1,4 @@
-"""A bound on requests in flight, and on their rate, shared by whoever is given it."""
+"""A bound on requests in flight and on their rate, shared by all that use it."""
 
 from __future__ import annotations
 
@@ -17,33 +17,38 @@ class LimiterStatistics(msgspec.Struct, frozen=True):
     """A limiter at one moment."""
 
     in_flight: int
+    """Slots taken now."""
     limit: int
-    """How many may be in flight now; below the maximum after an adaptive cut."""
+    """Slots that may be taken now; below `max_in_flight` after an adaptive cut."""
     waiting: int
+    """Tasks that wait in line for a slot."""
     granted: int
     """Slots given out so far."""
     refused: int
-    """Refusals (429, overload) reported so far."""
+    """Refusals for load (429, 503, 529) reported so far."""
     cuts: int
-    """How often the adaptive limit was cut."""
+    """Number of times the adaptive limit was cut."""
     paused_for: float
-    """Seconds until new requests may start, because a server asked to wait."""
+    """Seconds until new requests may start, because a server asked to wait; else 0."""
 
 
 class Limiter:
-    """At most `max_in_flight` requests at once, `per_second` started in a second.
+    """At most `max_in_flight` requests at once, of which `per_second` start in a second.
 
-    First come, first served. Starts keep a steady pace; after a lull up to one second's
-    worth may be caught up at once. A server's Retry-After (429, 503) pauses every user of
-    the limiter until then. With `adaptive`, a 429 or an overload halves the number in
-    flight, and every full window of successes adds one back, between `min_in_flight` and
-    `max_in_flight`.
+    First come, first served. Requests start at a steady rate; after a lull, up to one second's
+    worth may start at once. A server's Retry-After (429, 503) pauses every user of the limiter
+    until then. With `adaptive`, a 429 or an overload halves the number in flight, and every full
+    window of successes adds one, between `min_in_flight` and `max_in_flight`.
 
-    One limiter may serve any number of clients and fan-outs, nested or not, all in one
-    event loop: a request of a fan-out's item stands in the item's place. On its own it is
-    a context manager, `async with limiter: ...`, for what no client of it does: a request
-    of such a client within takes a place beside. Waiting is cancellable and then takes
-    nothing.
+    One limiter may serve any number of clients and fan-outs, nested or not, all in one event
+    loop. A request made for a fan-out's item uses the item's slot.
+
+    Use it as a context manager to limit other work: `async with limiter: ...`. A request made
+    inside by a client that shares the limiter takes a second slot. Waiting can be cancelled, and
+    then takes nothing.
+
+    Raises TypeError or ValueError for bounds that are not whole numbers with
+    1 <= `min_in_flight` <= `max_in_flight`, and ValueError for a `per_second` not above 0.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class Limiter:
     ) -> None:
         for number in (max_in_flight, min_in_flight):
             if isinstance(number, bool) or not isinstance(number, int):
-                raise TypeError(f"a limiter's bounds have to be whole numbers, not {number!r}")
+                raise TypeError(f"a limiter's bounds must be whole numbers, not {number!r}")
         if not 1 <= min_in_flight <= max_in_flight:
             raise ValueError(
                 f"a limiter needs 1 <= min_in_flight <= max_in_flight,"
@@ -68,7 +73,7 @@ class Limiter:
         self.line: Line = Line(limit, adapts=adaptive, per_second=per_second)
 
     async def acquire(self) -> Slot:
-        """Wait in line for a slot; the caller releases it."""
+        """Wait in line for a slot and return it; the caller must release it."""
         slot = Slot(self.line)
         await slot.acquire()
         return slot
@@ -86,11 +91,11 @@ class Limiter:
         self.line.leave()
 
     def pause(self, seconds: float) -> None:
-        """Start no request for so long; a shorter pause does not end a longer one."""
+        """Start no request for so many seconds; a shorter pause does not end a longer one."""
         self.line.pause(seconds)
 
     def statistics(self) -> LimiterStatistics:
-        """Numbers of this moment."""
+        """Return the figures of this moment."""
         line = self.line
         return LimiterStatistics(
             in_flight=line.in_flight,

@@ -1,7 +1,7 @@
-"""Time for what outlives an event loop.
+"""A clock for objects that outlive an event loop.
 
-Each run of an event loop may have a clock of its own: trio's begins anywhere between hours and
-days, a virtual one at zero. A moment that was noted in one run means nothing in the next.
+Each run of an event loop may have its own clock: trio's starts at a random time, a virtual one at
+zero. A time noted in one run means nothing in the next.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["RunClock"]
 
 
 class RunClock:
-    """A clock that goes on through one run of an event loop after another, and between them.
+    """A clock that goes on from one run of an event loop to the next, and between them.
 
-    Within a run it goes as the loop's (`anyio.current_time`); from one run to the next, and
-    where no loop runs, as `time.monotonic`. Not for two runs at the same time.
+    Within a run it follows the loop's clock (`anyio.current_time`); from one run to the next, and
+    where no loop runs, `time.monotonic`. It cannot follow two runs at the same time.
     """
 
     __slots__ = ("_ahead", "_latest", "_looked_at", "_run")
@@ -26,12 +26,12 @@ class RunClock:
     def __init__(self) -> None:
         self._run: EventLoopToken | None = None
         self._ahead = 0.0
-        """By how much it is ahead of the run's clock."""
+        """Seconds that it is ahead of the run's clock."""
         self._latest: float | None = None
         self._looked_at = 0.0
 
     def now(self) -> float:
-        """Seconds, from anywhere."""
+        """Return the time in seconds; callable from anywhere."""
         try:
             run = current_token()
         except anyio.NoEventLoopError:

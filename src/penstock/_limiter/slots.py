@@ -1,10 +1,43 @@
-"""The line in front of a limiter, and the places it gives out.
+"""The line in front of a limiter, and the slots that stand in it.
 
-A place may be lent: a fan-out holds one for each item, and the requests made for that
-item stand in it, one at a time. Whoever waits in line never leaves a place idle that it
-could have stood in: places that are lent and not in use go back to the line while a
-request made under them waits, and come home with it. So nothing that shares a limiter,
-in whatever nesting, can wait for itself.
+A limiter has a number of places. A `Line` counts those that are taken and queues the tasks that
+wait for one. A `Slot` is one holder's claim: a request's, or that of a fan-out's item.
+
+The hard part is that both kinds of holder may share one limiter. A fan-out takes a place for an
+item before it pulls the item, and the request made for the item needs a place as well. With two
+separate places a limiter of 1 would deadlock. So an item's slot is *lent*: requests made on its
+behalf use its place, one after the other.
+
+    Limiter(2)          in_flight 2
+    ┌─────────┬─────────┐
+    │ place 1 │ place 2 │     queue: request C, request D, ...
+    └────┬────┴────┬────┘
+      item A    item B        slots of a fan-out, lent to what runs on their behalf
+         │         │
+     request A  request B     slots of clients' requests: each borrows its item's place
+
+`lent(slot)` puts a slot into a context variable, so the function that a fan-out calls, and the
+tasks that it starts, find the slots that they run under: `lent_slots()`, the outermost first.
+
+What this defends against:
+
+- **Deadlock by nesting.** A request that finds its lender's place in use (an item that makes two
+  requests at once, or a fan-out inside a fan-out) queues. A waiter first returns any idle place
+  lent to it: while something waits in line on behalf of a slot (`_wanted`), the slot does not
+  keep a place idle. It is *parked*, its place goes to the line, and the first place taken on its
+  behalf comes home when that request ends. So no holder waits for a place that it keeps from
+  itself, however users of one limiter are nested.
+- **Holding a place while asleep.** A request that waits to be sent again releases its slot and
+  parks its lenders (`step_aside`). A source of items that takes its time offers the place of its
+  next item to whoever waits (`offered`).
+- **Lost places.** No place is handed to a task: the first in line is woken and takes it itself,
+  so a task that was cancelled in the meantime loses nothing. A slot that is released while it is
+  lent is *leaving*: its place moves on when the borrower is done.
+- **Two starts for one place.** A rate counts starts. The place that was given to an item counts
+  as one start, which the item's first request uses up (`_fresh`); each further request in the
+  same place counts as a start of its own.
+
+`slot_states` holds the states of a slot and every step between them.
 """
 
 from __future__ import annotations
@@ -21,11 +54,12 @@ import anyio
 from .._policy.adaptive import AdaptiveLimit
 from ..errors import APIStatusError, RateLimitError
 from .run_clock import RunClock
+from .slot_states import TRANSITIONS, SlotEvent, SlotState
 
 __all__ = ["Line", "Slot", "lent", "lent_slots"]
 
-# One that takes a place wakes others in turn. Where each woke only the next one, a busy loop
-# would fill a single place in each of its turns; where each woke all, it were quadratic.
+# Wake at most this many waiters at once. Waking one fills a single place per loop iteration;
+# waking all is quadratic.
 WOKEN_AT_ONCE = 16
 
 # Service unavailable, and "overloaded" as Anthropic's gateways say it.
@@ -41,7 +75,7 @@ class _Ticket:
 
 
 class Line:
-    """The line in front of a limiter, and those it has let through."""
+    """The line in front of a limiter, and the count of places taken."""
 
     def __init__(self, limit: AdaptiveLimit, *, adapts: bool, per_second: float | None) -> None:
         self.limit = limit
@@ -51,6 +85,7 @@ class Line:
         self.refusals: int = 0
         self.clock: RunClock = RunClock()
         self.paused_until: float = -math.inf
+        """On `clock`: no request starts before it."""
         self._adapts = adapts
         self._interval = 0.0 if per_second is None else 1 / per_second
         # Generic cell rate algorithm: what a pause left unused, up to a second's worth, may
@@ -59,15 +94,15 @@ class Line:
         self._next_start: float | None = None
         self._queue: deque[_Ticket] = deque()
         self.offered: set[Slot] = set()
-        """Slots whose holders can do without, if anybody waits."""
+        """Slots whose holders give their place up as soon as somebody waits."""
 
-    def may_start(self, *, taken: bool) -> bool:
-        """Whether a request may start now in a place that is there, by pause and pace.
+    def may_start(self, *, counted: bool) -> bool:
+        """Return True if pause and rate let a request start now in a place that is there.
 
-        It counts as a start, unless the one that the place was given for is `taken` for it.
+        The request counts as a start, unless its place was `counted` for it.
         """
         now = self.clock.now()
-        if taken:
+        if counted:
             return self.paused_until <= now
         if self._ready_at(now) > now:
             return False
@@ -75,7 +110,7 @@ class Line:
         return True
 
     async def enter(self) -> None:
-        """Wait in line, then take a place. Cancelled, nothing is taken."""
+        """Wait in line, then take a place. Cancelled, it takes nothing."""
         if not self._queue and self._try_take() <= 0:
             return
         if any(slot.give_way() for slot in list(self.offered)) and self._try_take() <= 0:
@@ -84,8 +119,8 @@ class Line:
         self._queue.append(ticket)
         self.waiting += 1
         try:
-            # Whoever is first in line takes the place itself: nothing is handed to a task
-            # that may have been cancelled in the meantime.
+            # The first in line takes the place itself: nothing is handed to a task that may
+            # have been cancelled in the meantime.
             while True:
                 wait = self._try_take() if self._queue[0] is ticket else math.inf
                 if wait <= 0:
@@ -99,7 +134,7 @@ class Line:
             self.wake()
 
     def _try_take(self) -> float:
-        """Take a place and give 0, or give the seconds until it is worth asking again."""
+        """Take a place and return 0, or return the seconds after which to try again."""
         if self.in_flight >= self.limit.limit:
             return math.inf
         now = self.clock.now()
@@ -125,7 +160,7 @@ class Line:
         self.wake()
 
     def wake(self) -> None:
-        """Have those look again who may find a place: the first in line, and some behind it."""
+        """Wake the waiters that may find a place: the first in line, and some behind it."""
         queue = self._queue
         while queue and queue[0].gone:
             queue.popleft()
@@ -133,17 +168,17 @@ class Line:
         if not queue or free <= 0:
             return
         queue[0].event.set()
-        # Pace and pauses are the first one's business.
+        # Only the first in line waits for rate and pause.
         if free > 1 and not self._interval and self.paused_until <= self.clock.now():
             for ticket in islice(queue, 1, min(free, WOKEN_AT_ONCE)):
                 ticket.event.set()
 
     def pause(self, seconds: float) -> None:
-        """Let no request start for so long."""
+        """Start no request for so many seconds."""
         self.paused_until = max(self.paused_until, self.clock.now() + seconds)
 
     def refused(self, epoch: int, error: APIStatusError) -> None:
-        """An error status came; only refusals for load count."""
+        """Learn from an error status; only refusals for load count."""
         if error.status_code not in OVERLOADED and not isinstance(error, RateLimitError):
             return
         self.refusals += 1
@@ -153,9 +188,9 @@ class Line:
             self.limit.refused(epoch, self.in_flight)
 
     def succeeded(self, epoch: int) -> None:
-        """A whole answer came."""
+        """Learn from a complete answer."""
         if self._adapts:
-            # Who waits beside a free place is about to take it, or waits for pace or pause.
+            # A waiter beside a free place is about to take it, or waits for pause or rate.
             now = self.clock.now()
             held_back = self.waiting > 0 and self._ready_at(now) <= now
             binding = held_back or self.in_flight >= self.limit.limit
@@ -164,88 +199,86 @@ class Line:
 
 
 class Slot:
-    """One place among those in flight, its own or lent by another. Ends by `release`."""
+    """A claim on one place, its own or a lender's. `release` ends it."""
 
-    __slots__ = (
-        "_borrower",
-        "_ended",
-        "_epoch",
-        "_fresh",
-        "_has_place",
-        "_home",
-        "_line",
-        "_parked",
-        "_wanted",
-    )
+    __slots__ = ("_borrower", "_epoch", "_fresh", "_home", "_line", "_state", "_wanted")
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._has_place = False
+        self._state = SlotState.FREE
         self._home: Slot | None = None
-        """Who lent the place, or gets it when it is given up."""
+        """The slot that lent the place, or that gets it when this one gives it up."""
         self._borrower: Slot | None = None
-        self._parked = False
-        """The place was given up for a while; it comes back with a request made under it."""
+        """The slot that uses the place while this one is lent."""
         self._wanted = 0
-        """How many wait in line who could stand in this place."""
+        """Number of waiters in line that could use this slot's place."""
         self._fresh = False
-        """The start that the place was given for has not been made use of."""
-        self._ended = True
+        """True while the start that the place counted as has not been used."""
         self._epoch = 0
 
     async def acquire(self) -> None:
-        """Take a place, waiting in line; does nothing where it has one. Cancelled, it has none."""
-        if self._has_place or self._borrower is not None:
+        """Take a place, waiting in line if need be; does nothing if there is one already.
+
+        Cancelled, it holds nothing.
+        """
+        if self._state in (SlotState.HELD, SlotState.LENT, SlotState.LEAVING):
             return
-        lenders = [slot for slot in _lent.get() if slot._line is self._line and not slot._ended]
-        lenders = [slot for slot in lenders if slot is not self]
+        lenders = [
+            slot
+            for slot in _lent.get()
+            if slot._line is self._line and slot._lends and slot is not self
+        ]
         self._home = lenders[-1] if lenders else None
         if self._home is None or not self._home._lend_to(self):
+            self._step(SlotEvent.QUEUE)
             for slot in lenders:
                 slot._wanted += 1
             try:
                 for slot in reversed(lenders):
                     slot.give_way()
                 await self._line.enter()
+            except BaseException:
+                self._step(SlotEvent.WITHDRAW)
+                raise
             finally:
                 for slot in lenders:
                     slot._wanted -= 1
             self._fresh = True
-        self._has_place = True
-        self._ended = self._parked = False
+        self._step(SlotEvent.TAKE)
         self._epoch = self._line.limit.epoch
 
     def _lend_to(self, borrower: Slot) -> bool:
-        if not self._has_place or self._borrower is not None:
+        if self._state is not SlotState.HELD:
             return False
-        if not self._line.may_start(taken=self._fresh):
+        if not self._line.may_start(counted=self._fresh):
             return False
         self._fresh = False
         borrower._fresh = True
         self._borrower = borrower
+        self._step(SlotEvent.LEND)
         return True
 
     def release(self) -> None:
-        """Be done with the place: it goes home, or to the next in line. Idempotent."""
-        self._ended = True
-        self._parked = False
-        if self._has_place and self._borrower is None:
-            self._give_up()
+        """Give the place up for good: it goes home, or to the next in line. Idempotent."""
+        held = self._state is SlotState.HELD
+        self._step(SlotEvent.RELEASE)
+        if held:
+            self._pass_on()
 
     def step_aside(self) -> None:
-        """Hold nothing while waiting for something else than the line, nor let a lender hold it."""
+        """Release it and park its lenders: nothing is held while waiting for something else."""
         self.release()
         for slot in reversed(_lent.get()):
             if slot._line is self._line:
                 slot.give_way()
 
     def give_way(self) -> bool:
-        """Give the place up for a while, if nobody stands in it; whether it was."""
-        idle = self._has_place and self._borrower is None and not self._ended
-        if idle:
-            self._parked = True
-            self._give_up()
-        return idle
+        """Park it if its place is idle. Return True if that gave a place up."""
+        if self._state is not SlotState.HELD:
+            return False
+        self._step(SlotEvent.PARK)
+        self._pass_on()
+        return True
 
     @contextmanager
     def offered(self) -> Generator[None]:
@@ -258,38 +291,46 @@ class Slot:
         finally:
             self._line.offered.discard(self)
 
-    def _give_up(self) -> None:
-        self._has_place = False
+    def _pass_on(self) -> None:
+        """Give the place to the lender or to a parked slot it was taken for, else to the line."""
         home = self._home
         if home is not None and home._borrower is self:
             home._borrower = None
-            home._settle()
-        elif home is not None and home._parked:
-            home._parked = False
-            home._has_place = True
-            home._settle()
+            home._take_back()
+        elif home is not None and home._state is SlotState.PARKED:
+            home._take_back()
         else:
             self._line.leave()
 
-    def _settle(self) -> None:
-        """The place is idle: it stays only where nobody else could use it."""
+    def _take_back(self) -> None:
+        leaving = self._state is SlotState.LEAVING
+        self._step(SlotEvent.RETURN)
         offered = self in self._line.offered and self._line.waiting
-        if self._ended:
-            self._give_up()
+        if leaving:
+            self._pass_on()
         elif self._wanted or offered:
+            # Idle now: it stays only where nobody else could use it.
             self.give_way()
+
+    def _step(self, event: SlotEvent) -> None:
+        self._state = TRANSITIONS[self._state, event]
+
+    @property
+    def _lends(self) -> bool:
+        """True if requests made on its behalf may use its place, or wait in its name."""
+        return self._state in (SlotState.HELD, SlotState.LENT, SlotState.PARKED)
 
     @property
     def line(self) -> Line:
-        """Where it stands in line."""
+        """The line that it stands in."""
         return self._line
 
     def refused(self, error: APIStatusError) -> None:
-        """The request was answered with an error status; a limiter learns from some."""
+        """Tell the limiter that the request was answered with an error status."""
         self._line.refused(self._epoch, error)
 
     def succeeded(self) -> None:
-        """The request was answered in full."""
+        """Tell the limiter that the request was answered in full."""
         self._line.succeeded(self._epoch)
 
 
@@ -298,7 +339,7 @@ _lent: ContextVar[tuple[Slot, ...]] = ContextVar("penstock_lent_slots", default=
 
 @contextmanager
 def lent(slot: Slot) -> Generator[None]:
-    """Let requests made within, by this task and those it starts, stand in this slot."""
+    """Lend this slot to requests made within, by this task and the tasks it starts."""
     token = _lent.set((*_lent.get(), slot))
     try:
         yield
@@ -307,5 +348,5 @@ def lent(slot: Slot) -> Generator[None]:
 
 
 def lent_slots() -> tuple[Slot, ...]:
-    """The slots this task stands in, the outermost first."""
+    """Return the slots that are lent to this task, the outermost first."""
     return _lent.get()

@@ -1,4 +1,4 @@
-"""Who was cancelled, and which of many exceptions leaves a block: no group ever does."""
+"""Where a cancellation comes from, and which exception of a group leaves a block."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["cancelled_by_itself", "scope_cancelled", "sole"]
 
 
 def sole(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one that stands for all: KeyboardInterrupt and its like, else a cancellation.
+    """Return the exception to raise in place of a group.
 
-    Errors that are an Exception have been taken care of where they arose.
+    That is KeyboardInterrupt or another BaseException that is not an Exception, else a
+    cancellation. Each Exception has been handled where it was raised.
     """
     cancellation: BaseException = errors
     stack: list[BaseException] = [errors]
@@ -29,15 +30,15 @@ def sole(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def cancelled_by_itself() -> bool:
-    """Whether the cancellation in hand came from a call's own doing, so that this task goes on.
+    """Return True if the awaited call raised the cancellation itself; the task should continue.
 
-    Tasks of a fan-out are cancelled by scopes alone. asyncio's CancelledError can also be the
-    result of an awaited future that was cancelled, and a generator may yield inside a cancel
-    scope that is cancelled later, whoever runs then.
+    Only cancel scopes cancel the tasks of a fan-out. A CancelledError of asyncio may also be the
+    result of a cancelled future that the call awaited, and a generator may yield inside a cancel
+    scope that is cancelled later.
     """
     return not scope_cancelled()
 
 
 def scope_cancelled() -> bool:
-    """Whether a cancel scope around this task is cancelled."""
+    """Return True if a cancel scope around this task is cancelled."""
     return anyio.current_effective_deadline() == -math.inf

@@ -18,18 +18,18 @@ from ..errors import StreamBusyError, StreamClosedError
 from ..types import ChatCompletion, ChatCompletionChunk
 from .cancellation import cancelled_by_itself
 from .feed import Feed, Source
-from .requests import HasCompletions, Request
+from .requests import HasCompletions, Request, check_client, open_stream
 from .wakeup import Wakeup, new_wakeup
 
 __all__ = ["ChannelFeed", "ChunkReceiveStream", "CompletionChannel", "fan_out_channels"]
 
 
 class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
-    """The receiving end of a channel: an anyio receive stream of chunks, for any task to own.
+    """The receiving end of a channel: an anyio receive stream of chunks that any task may own.
 
-    Ends (EndOfStream, or the end of `async for`) when the completion is complete. An error
-    of the completion is raised here, after the chunks that came before it, with `partial`.
-    A cancelled `receive` loses nothing. One task receives at a time.
+    It ends (EndOfStream, or the end of `async for`) when the completion is complete. An error of
+    the completion is raised after the chunks that came before it, with `partial`. A cancelled
+    `receive` loses nothing. One task receives at a time.
     """
 
     def __init__(self, buffer: int) -> None:
@@ -38,16 +38,17 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
         self._news: Wakeup | None = None
         self._room: Wakeup | None = None
         self.stream: CompletionStream | None = None
-        """What the chunks are read from."""
+        """The stream that the chunks are read from; None if the request was not valid."""
         self._ended = False
         self._error: Exception | None = None
         self._closed = False
 
     async def receive(self) -> ChatCompletionChunk:
-        """The next chunk.
+        """Return the next chunk. Cancelled, it loses nothing.
 
-        Raises anyio.EndOfStream after the last one, the completion's error in its place,
-        and anyio.ClosedResourceError when this end was closed.
+        Raises anyio.EndOfStream after the last chunk, or the completion's error instead;
+        anyio.ClosedResourceError if this end was closed; StreamBusyError if another task
+        receives.
         """
         if self._news is not None:
             raise StreamBusyError("another task is receiving from this channel")
@@ -72,7 +73,7 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
         return chunk
 
     async def aclose(self) -> None:
-        """Give the completion up: its connection is closed at once, also while it is silent."""
+        """Give the completion up; close its connection at once, even if the server is silent."""
         self._closed = True
         self._chunks.clear()
         self._tell()
@@ -82,7 +83,7 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
     # --- the sending end ---
 
     async def send_all(self, chunks: list[ChatCompletionChunk]) -> None:
-        """Put them into the channel, waiting for room; does nothing once it is closed."""
+        """Put the chunks into the channel, waiting for room; does nothing once it is closed."""
         for chunk in chunks:
             while len(self._chunks) >= self._buffer and not self._closed:
                 self._room = new_wakeup()
@@ -97,19 +98,19 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
                 self._news.set()
 
     def finish(self, error: Exception | None) -> None:
-        """No further chunk comes."""
+        """Say that no further chunk comes, and why if it is for an error."""
         self._ended = True
         self._error = error
         self._tell()
 
     def cut(self) -> None:
-        """The fan-out is over: what was not received is lost."""
+        """Say that the fan-out was left: chunks not yet received are lost."""
         if not self._ended:
             self.finish(StreamClosedError("the block of this fan-out has been left"))
 
     @property
     def is_closed(self) -> bool:
-        """Whether this end was closed."""
+        """True if this end was closed."""
         return self._closed
 
     def _tell(self) -> None:
@@ -119,27 +120,28 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
 
 
 class CompletionChannel(msgspec.Struct, frozen=True, eq=False):
-    """One of the requests and the channel its chunks come through."""
+    """One of the requests, and the channel that its chunks come through."""
 
     index: int
     """Position of the request in the source, from 0."""
     request: Request
+    """The request itself, as it came from the source."""
     receive: ChunkReceiveStream
-    """Its chunks. Closing it gives the completion up."""
+    """The chunks: an anyio receive stream. Closing it gives the completion up."""
 
     @property
     def partial(self) -> ChatCompletion:
-        """The completion as far as it was received from the server; the whole at the end."""
+        """The completion as received from the server so far; the whole at the end."""
         stream = self.receive.stream
         return ChatCompletion() if stream is None else stream.partial
 
     def statistics(self) -> StreamStatistics | None:
-        """The stream in numbers; None for a request that was refused before it was sent."""
+        """Return the figures of the stream; None if the request was not valid and never sent."""
         stream = self.receive.stream
         return None if stream is None else stream.statistics()
 
     async def aclose(self) -> None:
-        """Give the completion up: its connection is closed at once."""
+        """Give the completion up and close its connection at once."""
         await self.receive.aclose()
 
 
@@ -156,7 +158,8 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
         super().__init__(requests, limit)
         if buffer < 1:
             raise ValueError(f"buffer is {buffer}: give a positive number of chunks")
-        self._completions = client.chat.completions
+        check_client(client)
+        self._client = client
         self._buffer = buffer
         self._open: set[ChunkReceiveStream] = set()
         self._taken = 0
@@ -165,7 +168,7 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
         return self
 
     async def __anext__(self) -> CompletionChannel:
-        """The next channel, as soon as its request is admitted. Cancelled, it loses nothing."""
+        """Return the next channel once its request is admitted. Cancelled, it loses nothing."""
         channel = await self._next_post()
         if channel is None:
             raise StopAsyncIteration
@@ -178,7 +181,7 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
         self._open.add(receive)
         try:
             try:
-                receive.stream = stream = self._completions.stream(**item)
+                receive.stream = stream = open_stream(self._client, item)
             finally:
                 self._post(CompletionChannel(index, item, receive))
             async with stream:
@@ -188,7 +191,7 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
                         return
         except Exception as error:  # noqa: BLE001 - raised where the channel is read
             receive.finish(error)
-        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a task that was not cancelled goes on
             if not cancelled_by_itself():
                 raise
             receive.finish(RuntimeError("the completion raised a cancellation by itself"))
@@ -199,9 +202,9 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
             receive.cut()
 
     def _may_pull(self) -> bool:
-        # Answers that fit into their channels free their slots: the channels that nobody
-        # has taken yet are bounded as well. So are those that go on: one that waits to be
-        # sent again holds no slot, and would not get it back from one that nobody reads.
+        # A limit for channels that nobody has taken yet, since an answer that fits into its
+        # channel frees its slot. And a limit for those that go on: a request that waits to be
+        # sent again holds no slot, and must not lose it to a channel that nobody reads.
         limit = self._limit
         return self._pulled - self._taken < limit and self._running < limit
 
@@ -224,15 +227,18 @@ def fan_out_channels(
             async for channel in channels:
                 group.start_soon(consume, channel)
 
-    A channel is handed out as soon as its request is admitted; `channel.receive` is an
-    anyio receive stream of chunks. It holds at most `buffer` chunks: when its owner is
-    slow, that completion's connection is not read, and no other is held back. An error is
-    raised in the reader of its channel. Closing a channel closes its connection at once.
+    A channel is handed out as soon as its request is admitted; `channel.receive` is an anyio
+    receive stream of chunks. It holds at most `buffer` chunks: when its owner is slow, that
+    completion's connection is not read, and no other is held back. An error is raised in the
+    reader of its channel. Closing a channel closes its connection at once.
 
-    The loop goes on until every completion has ended or its channel was closed, so that
-    leaving the block cuts off none. A channel whose chunks nobody receives keeps its slot: a
-    consumer that needs more channels open at once than `limit`, or than the client's own
-    limiter has slots, waits for ever, and so does one that reads none before the loop ends.
-    Leaving the block closes every connection; readers elsewhere get StreamClosedError.
+    The loop ends when every completion has ended or its channel was closed. A channel that
+    nobody reads keeps its slot. So a consumer deadlocks if it needs more channels open at once
+    than `limit`, or than the client's own limiter has slots, or if it reads none before the
+    loop ends. Leaving the block closes every connection; readers elsewhere get
+    StreamClosedError.
+
+    Raises TypeError for a source, client or limit of another type, ValueError for a `buffer`
+    below 1.
     """
     return ChannelFeed(client, requests, limit, buffer)

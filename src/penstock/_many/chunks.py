@@ -14,7 +14,7 @@ from .._limiter.slots import Slot
 from ..types import ChatCompletion, ChatCompletionChunk
 from .cancellation import cancelled_by_itself
 from .feed import Feed, Source
-from .requests import HasCompletions, Request
+from .requests import HasCompletions, Request, check_client, open_stream
 
 __all__ = ["ChunkEvent", "ChunkFeed", "ResultEvent", "fan_out_chunks"]
 
@@ -25,23 +25,27 @@ class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
     index: int
     """Position of the request in the source, from 0."""
     request: Request
+    """The request itself, as it came from the source."""
     chunk: ChatCompletionChunk
+    """The chunk, as a stream of its own would give it."""
 
 
 class ResultEvent(msgspec.Struct, frozen=True):
-    """The end of one of the requests: exactly one for each."""
+    """The end of one of the requests. Each request has exactly one, after its last chunk."""
 
     index: int
+    """Position of the request in the source, from 0."""
     request: Request
+    """The request itself, as it came from the source."""
     completion: ChatCompletion | None
-    """The whole completion, None if it failed."""
+    """The whole completion; None if it failed."""
     error: Exception | None
-    """Why it failed; `error.partial` is the answer as far as it came."""
+    """Why it failed, else None; `error.partial` is the answer so far."""
     statistics: StreamStatistics | None
-    """The stream in numbers; None for a request that was refused before it was sent."""
+    """The figures of the stream; None if the request was not valid and never sent."""
 
     def unwrap(self) -> ChatCompletion:
-        """The completion; raises the error if there is one."""
+        """Return the completion, or raise the error."""
         if self.error is not None:
             raise self.error
         assert self.completion is not None
@@ -73,7 +77,8 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         super().__init__(requests, limit)
         if buffer is not None and buffer < 1:
             raise ValueError(f"buffer is {buffer}: give a positive number of network reads")
-        self._completions = client.chat.completions
+        check_client(client)
+        self._client = client
         self._buffer = self._limit if buffer is None else buffer
         self._batch: _Batch | None = None
         self._delivered = 0
@@ -83,10 +88,10 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         return self
 
     async def __anext__(self) -> ChunkEvent | ResultEvent:
-        """The next event. Cancelled, it loses nothing."""
+        """Return the next event. Cancelled, it loses nothing."""
         batch = self._batch
         if batch is None:
-            # Without another coroutine where posts lie ready (with the two below: 4 %).
+            # No further coroutine where a post is ready (saves 4 % with the two lines below).
             ready = self._posts and self._news is None
             post = self._take() if ready else await self._next_post()
             if post is None:
@@ -103,16 +108,16 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         return ChunkEvent(batch.index, batch.request, batch.chunks[position])
 
     async def read_batch(self) -> list[ChunkEvent | ResultEvent]:
-        """The next event and all that wait behind it; [] at the end.
+        """Return the next event and all that wait behind it; [] at the end.
 
-        For those who pass events on in bulk. Cancelled, it loses nothing.
+        For callers that pass events on in bulk. Cancelled, it loses nothing.
         """
         try:
             events = [await self.__anext__()]
         except StopAsyncIteration:
             return []
         while self._batch is not None or self._posts:
-            # What waits already is there at once: no await in it suspends.
+            # An event that waits already is returned without suspending.
             events.append(await self.__anext__())
         return events
 
@@ -121,20 +126,20 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         failure: Exception | None = None
         stream: CompletionStream | None = None
         try:
-            stream = opened = self._completions.stream(**item)
+            stream = opened = open_stream(self._client, item)
             async with opened:
                 while chunks := await opened.read_batch():
                     self._post(_Batch(index, item, chunks))
-                    # Whoever posted waits afterwards, not before: so a batch is never held
-                    # by a task that may be cancelled. Each stream is one network read beyond
-                    # the bound at most.
+                    # A stream waits for room after it has posted, not before: so no task that
+                    # may be cancelled holds a batch. Each stream exceeds the bound by at most
+                    # one network read.
                     if len(self._posts) > self._buffer:
                         await self._catch_up()
-            # Nothing is left to read; but a type as response_format has its say.
+            # Nothing is left to read; this checks the answer against a type as response_format.
             completion = await opened.collect()
         except Exception as error:  # noqa: BLE001 - errors are values here
             failure = error
-        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a task that was not cancelled goes on
             if not cancelled_by_itself():
                 raise
             failure = RuntimeError("the completion raised a cancellation by itself")
@@ -154,7 +159,7 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
     def _take(self) -> _Batch | ResultEvent:
         post = self._posts.popleft()
         if self._caught_up is not None and len(self._posts) <= self._buffer:
-            # All of them, since any one may now find its server silent.
+            # Wake all of them, since the server of any one may be silent now.
             self._caught_up.set()
             self._caught_up = None
         return post
@@ -173,11 +178,10 @@ def fan_out_chunks(
 ) -> ChunkFeed:
     """Stream many completions at once; their chunks arrive merged, each request's in order.
 
-    `requests` is an iterable or async iterable of the keyword arguments of `create()`,
-    pulled lazily: a request is taken only when it can start. At most `limit` are in flight
-    (a number, or a `Limiter` shared with others). `buffer` bounds how many network reads
-    may wait for the consumer, by default as many as `limit`: when it is slow, the streams
-    stop reading.
+    `requests` is an iterable or async iterable of the keyword arguments of `create()`, pulled
+    lazily: a request is taken only when it can start. At most `limit` are in flight (a number,
+    or a `Limiter` shared with others). At most `buffer` network reads (default: `limit`) wait
+    for the consumer: when it is slow, the streams stop reading.
 
         async with fan_out_chunks(client, requests, limit=8) as events:
             async for event in events:
@@ -185,9 +189,13 @@ def fan_out_chunks(
                     ...
 
     Yields `ChunkEvent`s, then one `ResultEvent` for each request, with its completion or
-    its error: a request that fails does not touch the others. An error of the source is
+    its error: a request that fails does not affect the others. An error of the source is
     raised after the last result. Leaving the block, for whatever reason, closes every
-    connection first; an exception of the body comes out as it is. A cancelled read loses
-    nothing.
+    connection first; an exception of the body leaves the block unchanged. A cancelled read
+    loses nothing.
+
+    Raises TypeError for a source, client or limit of another type, ValueError for a `buffer`
+    below 1. One task reads at a time, else StreamBusyError; reading after the block was left
+    raises StreamClosedError.
     """
     return ChunkFeed(client, requests, limit, buffer)

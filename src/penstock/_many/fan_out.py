@@ -1,4 +1,4 @@
-"""`fan_out`: any async function over any source, at most so many at once."""
+"""`fan_out`: an async function on every item of a source, at most `limit` at once."""
 
 from __future__ import annotations
 
@@ -21,41 +21,49 @@ R = TypeVar("R")
 
 
 class Result(msgspec.Struct, Generic[T, R], frozen=True):
-    """What became of one item: a value, or the error of its call."""
+    """The outcome of one item: the value that its call returned, or the error that it raised."""
 
     index: int
     """Position of the item in the source, from 0."""
     item: T
+    """The item itself, as it came from the source."""
     value: R | None
+    """What the call returned; None if it failed."""
     error: Exception | None
+    """What the call raised, else None."""
     started: float
-    """When its call began, on the event loop's clock (seconds)."""
+    """When the call began, in seconds on the event loop's clock."""
     ended: float
+    """When the call ended, on the same clock."""
 
     def unwrap(self) -> R:
-        """The value; raises the error if there is one."""
+        """Return the value, or raise the error."""
         if self.error is not None:
             raise self.error
-        return self.value  # type: ignore[return-value]  # None only where R has it
+        return self.value  # type: ignore[return-value]  # None only if R includes it
 
 
 class FanOutStatistics(msgspec.Struct, frozen=True):
     """A fan-out at one moment."""
 
     total: int | None
-    """Items in all, where the source has a length."""
+    """Items in all, if the source has a length; else None."""
     pulled: int
+    """Items taken from the source so far."""
     running: int
+    """Calls that run now."""
     waiting: int
-    """Results that wait to be taken, those held back by order included."""
+    """Results that wait to be taken, including those held back by order."""
     held_back: int
-    """Of these, how many wait for an earlier one (ordered mode)."""
+    """Results that wait for an earlier one (ordered mode)."""
     done: int
-    """Calls that ended, well or not."""
+    """Calls that ended, with a value or an error."""
     failed: int
+    """Calls that ended with an error."""
     delivered: int
+    """Results handed out so far."""
     blocked_on_consumer: float
-    """Seconds in which nothing was pulled because results waited to be taken."""
+    """Seconds in which no item was pulled because results waited to be taken."""
 
 
 class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
@@ -73,7 +81,7 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
     ) -> None:
         super().__init__(items, limit)
         if not callable(fn):
-            raise TypeError(f"fn has to be an async function, not {fn!r}")
+            raise TypeError(f"fn must be an async function, not {fn!r}")
         if buffer < 0:
             raise ValueError(f"buffer is {buffer}: give 0 or a positive number")
         if window is not None and not ordered:
@@ -85,8 +93,8 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
         self._buffer = buffer
         self._ordered = ordered
         self._window = window
-        # Ordered: results by index, until those before them are there; the first index
-        # that is not there yet.
+        # Ordered mode: the results that wait for an earlier one, by index, and the first
+        # index that is missing.
         self._early: dict[int, Result[T, R]] = {}
         self._frontier = 0
         self._done = self._failed = self._delivered = 0
@@ -97,7 +105,7 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
         return self
 
     async def __anext__(self) -> Result[T, R]:
-        """The next result. Cancelled, it loses nothing."""
+        """Return the next result. Cancelled, it loses nothing."""
         result = await self._next_post()
         if result is None:
             raise StopAsyncIteration
@@ -107,7 +115,7 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
         return result
 
     def statistics(self) -> FanOutStatistics:
-        """Numbers of this moment."""
+        """Return the figures of this moment."""
         return FanOutStatistics(
             total=self._total,
             pulled=self._pulled,
@@ -140,15 +148,15 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
             call = self._fn(item)
             if not isawaitable(call):
                 raise TypeError(
-                    f"fn has to be an async function: {self._fn!r} gave a {type(call).__name__}"
+                    f"fn must be an async function: {self._fn!r} returned a {type(call).__name__}"
                 )
             value = await call
         except Exception as caught:  # noqa: BLE001 - errors are values here
             error = caught
-        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a task that was not cancelled goes on
             if not cancelled_by_itself():
                 raise
-            error = RuntimeError("the call raised a cancellation that nobody had asked for")
+            error = RuntimeError("the call raised a cancellation that nobody had requested")
         slot.release()
         self._done += 1
         self._failed += error is not None
@@ -165,7 +173,7 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
         ahead = self._pulled - self._delivered
         limit = self._limit
         if self._ordered:
-            # Work goes on ahead of a slow head of the line, as far as the window.
+            # Calls go on ahead of a slow oldest result, as far as the window.
             return ahead <= (2 * limit if self._window is None else self._window)
         return ahead < limit + self._buffer
 
@@ -189,16 +197,21 @@ def fan_out(
             async for result in results:
                 completion = result.unwrap()
 
-    `items` is an iterable or async iterable, pulled lazily: an item is taken only when it
-    can start, and never more than `limit + buffer` beyond those delivered. Results come
-    as they are completed; with `ordered` in the order of the items, while work goes on up
-    to `window` items (2 x limit) ahead of the oldest that is not delivered.
+    `items` is an iterable or async iterable, pulled lazily: an item is taken only when it can
+    start, and never more than `limit + buffer` beyond the results delivered. Results come as
+    they are completed; with `ordered` in the order of the items, while calls go on up to
+    `window` items (default: 2 x `limit`) ahead of the oldest result not delivered. `limit` is a
+    number, or a `Limiter` shared with others.
 
-    Errors are values: look at `result.error`, or fail fast with `result.unwrap()`. An
-    error of the source is raised after the last result. An async source is closed before
-    the block is left, in the task that pulled from it. Leaving the block, by `break`, an
-    exception or a cancellation, cancels every call first; an exception of the body comes
-    out as it is. A cancelled read loses nothing.
+    Errors are values: look at `result.error`, or fail fast with `result.unwrap()`. An error of
+    the source is raised after the last result. An async source is closed before the block is
+    left, in the task that pulled from it. Leaving the block, by `break`, an exception or a
+    cancellation, cancels every call first; an exception of the body leaves the block unchanged.
+    A cancelled read loses nothing.
+
+    Raises TypeError for a source, function or limit of another type, ValueError for a `buffer`
+    below 0, a `window` below 1 or one without `ordered`. One task reads at a time, else
+    StreamBusyError; reading after the block was left raises StreamClosedError.
     """
     total = len(items) if isinstance(items, Sized) else None
     return FanOut(fn, items, limit, buffer, ordered, window, total)

@@ -39,7 +39,7 @@ class Feed(ABC, Generic[T, P]):
         if not isinstance(source, (Iterable, AsyncIterable)):
             raise TypeError(f"{type(source).__name__} is neither iterable nor async iterable")
         if isinstance(limit, bool) or not isinstance(limit, (int, Limiter)):
-            raise TypeError(f"limit has to be a number or a Limiter, not {limit!r}")
+            raise TypeError(f"limit must be a number or a Limiter, not {limit!r}")
         self._source = source
         self._limiter = Limiter(limit) if isinstance(limit, int) else limit
         self._group: TaskGroup | None = None
@@ -48,8 +48,8 @@ class Feed(ABC, Generic[T, P]):
         self._pulling = True
         self._source_error: Exception | None = None
         self._closing_error: Exception | None = None
-        # Whether anything was cancelled: then what there is, is not all.
         self._cut = False
+        """True once a child was cancelled; the results are then incomplete."""
         self._pulled = 0
         self._running = 0
         self._slots: set[Slot] = set()

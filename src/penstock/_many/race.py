@@ -1,4 +1,22 @@
-"""`race`: several attempts at one answer; the first to deliver a token is the answer."""
+"""`race`: several attempts at one answer; the first to deliver a token is the answer.
+
+All of the race runs inside `Race.__aenter__`; the block itself only reads the winner's stream.
+
+    __aenter__                                                        the block
+    ├─ _run_all: starts an attempt, waits for `delay` or a failure    ┌─────────────────┐
+    ├─ _run(0):  open, read ahead to the first token ── wins ───────> │ the same stream │
+    ├─ _run(1):  open, read ahead ... cancelled, closed               │ from its first  │
+    └─ _run(2):  not started                                          │ chunk on        │
+                                                                      └─────────────────┘
+
+- The winner reads ahead and hands nothing out, so that the block sees the stream from its first
+  chunk. Two attempts with a token in the same iteration of the loop: the first one to set
+  `_winner` wins, the other is a loser.
+- The task group ends before the block begins, so nothing but a stream is alive in the block. It
+  may be left from another task, and no ExceptionGroup can leave it.
+- Losers are closed, shielded, before `__aenter__` returns: no connection generates for nobody.
+- An attempt that ends without a token wins only if no attempt has one.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +41,11 @@ from ..errors import (
 )
 from ..types import Usage
 from .cancellation import cancelled_by_itself, sole
-from .requests import HasCompletions, Request
+from .requests import HasCompletions, Request, check_client, open_stream
 
 __all__ = ["Attempt", "Race", "RaceStatistics", "race"]
 
-# What is wrong with a key or an account is wrong for every request of that client.
+# A bad key or an empty account fails every request of that client.
 ACCOUNT_ERRORS = (AuthenticationError, InsufficientCreditsError, PermissionDeniedError)
 
 Entry: TypeAlias = Request | tuple[HasCompletions, Request]
@@ -39,23 +57,28 @@ class Attempt(msgspec.Struct, frozen=True):
     index: int
     """Position of its request, from 0."""
     request: Request
+    """The request itself, without the client of a pair."""
     outcome: Literal["running", "won", "lost", "failed"]
+    """"lost" if another attempt had a token first, "failed" if it ended in `error`."""
     error: Exception | None
+    """Why it failed, else None."""
     started: float
-    """On the event loop's clock (seconds)."""
+    """When it started, in seconds on the event loop's clock."""
     ended: float | None
+    """When it ended, on the same clock; None while it runs. The winner ends with the block."""
     usage: Usage | None
-    """What the server had reported when the attempt ended, if anything."""
+    """The usage that the server had reported when the attempt ended, if any."""
     statistics: StreamStatistics
+    """The figures of its stream."""
 
 
 class RaceStatistics(msgspec.Struct, frozen=True):
     """A race at one moment."""
 
     attempts: list[Attempt]
-    """Those started, in order."""
+    """The attempts that were started, in order."""
     winner: int | None
-    """Index of the winner's request."""
+    """Index of the winner's request; None before there is one."""
 
 
 class _Runner:
@@ -65,16 +88,14 @@ class _Runner:
         self.index = index
         self.client = client
         self.request = request
-        # A failed attempt starts the next one at once, instead of waiting to try again.
-        self.stream: CompletionStream = client.chat.completions.stream(
-            **{"max_retries": 0, **request}
-        )
+        # A failed attempt starts the next one at once instead of a retry.
+        self.stream: CompletionStream = open_stream(client, {"max_retries": 0, **request})
         self.scope: anyio.CancelScope | None = None
         self.started = math.nan
         self.ended: float | None = None
         self.error: Exception | None = None
         self.complete = False
-        """The whole answer came, without a token in it."""
+        """True once the whole answer came without a token."""
 
 
 class Race:
@@ -96,7 +117,8 @@ class Race:
             of, *rest = entry if isinstance(entry, tuple) else (client, entry)
             request = rest[0] if len(rest) == 1 else None
             if not isinstance(request, Mapping):
-                raise TypeError("a request has to be a mapping, or a (client, mapping) pair")
+                raise TypeError("a request must be a mapping, or a (client, mapping) pair")
+            check_client(of)
             runners.append(_Runner(index, of, request))
         if not runners:
             raise ValueError("a race needs at least one request")
@@ -110,13 +132,16 @@ class Race:
         self._changed: anyio.Event | None = None
 
     async def __aenter__(self) -> CompletionStream:
-        """Run the race. Raises AllAttemptsFailed; cancelled or failed, nothing stays open."""
+        """Run the race and return the winner's stream.
+
+        Raises AllAttemptsFailed. Cancelled or failed, nothing stays open.
+        """
         if self._started:
             raise RuntimeError("a race is run once")
         try:
             async with anyio.create_task_group() as group:
-                # Not in this task: where its scope's deadline meets asyncio's own
-                # cancellation, anyio (4.16) loses the latter.
+                # Not in this task: anyio (4.16) loses a cancellation of asyncio's own that
+                # meets the deadline of a scope in the same task.
                 group.start_soon(self._run_all, group)
             self._winner = self._winner or self._fallback()
             await self._close_all(but=self._winner)
@@ -145,7 +170,7 @@ class Race:
             self._winner.ended = anyio.current_time()
 
     def statistics(self) -> RaceStatistics:
-        """The attempts so far; during the block and after it."""
+        """Return the attempts so far; during the block and after it."""
         winner = self._winner
         return RaceStatistics(
             attempts=[self._report(runner) for runner in self._started],
@@ -174,7 +199,7 @@ class Race:
     # --- the race ---
 
     async def _run_all(self, group: TaskGroup) -> None:
-        """Start attempts as `delay`, `max_live` and failures say; end all when it is decided."""
+        """Start attempts by `delay`, `max_live` and failures; end all when the race is decided."""
         next_at = -math.inf
         while self._winner is None and (self._pending or self._live):
             wait = math.inf
@@ -199,25 +224,25 @@ class Race:
         assert runner.scope is not None
         try:
             with runner.scope:
-                # A task begins even when it was cancelled before, and would send a request.
+                # A task that was cancelled before it began still begins.
                 if self._winner is not None or runner.scope.cancel_called:
                     return
                 await runner.stream.__aenter__()
                 if not await runner.stream.first_token():
                     runner.complete = True
                 elif self._winner is None:
-                    # A second one of the same tick finds the place taken: a loser.
+                    # A second attempt in the same loop iteration loses.
                     self._winner = runner
         except Exception as error:  # noqa: BLE001 - a failed attempt is a value
             self._failed(runner, error)
-        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a task that was not cancelled goes on
             if not cancelled_by_itself():
                 raise
             self._failed(runner, RuntimeError("the attempt raised a cancellation by itself"))
         finally:
             if runner is not self._winner:
                 runner.ended = anyio.current_time()
-                # An answer without a token is kept, for the case that nobody has one.
+                # Keep an answer without a token, in case no attempt has one.
                 if not runner.complete:
                     await _give_up(runner.stream)  # noqa: ASYNC102 - closing shields what it has to
             self._live -= 1
@@ -236,7 +261,7 @@ class Race:
                     other.scope.cancel()
 
     def _fallback(self) -> _Runner | None:
-        """Nobody had a token: an answer that is complete without one is still an answer."""
+        """Return the first attempt that was complete without a token, if no attempt had one."""
         return next((runner for runner in self._started if runner.complete), None)
 
     async def _close_all(self, but: _Runner | None) -> None:
@@ -247,7 +272,7 @@ class Race:
 
 
 async def _give_up(stream: CompletionStream) -> None:
-    # What was read ahead counts as received: it may hold what the attempt has cost.
+    # Count what was read ahead as received: it may hold the usage.
     with contextlib.suppress(anyio.WouldBlock):
         while True:
             stream.receive_nowait()
@@ -266,17 +291,18 @@ def race(
         async with race(client, [request, request], delay=1.5) as stream:
             async for chunk in stream: ...
 
-    A token is content, reasoning, refusal or a piece of a tool call; a role-only or empty
-    first delta wins nothing. `delay` staggers the starts: 0 starts all at once, a number
-    of seconds starts the next when none has won by then (hedging), None starts it only
-    after a failure. At most `max_live` run at once. A failed attempt starts the next one
-    at once, so attempts are not retried unless their request says `max_retries`.
+    A token is content, reasoning, refusal or a piece of a tool call; a role-only or empty first
+    delta does not win. `delay` staggers the starts: 0 starts all at once, a number of seconds
+    starts the next attempt if none has won by then (hedging), None starts it only after a
+    failure. At most `max_live` run at once. A failed attempt starts the next one at once, so
+    attempts are not retried unless their request has `max_retries`.
 
-    `requests` are arguments of `create()`, or `(client, arguments)` pairs for races
+    `requests` are keyword arguments of `create()`, or `(client, arguments)` pairs for races
     between servers. 401, 402 and 403 end all attempts on the same client.
 
-    The block gets the winner's stream, from its first chunk on; losers are closed before
-    it runs, and the winner when it is left. Raises AllAttemptsFailed, from an
-    ExceptionGroup, when none succeeds; ValueError or TypeError for bad requests.
+    The block gets the winner's stream, from its first chunk on. Losers are closed before the
+    block runs, and the winner when the block is left. Raises AllAttemptsFailed, caused by an
+    ExceptionGroup, if no attempt succeeds; ValueError or TypeError for requests that are not
+    valid.
     """
     return Race(client, requests, delay, max_live)

@@ -1,4 +1,4 @@
-"""What a fan-out or race is given: requests, and a client to make them on."""
+"""Requests as fan-outs and races take them, and the one place that opens a stream for one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 from .._call.stream import CompletionStream
 
-__all__ = ["HasCompletions", "Request"]
+__all__ = ["HasCompletions", "Request", "check_client", "open_stream"]
 
 
 Request = Mapping[str, Any]
+"""The keyword arguments of `create()`: {"model": ..., "messages": [...], ...}."""
 
 
 class _Streams(Protocol):
@@ -24,7 +25,22 @@ class _Chat(Protocol):
 
 
 class HasCompletions(Protocol):
-    """What a client has to have."""
+    """A client, or any object with the same `chat.completions.stream`."""
 
     @property
     def chat(self) -> _Chat: ...
+
+
+def check_client(client: object) -> None:
+    """Raise TypeError if `client` cannot open a stream."""
+    chat = getattr(client, "chat", None)
+    if not callable(getattr(getattr(chat, "completions", None), "stream", None)):
+        raise TypeError(f"client must be a penstock.AsyncClient, not {type(client).__name__}")
+
+
+def open_stream(client: HasCompletions, request: Request) -> CompletionStream:
+    """Return the stream of one request, which has sent nothing yet.
+
+    Raises ValueError or TypeError if the request is not valid.
+    """
+    return client.chat.completions.stream(**request)
