@@ -2,8 +2,8 @@
 
 Rule 10 of the wire (docs/pages/internals/wire.md): msgspec refuses lone surrogates and NaN
 even in members it skips, and floats in integer fields; beside its own errors it raises
-UnicodeDecodeError and RecursionError. One fast attempt is followed by a tolerant one; if that fails too, the error
-is always a ChunkDecodeError.
+UnicodeDecodeError and RecursionError. One fast attempt is followed by a tolerant one; if that
+fails too, the error is always a ChunkDecodeError.
 """
 
 from __future__ import annotations
