@@ -22,7 +22,7 @@ from .serving import serving
 __all__ = ["CLIENTS", "DELAY", "RATE", "Capacity", "Step", "measure_capacity", "search"]
 
 RATE = 20  # events a second, which is what a stream of a mid-sized model gives
-DELAY = 50.0  # milliseconds, of 99 in 100 events: the time from one event to the next
+DELAY = 50.0  # milliseconds, p99: the time from one event to the next
 LATE = 10.0  # milliseconds that the server itself may be late
 FIRST, MOST = 100, 8000  # streams; more than MOST connections need more ports and files than usual
 CLOSE = 1.1  # the search ends when the least that failed is so near to the most that held
@@ -38,7 +38,7 @@ class Step(msgspec.Struct):
     verdict: str
     """held, behind (the client), late (the server), or failed."""
     delay: float = math.inf
-    """Milliseconds, of 99 in 100 events."""
+    """p99, in milliseconds."""
     late: float = 0.0
     """The same of the server, against its own plan."""
     share: float = 0.0

@@ -124,7 +124,7 @@ def _held(curves: Sequence[Curve]) -> str:
 
 
 def _capacity(capacities: Sequence[Capacity]) -> str:
-    lines = [["client", "live streams", "delay of 99 in 100", "of its core", "what ended it"]]
+    lines = [["client", "live streams", "p99 delay", "of its core", "what ended the search"]]
     for capacity in capacities:
         best = next(
             (

@@ -50,7 +50,7 @@ def _environments(record: Record) -> Iterator[str]:
         here, behind = run.environment, run.promises.values()
         small = [label(number) for number, each in run.promises.items() if each.size == "small"]
         size = "small" if len(small) == len(run.promises) else "full"
-        but = f" (but {', '.join(small)}: small)" if small and size == "full" else ""
+        but = f" ({', '.join(small)}: small)" if small and size == "full" else ""
         days = sorted({each.day for each in behind})
         told = ("penstock", "anyio", "h11", core, "msgspec", "trio", "uvloop")
         named = ", ".join(f"{name} {here.versions[name]}" for name in told if name in here.versions)
@@ -173,7 +173,7 @@ def _mutation(record: Mapping[str, Any]) -> str:
 
 
 def _findings(found: list[findings.Finding]) -> str:
-    lines = [["found by", "what was wrong", "fixed by", "kept so by"]]
+    lines = [["found by", "what was wrong", "fixed by", "regression test"]]
     for finding in found:
         test = f"`{finding.test}` in `{finding.file}`"
         lines.append([finding.by, finding.was, finding.commit, test])

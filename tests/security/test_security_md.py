@@ -51,7 +51,7 @@ BOUNDS = {
     "depth of the JSON that an error keeps": str(MAX_DEPTH),
     "text of a body that an error keeps": f"{MAX_BODY_EXCERPT} characters",
     "wait before a retry that a server may ask for": f"{MAX_RETRY_WAIT:g} s",
-    "bytes behind the end of a stream that are read for reuse": size(DRAIN_BYTES),
+    "bytes after the end of a stream that are read for reuse": size(DRAIN_BYTES),
     "time in which they are read": f"{DRAIN_SECONDS:g} s",
 }
 
