@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from tests.evidence.promises import PROMISES, modules_of
 from tests.support.page_blocks import renew
 
-from .drawings import ARCHITECTURE, ROOT, SOURCE, blocks, floors
+from .drawings import ARCHITECTURE, ROOT, blocks
+
+SOURCE = ROOT / "src" / "penstock"
 
 INTERNALS = sorted((ROOT / "docs" / "pages" / "internals").glob("*.md"))
 PAGES = [*INTERNALS, ROOT / "CONTRIBUTING.md"]
@@ -23,10 +26,28 @@ def test_the_drawings_are_those_of_the_code(tmp_path: Path) -> None:
     assert page.read_text() == ARCHITECTURE.read_text(), "write them: python -m tests.docs"
 
 
+def floors() -> list[set[str]]:
+    """The names on each floor, the highest first, as the import contract has them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each["type"] == "layers")
+    return [set(re.findall(r"\w+", layer)) for layer in layers]
+
+
+def test_the_floors_are_those_of_the_import_contract() -> None:
+    drawn: list[set[str]] = []
+    for number, name in re.findall(r"^\| (\d*) *\| `(\w+)` \|", ARCHITECTURE.read_text(), re.M):
+        if number:
+            assert int(number) == len(floors()) - len(drawn)
+            drawn.append(set())
+        drawn[-1].add(name)
+    assert drawn == floors()
+
+
 def test_every_package_and_module_has_a_floor() -> None:
-    there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py"}
+    there = {path.stem for path in SOURCE.glob("*.py")}
     there |= {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    assert {name for floor in floors() for name in floor} == there - {"__init__"}
+    assert set().union(*floors()) == there - {"__init__"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -38,7 +59,7 @@ def test_every_path_is_there(page: Path) -> None:
 
 def test_each_promise_names_all_its_tests() -> None:
     page = ROOT / "docs" / "pages" / "internals" / "promises.md"
-    sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]
+    sections = re.split(r"^## ", page.read_text(), flags=re.M)[1:]
     named = {
         int(number[1]) if (number := re.match(r"(\d+)\. ", section)) else 0: {
             ROOT / path for path in re.findall(r"`(tests/\S+\.py)`", section)
@@ -50,7 +71,7 @@ def test_each_promise_names_all_its_tests() -> None:
 
 def test_there_are_twelve_rules_of_the_wire() -> None:
     page = ROOT / "docs" / "pages" / "internals" / "wire.md"
-    rules = re.findall(r"^## Rule (\d+): ", page.read_text(), re.MULTILINE)
+    rules = re.findall(r"^## Rule (\d+): ", page.read_text(), re.M)
     assert rules == [str(number) for number in range(1, 13)]
 
 

@@ -74,7 +74,7 @@ def test_a_deadlock_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         (error,) = error.exceptions
     assert isinstance(error, DeadlockError)
     message = str(error)
-    assert "Give a wait its deadline" in message
+    assert "Add a timeout to a wait" in message
     assert "# here it waits" in message
     assert "- a sleeper waits at" in message
 

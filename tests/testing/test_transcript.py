@@ -93,7 +93,7 @@ END = '{"at": 0, "end": "kept"}\n'
         ("[]", 1, "an object"),
         ("{}", 1, "penstock_transcript"),
         ('{"penstock_transcript": 2}', 1, "version 2, and this penstock reads 1"),
-        (HEADER + END, 2, "a request has to come first"),
+        (HEADER + END, 2, "a request must come first"),
         (HEADER + REQUEST, 2, "the last exchange has no end"),
         (HEADER + REQUEST + REQUEST, 3, "the exchange before has no end"),
         (HEADER + REQUEST + '{"at": 0, "end": "gone"}', 3, "no way to end: 'gone'"),

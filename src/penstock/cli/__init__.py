@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left: `penstock chat ... | head`
+    except BrokenPipeError:  # the reader of the output left: `penstock chat ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_users_business(error: Exception) -> bool:
-    """Whether the error tells about the call, the server or the installation, not about a bug."""
+    """Whether the error is about the call, the server or the installation, not a bug."""
     from ..errors import PenstockError
     from .run import UsageError
 
@@ -83,8 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--streams", type=_positive, default=6, metavar="N", help="default: 6")
     demo.add_argument("--max-tokens", type=_positive, default=120, metavar="N", help="default: 120")
-    demo.add_argument("--base-url", metavar="URL", help="a server of your own, and no embedded one")
-    demo.add_argument("--model", help="the model to ask for, where the server has several")
+    demo.add_argument(
+        "--base-url", metavar="URL", help="another server in place of the embedded one"
+    )
+    demo.add_argument("--model", help="the model to use; needed if the server has several")
     _add_key(demo)
     _add_backend(demo)
 
@@ -99,12 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         "--provider",
         choices=PROVIDERS,
         metavar="NAME",
-        help=f"one of {', '.join(PROVIDERS)}; its key and its URL come from the environment,"
-        " OPENAI_API_KEY and OPENAI_BASE_URL for instance (default: openai)",
+        help=f"one of {', '.join(PROVIDERS)}; key and URL come from the environment, for instance"
+        " OPENAI_API_KEY and OPENAI_BASE_URL (default: openai)",
     )
     where.add_argument("--base-url", metavar="URL", help="any other server, usually ending in /v1")
     where.add_argument("--local", action="store_true", help="the embedded model of the demo")
-    chat.add_argument("--model", help="needed where the server has more than one")
+    chat.add_argument("--model", help="the model to use; needed if the server has several")
     chat.add_argument("--system", metavar="TEXT", help="the system prompt")
     chat.add_argument("--max-tokens", type=_positive, metavar="N")
     chat.add_argument("--temperature", type=float, metavar="T")

@@ -20,12 +20,12 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the prompt and stream the answer; the exit status."""
+    """Send the prompt, stream the answer, and return the exit status."""
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     if not prompt.strip():
         raise UsageError("the prompt is empty")
     if arguments.api_key_env is not None and arguments.base_url is None:
-        raise UsageError("--api-key-env goes with --base-url; a provider knows its own variable")
+        raise UsageError("--api-key-env needs --base-url; a provider has its own variable")
     server: AbstractContextManager[str | None]
     if arguments.local:
         server = local_server(parallel=1)
@@ -71,7 +71,7 @@ async def _chat(arguments: argparse.Namespace, prompt: str, base_url: str | None
 
 
 def _show_thinking(text: str | None) -> None:
-    """A reasoning model's thoughts, dim and beside standard output, for a person only."""
+    """Show a reasoning model's thoughts, dimmed, on standard error, if that is a terminal."""
     if text and sys.stderr.isatty():
         sys.stderr.write(f"{DIM}{text}{PLAIN}")
         sys.stderr.flush()

@@ -38,11 +38,11 @@ PROMPTS = (
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the demo; the exit status."""
+    """Show the demo and return the exit status."""
     if find_spec("rich") is None:
-        raise UsageError('the demo draws with rich: pip install "penstock[demo]"')
+        raise UsageError('the demo needs rich: pip install "penstock[demo]"')
     if arguments.api_key_env is not None and arguments.base_url is None:
-        raise UsageError("--api-key-env goes with --base-url")
+        raise UsageError("--api-key-env needs --base-url")
     server: AbstractContextManager[str]
     if arguments.base_url is None:
         server = local_server(parallel=arguments.streams)

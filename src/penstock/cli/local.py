@@ -1,8 +1,8 @@
-"""The embedded model: llama.cpp's HTTP server with SmolLM2, in a process of its own.
+"""The embedded model: llama.cpp's HTTP server with SmolLM2, in its own process.
 
-Its threads, its log and its memory stay out of the client's process, and stopping it takes
-no cooperation of the model. The server process ends when the pipe to its standard input is
-closed, so it never outlives the process that started it, however that one ends.
+Its threads, log and memory stay out of the client's process, and it can be stopped at any
+time. The server process ends when the pipe to its standard input is closed, so it never
+outlives the process that started it, however that one ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HOW_TO_INSTALL = (
 
 
 def model_file() -> Path:
-    """The GGUF file inside the model's package, found without importing the package."""
+    """Return the GGUF file inside the model's package, without importing the package."""
     try:
         files = importlib.metadata.files(MODEL_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
@@ -46,9 +46,9 @@ def model_file() -> Path:
 
 @contextmanager
 def local_server(*, parallel: int) -> Generator[str]:
-    """Start the embedded server, able to answer so many requests at once; its base URL.
+    """Start the embedded server with this many slots, and yield its base URL.
 
-    The server is gone when the block is left.
+    The server has ended when the block is left.
     """
     model = model_file()
     if find_spec("xllamacpp") is None:
@@ -64,7 +64,7 @@ def local_server(*, parallel: int) -> Generator[str]:
         try:
             yield _base_url(process)
         finally:
-            process.kill()  # it holds nothing that needs a goodbye
+            process.kill()  # it has nothing to clean up
 
 
 def _base_url(process: subprocess.Popen[bytes]) -> str:

@@ -34,7 +34,7 @@ def serve(model: str, parallel: int, *, port: int = 0, threads: int | None = Non
     os.dup2(nowhere, 2)
     try:
         server = _start(model, parallel, port, threads)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent process has to tell
+    except Exception as error:  # noqa: BLE001 - the parent process reports it
         print(json.dumps({"error": str(error) or type(error).__name__}), file=report, flush=True)
         os._exit(1)
     print(json.dumps({"address": server.listening_address}), file=report, flush=True)

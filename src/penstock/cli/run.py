@@ -1,4 +1,4 @@
-"""Run an async command to its end or to Ctrl-C, on the event loop that was asked for."""
+"""Run an async command until its end or Ctrl-C, on the event loop that was asked for."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["UsageError", "connect", "only_model", "run_async"]
 
 
 class UsageError(Exception):
-    """What the user can mend: its text is printed as one line and the exit status is 1."""
+    """An error that the user can fix: printed as one line, with exit status 1."""
 
 
 def run_async(command: Callable[[], Awaitable[int]], backend: str) -> int:
-    """The command's exit status, or 130 when Ctrl-C cancelled it.
+    """Return the command's exit status, or 130 if Ctrl-C cancelled it.
 
-    Ctrl-C becomes the cancellation of a scope, on every event loop alike, so that streams are
-    left as a deadline would leave them: each connection is closed and the server stops
-    generating. A second Ctrl-C, while that happens, interrupts the hard way.
+    Ctrl-C cancels a scope, on every event loop, so that streams are left as with a timeout:
+    each connection is closed and the server stops generating. A second Ctrl-C during that
+    raises KeyboardInterrupt.
     """
     uvloop = backend == "uvloop"
     try:
@@ -58,7 +58,7 @@ async def _until_interrupted(command: Callable[[], Awaitable[int]]) -> int:
         await tasks.start(_cancel_on_interrupt, tasks.cancel_scope)
         try:
             status = await command()
-        except Exception as error:  # noqa: BLE001 - raised below, where no group is made of it
+        except Exception as error:  # noqa: BLE001 - raised below, without an ExceptionGroup
             failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
@@ -80,7 +80,7 @@ async def _cancel_on_interrupt(scope: anyio.CancelScope, *, task_status: TaskSta
 def connect(
     provider: str | None, base_url: str | None = None, api_key_env: str | None = None
 ) -> AsyncClient:
-    """A client for the provider as the environment describes it, or for a base URL.
+    """Return a client for a provider, with settings from the environment, or for a base URL.
 
     A provider's key is never sent to a base URL given on the command line.
     """
@@ -95,14 +95,14 @@ def connect(
             if not key:
                 raise UsageError(f"the environment variable {api_key_env} is not set")
         return AsyncClient(base_url, api_key=key)
-    except ValueError as error:  # a URL that is none, a key that is missing
+    except ValueError as error:  # a bad URL, or no key
         raise UsageError(str(error)) from error
 
 
 async def only_model(client: AsyncClient) -> str:
-    """The one model that the server has; an error that names them when there are several."""
+    """Return the server's only model. If it has several, the UsageError names them."""
     names = [model.id for model in await client.models.list()]
     if len(names) == 1:
         return names[0]
     some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise UsageError(f"name a model with --model; the server has {some or 'none'}")
+    raise UsageError(f"choose a model with --model; the server has {some or 'none'}")

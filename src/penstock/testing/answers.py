@@ -23,11 +23,11 @@ def text_reply(
     every: float = 0.0,
     stream: bool = True,
 ) -> Reply:
-    """Return an answer that says these pieces of text, each a chunk of its own.
+    """Return an answer of these pieces of text, one chunk each.
 
-    `reasoning`: pieces that come before the text, as `reasoning_content`. `usage`: the last
-    chunk's. `every`: seconds before each chunk. `stream=False`: the whole answer as one JSON
-    object, as the server gives it to a request without `stream`.
+    `reasoning`: pieces before the text, as `reasoning_content`. `usage`: sent in the last chunk.
+    `every`: seconds before each chunk. `stream=False`: the whole answer as one JSON object, as
+    a server answers a request without `stream`.
     """
     if not stream:
         whole = completion("".join(pieces), finish=finish, usage=usage, model=model)
@@ -84,7 +84,7 @@ def tool_call_piece(
     finish: str | None = None,
     model: str = "test-model",
 ) -> dict[str, Any]:
-    """Return one chunk with a piece of a call; what is None is left out."""
+    """Return one chunk with a piece of a tool call; members that are None are left out."""
     function = {"name": name, "arguments": arguments}
     piece: dict[str, Any] = {"index": index, "id": id, "function": _given(function)}
     return _delta({"tool_calls": [_given(piece)]}, choice=choice, finish=finish, model=model)
@@ -93,7 +93,7 @@ def tool_call_piece(
 def tool_call_chunks(
     id: str, name: str, arguments: str, index: int = 0, *, model: str = "test-model"
 ) -> list[dict[str, Any]]:
-    """Return the chunks of one call as OpenAI sends them: its name, then two halves of the rest."""
+    """Return the chunks of one call as OpenAI sends them: name, then arguments in halves."""
     middle = len(arguments) // 2
     return [
         tool_call_piece(index, id, name, "", model=model),
@@ -127,10 +127,10 @@ def _slowly(chunks: Sequence[Event], every: float) -> Reply:
 def by_model(
     scripts: Mapping[str, Script], *, other: Script | None = None
 ) -> Callable[[RecordedRequest], Reply]:
-    """Return a script with an answer, or a script of its own, for each model.
+    """Return a script with an answer, or a script, for each model.
 
     `network = MemoryNetwork(by_model({"a": text_reply("Hello"), "b": error_reply(503)}))`.
-    A model that is not there gets `other`, or else the 404 that OpenAI sends.
+    A request for another model gets `other`, or by default the 404 that OpenAI sends.
     """
     players = {model: Player(script) for model, script in scripts.items()}
     fallback: Player | None = None if other is None else Player(other)
@@ -147,7 +147,7 @@ def by_model(
 
 
 def by_stream(streamed: Script, whole: Script) -> Callable[[RecordedRequest], Reply]:
-    """Return a script that tells requests with `"stream": true` from those without."""
+    """Return a script with one answer for `"stream": true`, and one for other requests."""
     streaming, other = Player(streamed), Player(whole)
 
     def reply_to(request: RecordedRequest) -> Reply:

@@ -32,7 +32,7 @@ def server_ssl_context() -> ssl.SSLContext:
 
 @functools.cache
 def client_ssl_context() -> ssl.SSLContext:
-    """A client's context that trusts it."""
+    """A client's context that trusts the authority."""
     context = ssl.create_default_context()
     authority: Any = _authority()
     authority.configure_trust(context)

@@ -7,8 +7,8 @@ chooses it by overriding anyio's fixture with one import line:
 
     pytestmark = pytest.mark.anyio
 
-Virtual time is for `MemoryNetwork`. Real sockets and threads do not mix with it: their work takes
-no virtual time, so a timer may fire while they are still at it.
+Use virtual time with `MemoryNetwork`, not with real sockets and threads: their work takes no
+virtual time, so a timer may fire before they have finished.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Backend: TypeAlias = tuple[str, dict[str, Any]]
+"""An event loop and its options, as anyio's fixture and `anyio.run` take them."""
 
 DEADLOCK_AFTER = 1.0  # seconds of real time
 
 
 class DeadlockError(RuntimeError):
-    """Every task waits for something that nothing will ever bring; says where each waits."""
+    """Every task waits for something that can never happen; the message says where each waits."""
 
     def __init__(self, waiting: Iterable[tuple[str, Stack]] = ()) -> None:
         super().__init__(
-            "deadlock in virtual time: no task can run, no timer is set, and no I/O came"
-            f" within {DEADLOCK_AFTER:g} s of real time. Give a wait its deadline, or the script"
-            " an answer; where real sockets or threads are at work, use real time."
+            "deadlock in virtual time: no task can run, no timer is set, and no I/O arrived"
+            f" within {DEADLOCK_AFTER:g} s of real time. Add a timeout to a wait, or an answer to"
+            " the script; with real sockets or threads, use real time."
             + "".join(f"\n- {name} waits at\n{describe(stack)}" for name, stack in waiting)
         )
 
 
 class _JumpingSelector:
-    """A selector that, asked to wait for a timer, moves the loop's clock instead of waiting."""
+    """A selector that moves the loop's clock to the next timer instead of waiting for it."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._real = selectors.DefaultSelector()
@@ -78,13 +79,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def next_timer(self) -> float:
-        """When the next timer is due; infinity if there is none."""
+        """Return when the next timer is due, or infinity."""
         loop: Any = self
         timers: list[asyncio.TimerHandle] = loop._scheduled
         return timers[0].when() if timers else math.inf
 
     def jump_to(self, when: float) -> None:
-        """Set the clock to this time, never back."""
+        """Set the clock to this time, but never back."""
         # The timer's own time, not now + timeout: adding up differences would make deadlines
         # inexact in the last digits.
         self._now = max(self._now, when)
@@ -93,8 +94,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def virtual_trio_clock() -> Any:
     """Return a trio clock that jumps at once, starts every run at 0 and reports deadlocks.
 
-    trio's run loop takes only its own final MockClock for jumping, hence methods replaced on the
-    instance. One object serves many runs, as pytest keeps one parameter for a whole module.
+    trio's run loop accepts only its own final MockClock for jumping, so this replaces methods on an
+    instance. One clock serves many runs, as pytest keeps one parameter for a whole module.
     """
     import trio
     from trio._core._run import GLOBAL_RUN_CONTEXT
@@ -119,13 +120,13 @@ def virtual_trio_clock() -> Any:
         elif clock.current_time() != idle_since[1]:
             idle_since.clear()
         elif time.monotonic() - idle_since[0] < DEADLOCK_AFTER:
-            time.sleep(0.001)  # a thread may be at work for us
+            time.sleep(0.001)  # a thread may be working for a task
         else:
             idle_since.clear()
             _fail_main_task()
 
     def _fail_main_task() -> None:
-        # As trio delivers a KeyboardInterrupt: the main task's wait fails, with all it waits for.
+        # As trio delivers a KeyboardInterrupt: the main task's wait fails.
         main: Any = GLOBAL_RUN_CONTEXT.runner.main_task
         if main is None or main._abort_func is None:
             return

@@ -1,8 +1,8 @@
 """Faults in a reply: cut it anywhere, split it, slow it down.
 
 Each function takes a reply (or bytes) and returns another, so they can be combined. A cut keeps
-what comes before it and puts a fault in the place of the rest: `Reset()` (the default) breaks the
-connection off, `End()` closes it politely, `Stall()` goes silent, and a list of steps does
+what is before it and replaces the rest with a fault: `Reset()` (the default) resets the
+connection, `End()` closes it cleanly, `Stall()` sends nothing more, and a list of steps does
 anything else, for instance `[Send(b"<html>"), End()]`.
 """
 
@@ -25,7 +25,7 @@ _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 def cut_at(source: BytesOrReply, n: int, fault: Fault | Iterable[Step] = Reset()) -> Reply:  # noqa: B008 - frozen
     """Return the first `n` bytes, then the fault, then nothing more.
 
-    With `n=0` the server answers nothing at all. Pauses before the cut stay.
+    With `n=0` the server sends nothing at all. Pauses before the cut are kept.
     """
     steps: list[Step] = []
     for step in unroll(_steps(source)):
@@ -48,7 +48,7 @@ def cut_in_head(source: BytesOrReply, fault: Fault | Iterable[Step] = Reset()) -
 
 
 def cut_after_head(source: BytesOrReply, fault: Fault | Iterable[Step] = Reset()) -> Reply:  # noqa: B008
-    """Cut after the head: the client knows the status, and nothing of the body."""
+    """Cut after the head: the client knows the status, but nothing of the body."""
     return cut_at(source, head_size(_data(source)), fault)
 
 
@@ -59,8 +59,8 @@ def cut_after_events(
 ) -> Reply:
     """Cut an event stream after its n-th event.
 
-    Comments (pings) are no events. Of `text_reply("a", "b")` the first event has only the role,
-    so 2 leaves "a" to the client. ValueError if there are fewer events.
+    Comments (pings) are not counted. The first event of `text_reply("a", "b")` has only the
+    role, so with 2 the client gets "a". ValueError if there are fewer events.
     """
     return cut_at(source, 0 if n == 0 else _end_of_event(source, n), fault)
 
@@ -83,12 +83,12 @@ def split_at(source: BytesOrReply, positions: Iterable[int]) -> Reply:
 
 
 def every_byte(source: BytesOrReply) -> Reply:
-    """Return the same bytes, each in a segment of its own."""
+    """Return the same bytes, one in each segment."""
     return split_at(source, range(len(_data(source))))
 
 
 def two_pieces(source: BytesOrReply) -> Iterator[Reply]:
-    """Return the same bytes in one more piece, for each place to cut them."""
+    """Return the same bytes split in two, once for each place to split them."""
     return (split_at(source, [n]) for n in range(1, len(_data(source))))
 
 
@@ -113,7 +113,7 @@ def _data(source: BytesOrReply) -> bytes:
 
 
 def head_size(data: bytes | bytearray) -> int:
-    """Return where a response's head is over, that of the final response after any 1xx."""
+    """Return where the head of the final response ends, after any 1xx."""
     start = 0
     while (end := data.find(b"\r\n\r\n", start)) >= 0:
         if not _INTERIM.match(data, start):
@@ -123,8 +123,8 @@ def head_size(data: bytes | bytearray) -> int:
 
 
 def _end_of_event(source: BytesOrReply, n: int) -> int:
-    """Return where the n-th event is over, counted in the reply's bytes."""
-    # An endless repetition has as many events as are asked for.
+    """Return where the n-th event ends, in bytes of the reply."""
+    # An endless repetition has as many events as needed.
     data = b"".join(
         step.data * (n if step.times is None else step.times)
         if isinstance(step, Repeat)
@@ -146,7 +146,7 @@ def _end_of_event(source: BytesOrReply, n: int) -> int:
 
 
 def payload_places(data: bytes | bytearray) -> list[tuple[int, int]]:
-    """Return where in a response the body is, without the chunked framing, as far as it goes."""
+    """Return the places of the body in a response, without the chunked framing."""
     start = head_size(data)
     if b"\r\ntransfer-encoding: chunked\r\n" not in data[:start].lower():
         return [(start, len(data))]
@@ -162,7 +162,7 @@ def payload_places(data: bytes | bytearray) -> list[tuple[int, int]]:
 
 
 def _place_of(places: list[tuple[int, int]], end: int) -> int:
-    """Return where in the data the payload's first `end` bytes are over."""
+    """Return where in the data the first `end` bytes of the payload end."""
     for first, last in places:
         if end <= last - first:
             return first + end

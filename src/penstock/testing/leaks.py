@@ -1,4 +1,4 @@
-"""Whether a block leaves something open: connections, sockets, tasks, a limiter's slots."""
+"""Check that a block leaves nothing open: connections, sockets, tasks, a limiter's slots."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ GRACE = 1.0  # seconds
 
 
 class LeakError(AssertionError):
-    """Something was left open; the message says what, and where in the code it was opened."""
+    """Something was left open; the message says what, and where the code opened it."""
 
 
 class no_leaks:  # noqa: N801 - read as a statement
-    """A block after which nothing that was opened in it is open: `async with no_leaks(): ...`.
+    """A block that must close everything that it opens: `async with no_leaks(): ...`.
 
-    Put it around the client, not inside, as a client keeps idle connections. On leaving, it
-    waits for what is closing (`grace` seconds of the event loop's clock at most), then raises
-    LeakError for
+    Put it around the client, not inside, as a client keeps idle connections. When the block is
+    left, it waits for things that are closing (at most `grace` seconds of the event loop's
+    clock), then raises LeakError for
 
     - connections to a `MemoryNetwork`, with where they were last used;
-    - sockets of this process, except the unnamed pairs that event loops wake themselves with
-      (not on Windows, which does not list them);
+    - sockets of this process, except the unnamed pairs with which event loops wake themselves
+      (not on Windows, which cannot list them);
     - tasks that the block started, directly or not, on asyncio and trio;
-    - places in the limiters it was given: `no_leaks(limiter)`.
+    - slots of the limiters that it was given: `no_leaks(limiter)`.
 
-    A block that raises is not checked: its own error is the one to see. Plain `with` is for code
-    without an event loop, and knows nothing of tasks; with one it is a RuntimeError. While
-    a block lasts, `socket.socket` is patched, and asyncio's task factory replaced.
+    A block that raises is not checked, so that its own error is seen. Plain `with` is for code
+    without an event loop, and does not check tasks; in an event loop it raises RuntimeError.
+    During the block `socket.socket` is patched, and asyncio's task factory replaced.
     """
 
     def __init__(self, *limiters: Limiter, grace: float = GRACE) -> None:
@@ -87,7 +87,7 @@ class no_leaks:  # noqa: N801 - read as a statement
     ) -> None:
         try:
             if exc_type is None:
-                for _ in range(10):  # what closes in the loop's next turns needs no time
+                for _ in range(10):  # some things close in the loop's next iterations
                     await anyio.lowlevel.checkpoint()  # noqa: ASYNC102 - the block is over
                 end = anyio.current_time() + self._grace
                 while self._found() and anyio.current_time() < end:  # noqa: ASYNC110
@@ -128,7 +128,7 @@ class no_leaks:  # noqa: N801 - read as a statement
 
 
 class _Places:
-    """Who took places in a limiter. Which of them a place given back was for, nobody knows."""
+    """Where slots of a limiter were taken. A released slot is not matched with its taker."""
 
     def __init__(self, limiter: Limiter) -> None:
         line: Any = limiter.line
@@ -136,7 +136,7 @@ class _Places:
         self._before = limiter.line.in_flight
         self._taken: list[Stack] = []
         self._own: dict[str, Any] = vars(limiter.line)
-        self._outer: Any = self._own.get("enter")  # of a block around this one
+        self._outer: Any = self._own.get("enter")  # of an enclosing block
         enter = line.enter
 
         async def enter_and_remember() -> None:
@@ -164,7 +164,7 @@ def _open_connections() -> list[MemoryConnection]:
 
 
 def describe_connection(connection: MemoryConnection) -> str:
-    """Return a line for it, and the lines of code that last used it."""
+    """Return a line about the connection, and the lines of code that last used it."""
     to = f"{connection.host}:{connection.port}" if connection.port else connection.host
     answers = f", {len(connection.in_flight)} in flight" if connection.in_flight else ""
     sent = len(connection.requests)
@@ -177,7 +177,7 @@ def _item(what: str, done: str, stack: Stack | None) -> str:
 
 
 def _ends(descriptor: int) -> str | None:
-    """Say whose socket it is; None if it is closed by now, or one of a pair without names."""
+    """Return both ends of a socket; None if it is closed by now, or one of an unnamed pair."""
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as twin:
         if twin.family == getattr(socket, "AF_UNIX", None) and not twin.getsockname():
             peer = ""
@@ -196,7 +196,7 @@ def _address(name: Any) -> str:
 
 
 def _runs(task: Any) -> bool:
-    """Whether the task has not ended; trio's have no such method, but leave their nursery."""
+    """Whether the task has not ended; trio's have no method for it, but leave their nursery."""
     done = getattr(task, "done", None)
     return not done() if done is not None else task in task.parent_nursery.child_tasks
 

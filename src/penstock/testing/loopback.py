@@ -28,7 +28,7 @@ class LoopbackStream:
         self._ended = False
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
-            # Each Send leaves at once; what the client's kernel joins is not ours to say.
+            # Each Send leaves at once; the client's kernel may still join them.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     async def receive(self) -> bytes:
@@ -47,7 +47,7 @@ class LoopbackStream:
         return await self._receive_raw()
 
     async def send(self, data: bytes) -> None:
-        """Send it all; Gone if that is no longer possible."""
+        """Send all of it. Raises Gone if that is no longer possible."""
         if self._tls is None:
             await self._send_raw(data)
         else:
@@ -57,7 +57,7 @@ class LoopbackStream:
                 await self._flush()
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Do the server's part of a handshake; Gone if it fails."""
+        """Do the server's part of a handshake. Raises Gone if it fails."""
         tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         while True:
             try:
@@ -76,7 +76,7 @@ class LoopbackStream:
         self._tls = tls
 
     async def end(self) -> None:
-        """Say politely that nothing more will come: close_notify inside TLS, and a FIN."""
+        """End cleanly: close_notify inside TLS, and a FIN."""
         if self._tls is not None:
             self._ended = True
             try:

@@ -1,8 +1,8 @@
 """A network without sockets: an httpcore network backend that plays scripts.
 
-There is no background task. A stream's own read() plays the steps: what the server would have
-done by now (on the event loop's clock) has happened, anything later is waited for. So it works in
-virtual time, and a read that is cancelled loses nothing.
+There is no background task. A stream's own read() plays the steps: those that the server would
+have done by now, on the event loop's clock, have happened, and for later ones it waits. So it
+works in virtual time, and a cancelled read loses nothing.
 """
 
 from __future__ import annotations
@@ -43,23 +43,25 @@ class MemoryConnection(Connection):
     """What happened on one connection to a `MemoryNetwork`; `bytes_sent` counts what was read."""
 
     host: str = ""
-    """Or the path of a unix socket."""
+    """The host that the client connected to, or the path of a Unix socket."""
     port: int = 0
+    """The port; 0 for a Unix socket."""
     tls: list[str | None] = field(default_factory=list[str | None])
     """The `server_hostname` of each start_tls."""
     stream: MemoryStream | None = None
+    """The client's end."""
 
 
 networks: WeakSet[MemoryNetwork] = WeakSet()
-"""All there are, for `no_leaks`."""
+"""All networks, for `no_leaks`."""
 
 
 class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend):
-    """Plays `script` to whoever connects, and records all that happens.
+    """Plays `script` on every connection, and records what happens.
 
-    `refuse`: so many of the next connects fail. `stall`: so many after them hang. `delay`: what
-    any other connect takes. `max_read`: no read returns more bytes than this. All can be changed
-    while it is in use.
+    `refuse`: this many of the next connects fail. `stall`: this many after them hang. `delay`:
+    the seconds that any other connect takes. `max_read`: no read returns more bytes than this.
+    All can be changed while the network is in use.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend
         self.stall: int = stall
         self.delay: float = delay
         self.max_read: int | None = max_read
-        self.connects: list[tuple[str, int]] = []  # attempts, failed ones too
+        self.connects: list[tuple[str, int]] = []  # also failed ones
         networks.add(self)
 
     async def connect_tcp(
@@ -94,7 +96,7 @@ class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> MemoryStream:
-        """The same for a unix socket."""
+        """The same for a Unix socket."""
         return await self._connect(path, 0, timeout)
 
     async def sleep(self, seconds: float) -> None:
@@ -128,7 +130,7 @@ class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend
 
 
 class MemoryStream(lazy.httpcore.AsyncNetworkStream):
-    """The client's end of one connection; the server's end is `_script`, run when looked at."""
+    """The client's end of one connection; reads run the server's end."""
 
     def __init__(
         self, network: MemoryNetwork, player: Player, connection: MemoryConnection
@@ -146,7 +148,7 @@ class MemoryStream(lazy.httpcore.AsyncNetworkStream):
         self._changed = anyio.Event()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Bytes of one segment at most; b"" at the end. Cancelled, it has read nothing."""
+        """Return bytes of one segment at most; b"" at the end. A cancelled call reads nothing."""
         start = anyio.current_time()
         deadline = float("inf") if timeout is None else start + timeout
         await anyio.lowlevel.checkpoint()

@@ -78,7 +78,7 @@ class Openings:
         opener = () if task is None else self.tasks.get(task, ())
         try:
             inode = os.fstat(descriptor).st_ino
-        except OSError:  # on Windows a socket is no file
+        except OSError:  # on Windows a socket is not a file
             return
         self.sockets[descriptor, inode] = capture() + opener
 

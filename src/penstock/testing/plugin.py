@@ -1,7 +1,7 @@
-"""The fixtures that pytest finds by itself where penstock is installed.
+"""The fixtures that pytest finds by itself if penstock is installed.
 
-Nothing is imported for them before one is used. Their names can be overridden, and
-`pytest -p no:penstock` leaves them out.
+They import nothing before they are used. Their names can be overridden, and
+`pytest -p no:penstock` turns them off.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def virtual_backend(request: pytest.FixtureRequest) -> Backend:
 def memory_network() -> Generator[Callable[..., MemoryNetwork]]:
     """Makes a `MemoryNetwork` of a script: `memory_network(text_reply("Hi"), delay=1)`.
 
-    After the test an error of the script is raised. A connection that is open then, with an
-    answer still on its way, is a LeakError; idle ones are the client's affair.
+    After the test, an error of the script is raised. A connection that is still open then, with
+    an answer in flight, is a LeakError; idle connections are not.
     """
     from .leaks import LeakError, describe_connection
     from .memory import MemoryNetwork
@@ -77,8 +77,8 @@ def memory_network() -> Generator[Callable[..., MemoryNetwork]]:
 def scripted_server() -> Generator[Callable[[Script], Server]]:
     """Starts a server on loopback, in a thread: `scripted_server(text_reply("Hi")).base_url`.
 
-    For any client, blocking ones and other processes too. It stops after the test; an error of
-    the script is raised then.
+    For any client, also a blocking one or another process. It stops after the test, and raises
+    an error of the script then.
     """
     from contextlib import ExitStack
 
@@ -90,10 +90,10 @@ def scripted_server() -> Generator[Callable[[Script], Server]]:
 
 @pytest.fixture
 def check_leaks() -> Generator[None]:
-    """Fails a test that leaves a connection or a socket open: `no_leaks()` around all of it.
+    """Fails a test that leaves a connection or a socket open: `no_leaks()` around the test.
 
-    All but tasks, for which there is `async with no_leaks()`. List it before fixtures that open
-    clients and servers, so that it looks after they are closed.
+    It does not check tasks; `async with no_leaks()` does. List it before fixtures that open
+    clients and servers, so that it checks after they are closed.
     """
     from .leaks import no_leaks
 

@@ -1,4 +1,4 @@
-"""A network backend that writes down what goes through it, as plain text where the wire has TLS."""
+"""A network backend that records what passes through it, decrypted where there is TLS."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Recorder(lazy.httpcore.AsyncNetworkBackend):
     """Records what a real server answers: `AsyncClient(url, network=Recorder())`.
 
     Afterwards `recorder.save("run.jsonl")`, or `recorder.transcript`. It stands between the
-    client and `network` (default: real sockets), and changes nothing of what passes. Times are
-    those at which the client read. Only HTTP/1.1 is recorded; of a proxy's CONNECT nothing is.
+    client and `network` (default: real sockets), and changes nothing. Times are those at which
+    the client read. Only HTTP/1.1 is recorded, without a proxy's CONNECT.
 
     Left out, unless asked for: the bodies of requests (`bodies=True`), and credentials
-    (`credentials=True`): headers and query parameters that are named like one, the same values
-    (of 8 characters or more) wherever the server repeats them, and cookies. In an answer they are
-    overwritten with as many x, so that its length stays what its head says. A compressed answer,
-    which a client of penstock never asks for, cannot be searched: all of its body is overwritten.
-    What the model says is kept, and may be somebody's secret too.
+    (`credentials=True`). Credentials are headers and query parameters with such a name, their
+    values (of 8 characters or more) wherever the server repeats them, and cookies. In an answer
+    each byte is overwritten with an x, so that its length still agrees with its head. A
+    compressed answer, which penstock never asks for, cannot be searched: its whole body is
+    overwritten. The text of the model is kept, and may be secret too.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Recorder(lazy.httpcore.AsyncNetworkBackend):
 
     @property
     def transcript(self) -> Transcript:
-        """What was recorded so far; an exchange that is not over ends as if the client left."""
+        """The recording so far; an exchange in flight ends as if the client had left."""
         return Transcript(tuple(self._exchange(log) for log in self._logs), self._recorded)
 
     def save(self, path: str | Path) -> None:
@@ -74,14 +74,14 @@ class Recorder(lazy.httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> lazy.httpcore.AsyncNetworkStream:
-        """Connect through the network it stands before."""
+        """Connect through the network behind this one."""
         stream = await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
         return _RecordedStream(stream, self._logs)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> lazy.httpcore.AsyncNetworkStream:
-        """The same for a unix socket."""
+        """The same for a Unix socket."""
         stream = await self._network.connect_unix_socket(path, timeout, socket_options)
         return _RecordedStream(stream, self._logs)
 
@@ -110,7 +110,7 @@ class Recorder(lazy.httpcore.AsyncNetworkBackend):
             segments = _overwritten(segments, cover_all(secrets, lambda found: "x" * len(found)))
         end: ExchangeEnd = log.end or "client closed"
         if response_is_whole(request.method, b"".join(each.data for each in log.segments)):
-            end = "kept"  # what happened to the connection later is not of this exchange
+            end = "kept"  # what happened to the connection later belongs to other exchanges
         over = log.ended_at if end != "kept" else None
         return Exchange(
             method=request.method,
@@ -124,7 +124,7 @@ class Recorder(lazy.httpcore.AsyncNetworkBackend):
 
 
 class _Log:
-    """What has come for one request."""
+    """The answer to one request so far."""
 
     def __init__(self, request: RecordedRequest) -> None:
         self.request = request
@@ -201,7 +201,7 @@ class _RecordedStream(lazy.httpcore.AsyncNetworkStream):
 
 
 def _overwritten(segments: list[Segment], cover: Callable[[str], str] | None) -> list[Segment]:
-    """Put an x for each byte of a secret, also where it lies across segments and chunks."""
+    """Overwrite each byte of a secret with an x, also across segments and chunks."""
     data = bytearray().join(segment.data for segment in segments)
     try:
         size, places = head_size(data), payload_places(data)

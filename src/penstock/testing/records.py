@@ -11,28 +11,31 @@ if TYPE_CHECKING:
     from .stacks import Stack
 
 Ended: TypeAlias = Literal["client closed", "reset", "server closed", "server stopped"]
+"""Who ended a connection first, and how."""
 
 
 @dataclass
 class Connection:
-    """What happened on one connection; times are those of the event loop's clock."""
+    """What happened on one connection. Times are seconds on the event loop's clock."""
 
     number: int
-    """From 0, in the order of their opening."""
+    """Its number from 0, in the order of opening."""
     opened_at: float
+    """When it was opened."""
     closed_at: float | None = None
-    """When it was closed by both sides: after an End, when the client has closed too."""
+    """When both sides had closed it: after an End, when the client has closed too."""
     ended: Ended | None = None
-    """Who ended it first, and how: "reset" and "server closed" are the script's doing."""
+    """Who ended it first, and how; "reset" and "server closed" come from the script."""
     bytes_sent: int = 0
-    """By the server. A client that stops reading stops this as well, some buffers later."""
+    """Bytes that the server sent. If the client stops reading, this stops after some buffers."""
     bytes_received: int = 0
+    """Bytes that the client sent."""
     requests: list[RecordedRequest] = field(default_factory=list[RecordedRequest])
-    """The whole ones."""
+    """The whole requests that arrived."""
     in_flight: list[RecordedRequest] = field(default_factory=list[RecordedRequest])
-    """Those of them whose answer is not out yet."""
+    """The requests whose answer has not been sent completely."""
     used_at: Stack | None = None
-    """Where in the client's code it was opened, or the last request sent; in memory only."""
+    """Where the client's code opened it or sent the last request; only with `MemoryNetwork`."""
 
     @property
     def open(self) -> bool:
@@ -48,10 +51,11 @@ class Records(Generic[C]):
 
     def __init__(self) -> None:
         self.connections: list[C] = []
+        """All connections, in the order of opening."""
         self.requests: list[RecordedRequest] = []
-        """Whole requests in the order in which they came."""
+        """Whole requests, in the order of arrival."""
         self.errors: list[Exception] = []
-        """Of the script, or of a request that is not HTTP."""
+        """Errors of the script, and requests that are not HTTP."""
 
     @property
     def open_connections(self) -> int:

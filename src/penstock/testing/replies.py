@@ -73,12 +73,12 @@ def sse_event(event: str | bytes | Mapping[str, Any], newline: str = "\n") -> by
 def error_event(
     message: str, *, code: str | int | None = None, type: str | None = None
 ) -> dict[str, Any]:
-    """Return the event by which a server reports an error inside a stream that began with 200."""
+    """Return the event with which a server reports an error inside a 200 stream."""
     return {"error": {"message": message, "type": type, "param": None, "code": code}}
 
 
 PING = b": ping\n\n"
-"""A comment, as servers send it to keep a silent stream open; it is no event."""
+"""A comment, which servers send to keep a silent stream open. It is not an event."""
 
 
 def sse_reply(
@@ -96,9 +96,9 @@ def sse_reply(
     """Return an event stream.
 
     `chunked`: True, or False for a content-length, or "close" for a body that ends with the
-    connection. Steps between the events (`Pause(3)`, `Reset()`) are played where they stand;
-    what lies between them is one segment, unless `one_segment_each`. `newline`: the end of
-    lines, CRLF or CR as well. `bom`: begin with a byte order mark. `done=False`: no [DONE].
+    connection. Steps between the events (`Pause(3)`, `Reset()`) are played in their place; the
+    events between them are one segment, unless `one_segment_each`. `newline`: the end of
+    lines, for instance CRLF or CR. `bom`: begin with a byte order mark. `done=False`: no [DONE].
     """
     parts: list[bytes | Step] = [b"\xef\xbb\xbf"] if bom else []
     for event in [*events, "[DONE]"] if done else events:
@@ -113,7 +113,7 @@ def sse_reply(
 def json_reply(
     obj: Any, status: int = 200, headers: Headers = (), *, chunked: Framing = False
 ) -> Reply:
-    """Return a JSON body, with a content-length unless told otherwise."""
+    """Return a response with a JSON body, with a content-length by default."""
     return status_reply(
         status, json.dumps(obj), [("content-type", "application/json"), *_pairs(headers)],
         chunked=chunked,
@@ -123,7 +123,7 @@ def json_reply(
 def status_reply(
     status: int, body: str | bytes = b"", headers: Headers = (), *, chunked: Framing = False
 ) -> Reply:
-    """Return any status with any body."""
+    """Return a response with any status and any body."""
     data = body.encode() if isinstance(body, str) else body
     return _frame(status, _pairs(headers), [data] if data else [], chunked, False)
 
@@ -136,7 +136,7 @@ def error_reply(
     type: str | None = None,
     headers: Headers = (),
 ) -> Reply:
-    """Return OpenAI's error envelope."""
+    """Return an error response with OpenAI's envelope."""
     error = {"message": message, "type": type, "param": None, "code": code}
     return json_reply({"error": error}, status, headers)
 
@@ -172,7 +172,7 @@ def _frame(
     chunked: Framing,
     one_segment_each: bool,
 ) -> Reply:
-    """Put the head before the parts, the framing around them, and cut all into segments."""
+    """Put the head before the parts and the framing around them, and cut all into segments."""
     wrap = chunk if chunked is True else bytes
     framed: list[bytes | Step] = []
     length = 0

@@ -1,4 +1,4 @@
-"""Finds where requests and responses end; h11 is the judge. Nothing here does I/O."""
+"""Finds where requests and responses end, with h11. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import h11
 from .script import RecordedRequest
 
 NotHTTP = h11.RemoteProtocolError
-"""What a client sent is no request."""
+"""The client sent something that is not a request."""
 
 
 class RequestReader:
@@ -19,11 +19,6 @@ class RequestReader:
         self._h11 = h11.Connection(h11.SERVER)
         self._request: h11.Request | None = None
         self._body = bytearray()
-
-    @property
-    def empty(self) -> bool:
-        """Whether no part of a request is waiting for its rest."""
-        return self._request is None and not self._h11.trailing_data[0]
 
     def feed(self, data: bytes, *, connection: int, time: float) -> list[RecordedRequest]:
         """Take bytes from the client; return the requests they complete."""
@@ -44,8 +39,8 @@ class RequestReader:
                         recorded(self._request, bytes(self._body)), connection=connection, time=time
                     )
                 )
-                # h11 wants an answer before it reads on; the script is not its business, so each
-                # request gets a machine of its own, which takes over what came after the last.
+                # h11 wants an answer before it reads on, but the script answers. So each request
+                # gets a new connection object, which takes over the bytes after the last one.
                 rest = self._h11.trailing_data[0]
                 self.__init__()  # type: ignore[misc]
                 if rest:
@@ -55,7 +50,7 @@ class RequestReader:
 
 
 def recorded(request: h11.Request, body: bytes) -> RecordedRequest:
-    """Make the plain value of h11's request."""
+    """Return h11's request as a plain value."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in request.headers:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
@@ -72,7 +67,7 @@ def recorded(request: h11.Request, body: bytes) -> RecordedRequest:
 def response_is_whole(method: str, data: bytes) -> bool:
     """Whether these bytes, an answer to this method, are a whole response by themselves.
 
-    One that ends with its connection is not, whatever has come of it.
+    One that ends with its connection never is.
     """
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))

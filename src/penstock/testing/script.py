@@ -20,32 +20,37 @@ class Send:
     """Send these bytes, as one segment: in memory, one read never crosses into the next Send."""
 
     data: bytes
+    """The bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Send `data` `times` times (None: for ever), waiting `every` seconds before each."""
+    """Send the same bytes several times."""
 
     data: bytes
+    """The bytes."""
     times: int | None = None
+    """How many times; None is for ever."""
     every: float = 0.0
+    """Seconds before each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Send nothing for so many seconds."""
+    """Send nothing for a time."""
 
     seconds: float
+    """How long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Break the connection off with a RST; the client's read fails."""
+    """Reset the connection with a RST; the client's read fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Close the connection politely with a FIN; the client reads an end of file."""
+    """Close the connection cleanly with a FIN; the client reads an end of file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,13 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class StartTLS:
-    """Go on inside TLS: what a proxy does after its answer to CONNECT (in memory: nothing)."""
+    """Continue inside TLS, as a proxy does after its answer to CONNECT (in memory: nothing)."""
 
 
 Step: TypeAlias = Send | Repeat | Pause | Reset | End | Stall | StartTLS
+"""One thing that a server does."""
 Fault: TypeAlias = Reset | End | Stall
+"""A step that ends a reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +78,11 @@ class Reply:
     """
 
     steps: tuple[Step, ...]
+    """The steps."""
 
     @property
     def data(self) -> bytes:
-        """Every byte the reply sends (an endless Repeat counts once)."""
+        """All bytes that the reply sends (an endless Repeat counts once)."""
         return b"".join(
             step.data if isinstance(step, Send) else step.data * (step.times or 1)
             for step in self.steps
@@ -96,7 +104,7 @@ def reply(*steps: Step | bytes) -> Reply:
 
 
 def unroll(steps: Iterable[Step]) -> Iterator[Send | Pause | Reset | End | Stall | StartTLS]:
-    """Put Sends and Pauses in the place of each Repeat, lazily."""
+    """Yield the steps with each Repeat replaced by Sends and Pauses, lazily."""
     for step in steps:
         if not isinstance(step, Repeat):
             yield step
@@ -112,14 +120,15 @@ class RecordedRequest:
     """One whole request, as the server saw it."""
 
     method: str
+    """GET or POST, for instance."""
     target: str
     """The path, with the query."""
     headers: Mapping[str, str]
-    """Names in lower case; repeated ones joined with ", "."""
+    """Values by lower-case names; values of a repeated name are joined with ", "."""
     body: bytes
-    """Without any framing."""
+    """The body, without framing."""
     raw_headers: tuple[tuple[bytes, bytes], ...] = ()
-    """As they came."""
+    """Names and values as they arrived."""
     connection: int = 0
     """The number of the connection, from 0."""
     time: float = 0.0
@@ -127,13 +136,14 @@ class RecordedRequest:
 
     @property
     def json(self) -> Any:
-        """Return the decoded body."""
+        """The body, decoded."""
         return json.loads(self.body)
 
 
 Answer: TypeAlias = "Reply | Callable[[RecordedRequest], Reply]"
+"""One reply for all requests, or a function from request to reply."""
 Script: TypeAlias = "Answer | Sequence[Answer]"
-"""One reply for all requests, a function from request to reply, or a list of these in order."""
+"""An answer for all requests, or a sequence of them, of which the last is for all the rest."""
 
 
 class Player:
@@ -144,7 +154,7 @@ class Player:
         self._played = 0
 
     def reply_to(self, request: RecordedRequest) -> Reply:
-        """What to play for this request, which is the next one."""
+        """Return the reply to the next request."""
         script = self._script
         if not (isinstance(script, Reply) or callable(script)):
             index = min(self._played, len(script) - 1)

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     Scenario: TypeAlias = Callable[[], AbstractAsyncContextManager[Body] | Awaitable[object]]
 
 BackendName: TypeAlias = Literal["asyncio", "uvloop", "trio"]
+"""An event loop; uvloop is asyncio's backend with uvloop."""
 Mode: TypeAlias = Literal["scope", "native", "twice", "late"]
+"""A way to cancel; see `cancel_sweep`."""
 
 SCOPE: tuple[Mode, ...] = ("scope",)
 ALL_MODES: tuple[Mode, ...] = ("scope", "native", "twice", "late")
@@ -56,22 +58,22 @@ def cancel_sweep(
 ) -> dict[Mode, int]:
     """Run the scenario again and again, until a run ends before it is cancelled.
 
-    `make_scenario()` is called for each run. It returns a context manager of the coroutine
-    function to cancel, or just the coroutine. Only suspensions of the body's own task are
-    counted, not those of tasks it starts. `modes` (default: all; on trio there is only the
+    `make_scenario()` is called for each run. It returns a context manager that yields the
+    coroutine function to cancel, or just the coroutine. Only suspensions of the body's own task
+    are counted, not those of tasks that it starts. `modes` (default: all; trio has only the
     first) are ways to cancel:
 
     - "scope": an anyio cancel scope around the body is cancelled.
     - "native": asyncio's Task.cancel() while the body waits.
-    - "twice": the same, and once more at the next suspension, which usually is in the clean-up.
-    - "late": Task.cancel() when what the body waits for has just come, but the body has not run
-      yet; the result is lost, and no shield of anyio helps.
+    - "twice": the same, and again at the next suspension, which usually is in the clean-up.
+    - "late": Task.cancel() when the result that the body waits for has just arrived, but the
+      body has not run yet. The result is lost, and anyio's shields do not help.
 
-    `check(point, mode)` is called after each run, its loop closed. `real=True`: real time, as
-    real sockets need it (uvloop always is). A body that raises, that leaves asyncio tasks behind
-    or an exception nobody took, or that ends normally although it was cancelled natively (unless
-    `may_swallow`), fails the sweep, and a note says at which suspension. For sockets, slots and
-    all other tasks put `no_leaks` into the scenario.
+    `check(point, mode)` is called after each run, when its loop is closed. `real=True`: real
+    time, for real sockets (with uvloop time is always real). The sweep fails if the body raises,
+    leaves asyncio tasks or an unretrieved exception behind, or ends normally although it was
+    cancelled natively (unless `may_swallow`); a note says at which suspension. To check
+    sockets, slots and all other tasks, put `no_leaks` into the scenario.
     Returns the number of suspension points for each mode.
     """
     points: dict[Mode, int] = {}
@@ -93,9 +95,9 @@ def cancel_sweep(
         else:
             raise AssertionError(
                 f"more than {max_points} suspension points, mode {mode!r}: let the scenario end"
-                " sooner, or allow more by max_points"
+                " sooner, or raise max_points"
             )
-    gc.collect()  # what was forgotten warns here, in the test that forgot it
+    gc.collect()  # forgotten objects warn here, in the test that forgot them
     return points
 
 
@@ -191,7 +193,7 @@ async def _cancel_natively(body: Body, point: int, mode: Mode, may_swallow: bool
     if not task.cancelled():
         task.result()
         assert not reached or may_swallow, (
-            "the body was cancelled, and ended as if it was not; may_swallow=True would allow that"
+            "the body was cancelled, but ended normally; may_swallow=True allows that"
         )
     return reached
 

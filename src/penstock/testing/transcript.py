@@ -1,7 +1,7 @@
 r"""What a real server sent, with its times: a value, a file, and replies that play it again.
 
-The file is JSON Lines. The first says the version; a line with "request" begins an exchange;
-those with "at" are what came, in seconds after the request; "end" is how it ended:
+The file is JSON Lines. The first line has the version. A line with "request" begins an exchange;
+lines with "at" have what arrived, in seconds after the request; "end" says how it ended:
 
     {"penstock_transcript": 1, "recorded": "2026-11-20T11:00:00+00:00"}
     {"request": {"method": "POST", "target": "/v1/chat/completions", "headers": [...]}}
@@ -29,45 +29,49 @@ _LAST_STEP: Mapping[ExchangeEnd, tuple[Step, ...]] = {
     "kept": (),
     "server closed": (End(),),
     "reset": (Reset(),),
-    "client closed": (Stall(),),  # what more there would have been, nobody knows
+    "client closed": (Stall(),),  # the rest is unknown
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Bytes that one read returned: `data`."""
+    """Bytes that one read returned."""
 
     at: float
     """Seconds after the request was sent."""
     data: bytes
+    """The bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request (`method`, `target`, `headers`), and what came back on its connection."""
+    """One request, and its answer."""
 
     method: str
+    """The request's method."""
     target: str
+    """The request's path, with the query."""
     headers: tuple[tuple[str, str], ...] = ()
+    """The request's headers, without the values of credentials."""
     body: bytes | None = None
-    """None where it was left out."""
+    """The request's body; None if it was left out."""
     segments: tuple[Segment, ...] = ()
-    """What each read returned."""
+    """The answer, as each read returned it."""
     end: ExchangeEnd = "kept"
-    """"kept": the response was whole, and the connection could be used again."""
+    """How it ended; "kept" means that the response was whole and the connection could be reused."""
     ended_at: float = 0.0
-    """Seconds after the request was sent."""
+    """When it ended, in seconds after the request was sent."""
 
     @property
     def data(self) -> bytes:
-        """All that came."""
+        """All bytes of the answer."""
         return b"".join(segment.data for segment in self.segments)
 
     def reply(self, *, timed: bool = True) -> Reply:
         """Return a reply that plays the exchange: the same segments and the same end.
 
-        `timed`: with the pauses that were between them. An exchange that the client broke off
-        goes silent where the record ends.
+        `timed`: with the pauses between them. An exchange that the client ended falls silent
+        where the record ends.
         """
         steps: list[Step] = []
         now = 0.0
@@ -83,16 +87,18 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was recorded, in the order of the requests."""
+    """A recording."""
 
     exchanges: tuple[Exchange, ...] = ()
+    """The exchanges, in the order of their requests."""
     recorded: str = ""
-    """When, as an ISO date and time; empty where nobody said."""
+    """When, as an ISO date and time; empty if unknown."""
 
     def replies(self, *, timed: bool = True) -> list[Reply]:
         """Return a script: the first request gets the first answer, and so on.
 
-        The last is for all the rest. Each can be cut, split or slowed down like any reply.
+        The last answer is for all further requests. Each can be cut, split or slowed down like any
+        reply.
         """
         return [exchange.reply(timed=timed) for exchange in self.exchanges]
 
@@ -102,7 +108,7 @@ class Transcript:
 
     @classmethod
     def load(cls, path: str | Path) -> Transcript:
-        """Read it from a file. ValueError if it is none, or of a newer version."""
+        """Read it from a file. ValueError if it is not a transcript, or of a newer version."""
         return cls.loads(Path(path).read_text(encoding="utf-8"))
 
     def dumps(self) -> str:
@@ -145,7 +151,7 @@ class Transcript:
                         raise ValueError("the exchange before has no end")
                     unfinished, segments = _request(line["request"]), []
                 elif unfinished is None:
-                    raise ValueError("a request has to come first")
+                    raise ValueError("a request must come first")
                 elif "end" in line:
                     exchanges.append(_finished(unfinished, segments, line))
                     unfinished = None
@@ -176,7 +182,7 @@ def _finished(exchange: Exchange, segments: list[Segment], last: Mapping[str, An
 def _object(line: str) -> Mapping[str, Any]:
     value = json.loads(line)
     if not isinstance(value, dict):
-        raise TypeError("an object has to be here")
+        raise TypeError("an object is expected here")
     return cast("dict[str, Any]", value)
 
 
