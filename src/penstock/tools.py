@@ -21,7 +21,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import msgspec
 
 from ._typed.schema import strict_schema
-from ._wire.request import encode_json
+from ._wire.encode import encode_json
 from .errors import reply_to
 from .types import ToolCall
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ async def test_a_completion_received_as_one() -> None:
     assert answer.to_dict() == completion("Hello", usage={"prompt_tokens": 3, "total_tokens": 5})
     assert answer["object"] == "chat.completion"
     (request,) = network.requests
-    assert request.json == REQUEST
+    assert request.json == {**REQUEST, "stream": False}
     assert request.headers["accept"] == "application/json"
 
 
@@ -83,7 +84,7 @@ async def test_any_further_keyword_goes_into_the_body_as_it_is() -> None:
         async with client.chat.completions.stream(**REQUEST, **PARAMS) as stream:
             await stream.collect()
     plain, *streamed = [request.json for request in network.requests]
-    assert plain == {**REQUEST, **PARAMS}
+    assert plain == {**REQUEST, **PARAMS, "stream": False}
     assert streamed == [{**REQUEST, **PARAMS, "stream": True}] * 2
 
 
@@ -137,7 +138,7 @@ async def test_create_is_sent_again_before_its_body() -> None:
     async with client_on(network, max_retries=3) as client:
         answer = await client.chat.completions.create(**REQUEST)
     assert answer.choices[0].message.content == "Hello"
-    assert [request.json for request in network.requests] == [REQUEST] * 4
+    assert [request.json for request in network.requests] == [{**REQUEST, "stream": False}] * 4
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
@@ -372,3 +373,76 @@ async def test_numbers_of_a_request_that_was_sent_again() -> None:
     assert statistics.attempts == 3
     assert statistics.headers is not None
     assert statistics.headers > 0.7  # both backoffs are in it
+
+
+# --- arguments that are easily mistaken ---
+
+
+async def test_extra_body_is_merged_and_extra_query_goes_into_the_url() -> None:
+    network = MemoryNetwork([WHOLE, HELLO, HELLO, HELLO])
+    extra: dict[str, Any] = {"extra_body": {"top_k": 3}, "extra_query": {"api-version": "1 2"}}
+    async with client_on(network, default_query={"a": 1, "api-version": "0"}) as client:
+        completions = client.chat.completions
+        await completions.create(**REQUEST, **extra)
+        await completions.stream(**REQUEST, **extra).collect()
+        await client.complete({**REQUEST, **extra})
+        await client.complete(REQUEST)
+    *with_extra, without = network.requests
+    for request in with_extra:
+        assert request.target == "/v1/chat/completions?a=1&api-version=1%202"
+        assert request.json == {**REQUEST, "top_k": 3, "stream": request is not with_extra[0]}
+    assert without.target == "/v1/chat/completions?a=1&api-version=0"
+
+
+async def test_a_query_of_the_base_url_is_sent_with_every_request() -> None:
+    network = MemoryNetwork([HELLO, json_reply({"data": []})])
+    async with client_on(network, "http://api.test/openai?api-version=2025") as client:
+        await client.complete(REQUEST)
+        await client.models.list()
+        assert "2025" not in repr(client)
+    assert [request.target for request in network.requests] == [
+        "/openai/chat/completions?api-version=2025",
+        "/openai/models?api-version=2025",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "kind", "reason"),
+    [
+        ({"timeout": 5}, TypeError, "timeouts="),
+        ({"extra_body": []}, TypeError, "extra_body"),
+        ({"extra_body": {"stream": None}}, ValueError, "stream"),
+        ({"extra_query": "a=b"}, TypeError, "extra_query"),
+        ({"temperature": float("nan")}, ValueError, "temperature is nan"),
+        ({"logit_bias": {"50256": float("-inf")}}, ValueError, r"logit_bias\.50256 is -inf"),
+        ({"extra_body": {"x": [1, float("inf")]}}, ValueError, r"x\.1 is inf"),
+    ],
+)
+async def test_what_is_refused_before_any_io(
+    extra: dict[str, Any], kind: type[Exception], reason: str
+) -> None:
+    network = MemoryNetwork(HELLO)
+    async with client_on(network) as client:
+        with pytest.raises(kind, match=reason):
+            await client.chat.completions.create(**REQUEST, **extra)
+        with pytest.raises(kind, match=reason):
+            client.chat.completions.stream(**REQUEST, **extra)
+        with pytest.raises(kind, match=reason):
+            await client.complete({**REQUEST, **extra})
+        with pytest.raises(kind, match=reason):
+            await client.chat.completions.parse(**REQUEST, response_format=int, **extra)
+    assert network.connects == []
+
+
+async def test_a_slip_warns_at_the_callers_own_line() -> None:
+    network = MemoryNetwork([WHOLE, HELLO, HELLO])
+    async with client_on(network) as client:
+        slip: dict[str, Any] = {**REQUEST, "temprature": 0.5}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            await client.chat.completions.create(**slip)
+            await client.chat.completions.stream(**slip).collect()
+            await client.complete(slip)
+    assert [warning.filename for warning in caught] == [__file__] * 3
+    assert all("did you mean temperature" in str(warning.message) for warning in caught)
+    assert [request.json["temprature"] for request in network.requests] == [0.5] * 3

@@ -341,7 +341,7 @@ def test_what_is_forgotten_says_so_without_it() -> None:
     [
         {"base_url": KEY},
         {"base_url": f"https://{KEY.replace('/', '-')}@api.test/v1"},
-        {"base_url": f"https://api.test/v1?key={KEY}"},
+        {"base_url": f"https://api.test/v1?key={KEY}#part"},
         {"base_url": f"ftp://{KEY}"},
         {"base_url": f"Bearer {KEY}"},
         {"provider": KEY},

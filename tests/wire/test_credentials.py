@@ -92,6 +92,14 @@ def test_what_a_cut_left_of_it(shown: int, ending: str) -> None:
     assert cover(f"you sent {KEY[:shown]}{ending}") == f"you sent {'x' * shown}{ending}"
 
 
+def test_what_a_cut_left_of_an_escape() -> None:
+    cover = cover_all(['abcdefgh"ijk'], lambda _: "***")
+    assert cover is not None
+    for spelt in ("abcdefgh\\", 'abcdefgh\\"i', "abcdefgh&quo", "abcdefgh%2"):
+        assert cover(f"x {spelt}...") == "x ***..."
+        assert cover(spelt) == "***"
+
+
 def test_another_word_with_the_same_beginning_is_innocent() -> None:
     cover = cover_all([KEY], crosses)
     assert cover is not None

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock._wire.query import Query
 from penstock._wire.url import BaseURL, Origin
 
 # --- base_url ---
@@ -52,7 +53,6 @@ def test_a_base_url_is_taken_apart(url: str, expected: tuple[str, str, int, str]
         "http://api.test:-1/v1",
         "http://[::1/v1",
         "http://[nonsense]/v1",
-        "http://api.test/v1?key=value",
         "http://api.test/v1#part",
         "http://user@api.test/v1",
         "http://user:word@api.test/v1",
@@ -89,7 +89,6 @@ def test_a_base_url_is_a_string() -> None:
         "user:hunter2secret@api.test/v1",
         "https://user:hunter2secret@api.test:port/v1",
         "https://user:hunter2secret@/v1",
-        "https://api.test/v1?api_key=hunter2secret",
         "https://api.test/v1#hunter2secret",
         "https://user:hunter2secret@api.test/v1?x=hunter2secret",
         "https://api.test:hunter2secret/v1",
@@ -124,6 +123,28 @@ def test_a_refusal_shows_no_secret_of_the_url(url: str) -> None:
 )
 def test_a_path_goes_below_the_base(path: str, target: str) -> None:
     assert BaseURL.parse("http://api.test/v1").target(path) == target
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "target"),
+    [
+        ("http://api.test/v1?api-version=1", "/models", "/v1/models?api-version=1"),
+        ("http://api.test?a=1&b=%2B", "/models?c=2", "/models?a=1&b=%2B&c=2"),
+        ("http://api.test/v1/?a=1", "/models?a=2", "/v1/models?a=2"),
+        ("http://api.test/v1?a=1", "/models?", "/v1/models?a=1"),
+        ("http://api.test/v1?", "/models", "/v1/models"),
+    ],
+)
+def test_a_query_of_the_base_is_kept(url: str, path: str, target: str) -> None:
+    assert BaseURL.parse(url).target(path) == target
+
+
+def test_which_query_wins() -> None:
+    url = BaseURL.parse("http://api.test/v1?a=base&b=base&c=base&d=base")
+    url = url.with_query(Query.of({"b": "default", "c": "default", "d": "default"}, "q"))
+    target = url.target("/x?c=path&d=path", Query.of({"d": "call"}, "q"))
+    assert target == "/v1/x?a=base&b=default&c=path&d=call"
+    assert "base" not in f"{url} {url!r}".replace("BaseURL", "")
 
 
 def test_a_path_below_a_bare_host() -> None:

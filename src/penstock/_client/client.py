@@ -15,6 +15,7 @@ from .._http.dial import Dialer
 from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
+from .._wire.query import Query
 from .._wire.request import checked_key
 from .._wire.url import BaseURL
 from ..observing import Notifier
@@ -40,7 +41,8 @@ class AsyncClient:
     end of the block. Creating a client does no I/O and needs no event loop. Any number of
     tasks of one event loop may use it.
 
-    - `base_url`: URL of the API, usually ending in /v1; default: the provider's.
+    - `base_url`: URL of the API, usually ending in /v1; default: the provider's. A query in
+      it (`?api-version=...`) is sent with every request.
     - `api_key`: sent as a bearer token. A string, or a callable (sync or async) that is
       called for one before each attempt.
     - `timeouts`, `max_retries`: defaults for every call. A request is retried only while no
@@ -49,6 +51,8 @@ class AsyncClient:
       error is raised at once.
     - `limiter`: shared limit on requests in flight and on their rate.
     - `headers`: sent with every request; they override the library's own.
+    - `default_query`: URL parameters sent with every request, for instance
+      `{"api-version": "2025-04-01"}`; a call's `extra_query` overrides them.
     - `proxy`: URL of an http, https or socks5 proxy (socks5 needs the extra `socks`).
       None reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; "" uses no proxy.
     - `ssl_context`: replaces the one that verifies against certifi's authorities.
@@ -76,6 +80,7 @@ class AsyncClient:
         observer: object | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
         max_retry_wait: float = MAX_RETRY_WAIT,
+        default_query: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
@@ -83,6 +88,7 @@ class AsyncClient:
             raise TypeError(f"limiter must be a penstock.Limiter, not {type(limiter).__name__}")
         provider = providers.get(provider)
         url = BaseURL.parse(provider.base_url if base_url is None else base_url)
+        url = url.with_query(Query.of(default_query, "default_query"))
         chosen = Proxy.parse(proxy) if proxy else None
         if proxy is None and uds is None and network is None:
             chosen = proxy_from_environment(url.origin)

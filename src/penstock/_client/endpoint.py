@@ -10,7 +10,9 @@ from .._call.call import Call, Service
 from .._call.fetch import Fetch
 from .._call.stream import CompletionStream
 from .._http.outgoing import Outgoing
-from .._wire.request import RequestHeaders, checked_key, completion_body, encode_json
+from .._wire.encode import encode_json
+from .._wire.query import Query
+from .._wire.request import RequestHeaders, checked_key, completion_body
 from .._wire.url import BaseURL
 from ..timeouts import Timeouts
 from .response import Response
@@ -74,13 +76,17 @@ class Endpoint:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
     ) -> Call:
         """A call to a path below the base URL. ValueError or TypeError before any I/O."""
         if timeouts is not None and not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
-        headers = self.headers.for_call(method, body, streaming=streaming, extra=extra_headers)
+        # Before the headers, so that no error has a credential among the variables here.
+        target = self.base_url.target(path, Query.of(extra_query, "extra_query"))
+        accept = b"text/event-stream" if streaming else b"application/json"
+        headers = self.headers.for_call(method, body, accept=accept, extra=extra_headers)
         return Call(
-            outgoing=Outgoing(method, self.base_url.target(path), headers, body or b""),
+            outgoing=Outgoing(method, target, headers, body or b""),
             timeouts=self.timeouts if timeouts is None else timeouts,
             max_retries=self.max_retries if max_retries is None else checked_retries(max_retries),
             streaming=streaming,
@@ -104,7 +110,7 @@ class Endpoint:
         return Response(exchange.status, exchange.headers, content, fetch.redaction())
 
 
-_OPTIONS = ("timeouts", "max_retries", "extra_headers")
+_OPTIONS = ("timeouts", "max_retries", "extra_headers", "extra_query")
 
 
 def output_type(params: dict[str, Any]) -> OutputType[Any] | None:

@@ -73,9 +73,11 @@ class Completions:
         """A stream that has sent nothing yet: `async with client.chat.completions.stream(...)`.
 
         `timeouts` replaces the client's, `max_retries` too; `extra_headers` go on top of
-        its headers. Any further keyword goes into the JSON body as it is (temperature,
-        tools, stop, stream_options, vendor extras). ValueError when model or messages are
-        empty, before any I/O.
+        its headers, `extra_query` (a mapping) into the URL. Any further keyword goes into the
+        JSON body as it is (temperature, tools, stop, stream_options, vendor extras), and so do
+        the members of `extra_body`, which win. ValueError when model or messages are empty or
+        a number is not finite, TypeError for `timeout=`, before any I/O; UserWarning for a
+        keyword that is one letter off a known one.
 
         A `response_format` that is a type goes out as its JSON schema, and `collect()` then
         gives what `parse` gives.

@@ -64,7 +64,7 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
     whole = "|".join(map(re.escape, sorted(spellings, reverse=True)))
     # IGNORECASE, because names of headers come in lower case.
     pattern = re.compile(f"({whole})|{re.escape(key[:SHORTEST_SECRET])}", re.IGNORECASE)
-    lower = key.lower()
+    lower = [spelling.lower() for spelling in spellings]
 
     def cover(text: str) -> str:
         pieces: list[str] = []
@@ -82,14 +82,17 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
     return cover
 
 
-def _cut(text: str, start: int, key: str) -> int:
+def _cut(text: str, start: int, spellings: list[str]) -> int:
     """Return the end of a cut-off key that begins here; 0 if there is none.
 
     Looks at no more characters than the key has: many keys begin alike, and a text may repeat
     that beginning many times.
     """
-    last = start + len(key)
+    last = start + max(map(len, spellings))
     end = text.find("...", start + SHORTEST_SECRET, last + 3)
     if end < 0:
         end = len(text)
-    return end if end <= last and key.startswith(text[start:end].lower()) else 0
+    if end > last:
+        return 0
+    found = text[start:end].lower()
+    return end if any(spelling.startswith(found) for spelling in spellings) else 0

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
-import msgspec
-
 from penstock._version import __version__
 
+from .encode import encode_json
+from .parameters import body_members
 from .url import BaseURL, has_controls
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "checked_headers",
     "checked_key",
     "completion_body",
-    "encode_json",
 ]
 
 HeaderFields = dict[str, tuple[bytes, bytes]]
@@ -69,17 +68,18 @@ class RequestHeaders:
         method: str,
         body: bytes | None,
         *,
-        streaming: bool,
+        accept: bytes,
+        content_type: bytes = b"application/json",
         extra: Mapping[str, str] | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """Return the header lines of one request, without its API key."""
-        fields = dict(self._library)
-        accept = b"text/event-stream" if streaming else b"application/json"
-        fields["accept"] = (b"Accept", accept)
+        # First, so that no error has the client's own headers in this frame.
+        checked = checked_headers(extra)
+        fields = {**self._library, "accept": (b"Accept", accept)}
         if body is not None:
-            fields["content-type"] = (b"Content-Type", b"application/json")
+            fields["content-type"] = (b"Content-Type", content_type)
         fields.update(self._own)
-        fields.update(checked_headers(extra))
+        fields.update(checked)
         if body is not None or method not in ("GET", "HEAD", "DELETE"):
             fields["content-length"] = (b"Content-Length", b"%d" % len(body or b""))
         return list(fields.values())
@@ -114,12 +114,14 @@ def completion_body(
     """Return the JSON body of a completion request; further parameters go in unchanged.
 
     ValueError if model or messages are empty, or the model's name has control characters;
-    TypeError if something cannot be written as JSON.
+    and the errors of `body_members` and `encode_json`.
     """
-    if model is None or model == "":
-        raise ValueError("model is empty: name one, for instance from client.models.list()")
+    if model is None:
+        model = ""
     if not isinstance(model, str):
         raise TypeError(f"model must be a string, not {type(model).__name__}")
+    if not model:
+        raise ValueError("model is empty: name one, for instance from client.models.list()")
     # JSON can carry them, but servers put the name into paths and logs, and no model has any.
     if has_controls(model):
         raise ValueError("model contains control characters (a line break from a file, perhaps)")
@@ -132,40 +134,8 @@ def completion_body(
     listed = list(messages)
     if not listed:
         raise ValueError("messages is empty: give at least one message")
-    body: dict[str, Any] = {"model": model, "messages": listed, **params}
-    if stream:
-        body["stream"] = True
-    return encode_json(body)
-
-
-def encode_json(value: object) -> bytes:
-    """Return the JSON text of a value.
-
-    Mappings, dataclasses, msgspec Structs and Pydantic models become objects, and so does a
-    value with a method `for_json` (simplejson's convention), for instance a `penstock.Tool`.
-    TypeError or ValueError if the value cannot be written as JSON.
-    """
-    try:
-        return _encoder.encode(value)
-    except TypeError as error:
-        raise TypeError(f"the request cannot be written as JSON: {error}") from None
-    except RecursionError:
-        raise ValueError("the request is nested too deeply, or contains itself") from None
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the request contains a lone surrogate ({error.reason}): it is not valid Unicode"
-        ) from None
-
-
-def _further(value: Any) -> Any:
-    # Recognised by the method, so that Pydantic is neither needed nor imported.
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", exclude_none=True)
-    if _is_mapping(value):
-        return dict(value)
-    if hasattr(value, "for_json"):
-        return value.for_json()
-    raise TypeError(f"objects of type {type(value).__name__} are not supported")
+    members = body_members(params, stream=stream)
+    return encode_json({"model": model, "messages": listed, **members})
 
 
 def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
@@ -174,6 +144,3 @@ def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
 
 def _is_iterable(value: Any) -> TypeGuard[Iterable[Any]]:
     return isinstance(value, Iterable)
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_further)

@@ -7,6 +7,8 @@ import urllib.parse
 
 import msgspec
 
+from .query import Query
+
 __all__ = ["BaseURL", "Origin", "has_controls", "is_host"]
 
 
@@ -52,6 +54,8 @@ class BaseURL(msgspec.Struct, frozen=True):
     """The server."""
     path: str
     """Path of the API, without a trailing slash."""
+    query: Query = Query()
+    """What every request's query begins with."""
 
     @classmethod
     def parse(cls, url: str) -> BaseURL:
@@ -73,8 +77,8 @@ class BaseURL(msgspec.Struct, frozen=True):
             raise ValueError("base_url contains a user name or password: pass a key as api_key")
         if not is_host(parts.hostname):
             raise ValueError("base_url has a host with invalid characters")
-        if parts.query or parts.fragment:
-            raise ValueError(f"base_url {_shown(parts)!r} cannot have a query or a fragment")
+        if parts.fragment:
+            raise ValueError(f"base_url {_shown(parts)!r} cannot have a fragment")
         default = 443 if parts.scheme == "https" else 80
         try:
             port = default if parts.port is None else parts.port
@@ -82,12 +86,18 @@ class BaseURL(msgspec.Struct, frozen=True):
             port = 0
         if not port:
             raise ValueError(f"base_url {_shown(parts)!r} has a port outside 1 to 65535")
-        return cls(Origin(parts.scheme, parts.hostname, port), parts.path.rstrip("/"))
+        origin = Origin(parts.scheme, parts.hostname, port)
+        return cls(origin, parts.path.rstrip("/"), Query.parse(parts.query))
 
-    def target(self, path: str) -> str:
-        """Return the request target for a path below the base, with an optional query.
+    def with_query(self, query: Query) -> BaseURL:
+        """Return the same URL with these parameters added to its query, or replaced in it."""
+        return BaseURL(self.origin, self.path, self.query.merged(query))
 
-        TypeError or ValueError if it is not such a path.
+    def target(self, path: str, query: Query = Query()) -> str:  # noqa: B008 - frozen
+        """Return the request target for a path below the base, which may have a query itself.
+
+        The base's query comes first, then the path's, then the given one; a later parameter
+        replaces earlier ones of its name. TypeError or ValueError if it is not such a path.
         """
         if not isinstance(path, str):
             raise TypeError(f"the path must be a string, not {type(path).__name__}")
@@ -96,8 +106,11 @@ class BaseURL(msgspec.Struct, frozen=True):
         if re.search(r"[\x00-\x20\x7f]", path):
             raise ValueError("the path contains blanks or control characters")
         quoted = urllib.parse.quote(path, safe="/?&=%:@!$'()*+,;~-._")
-        return f"{self.path}/{quoted.lstrip('/')}"
+        below, _, own = quoted.partition("?")
+        merged = str(self.query.merged(Query.parse(own)).merged(query))
+        return f"{self.path}/{below.lstrip('/')}" + (f"?{merged}" if merged else "")
 
+    # Without the query, which may have a key.
     def __str__(self) -> str:
         return f"{self.origin}{self.path}"
 

@@ -63,6 +63,7 @@ class Client:
         observer: object | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
         max_retry_wait: float = MAX_RETRY_WAIT,
+        default_query: Mapping[str, Any] | None = None,
     ) -> None:
         loop = LoopThread()
         self._drive(
@@ -81,6 +82,7 @@ class Client:
                 observer=observer,
                 network=network,
                 max_retry_wait=max_retry_wait,
+                default_query=default_query,
             ),
         )
 

@@ -1,0 +1,90 @@
+"""Values to JSON text, as a request sends them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+import msgspec
+
+from .json_values import is_object
+
+__all__ = ["encode_json"]
+
+
+def encode_json(value: object) -> bytes:
+    """Return the JSON text of a value.
+
+    Mappings, dataclasses, msgspec Structs and Pydantic models become objects, and so does a
+    value with a method `for_json` (simplejson's convention), for instance a `penstock.Tool`.
+    Subclasses of str, int and float are written as their base class.
+
+    TypeError if a part of the value cannot be written as JSON. ValueError for NaN, infinity (the
+    message says where it is), a lone surrogate, and a value that is nested too deeply.
+    """
+    try:
+        encoded = _encoder.encode(value)
+    except TypeError as error:
+        raise TypeError(f"the request cannot be written as JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("the request is nested too deeply, or contains itself") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the request contains a lone surrogate ({error.reason}): it is not valid Unicode"
+        ) from None
+    # msgspec writes null for NaN and infinity, so only a text with null is examined.
+    if b"null" in encoded:
+        for path, number in _non_finite(msgspec.to_builtins(value, enc_hook=_searched)):
+            place = ".".join(path) or "the request"
+            raise ValueError(f"{place} is {number!r}, which JSON cannot express")
+    return encoded
+
+
+def _further(value: Any) -> Any:
+    # The plain value, even if a subclass has its own __str__, as json.dumps writes it.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    # Recognised by the method, so that Pydantic is neither needed nor imported.
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", exclude_none=True)
+    if _is_mapping(value):
+        return dict(value)
+    if hasattr(value, "for_json"):
+        return value.for_json()
+    raise TypeError(f"objects of type {type(value).__name__} are not supported")
+
+
+def _searched(value: Any) -> Any:
+    # JSON text that the caller wrote is sent as it is.
+    return None if isinstance(value, msgspec.Raw) else _further(value)
+
+
+def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+# What `msgspec.to_builtins` returns and may be, or contain, such a number.
+_EXAMINED = (float, dict, list, tuple, set, frozenset)
+
+
+def _non_finite(value: Any) -> Iterator[tuple[list[str], float]]:
+    """Yield each NaN and infinity with its path, in no particular order."""
+    ahead: list[tuple[list[str], Any]] = [([], value)] if isinstance(value, _EXAMINED) else []
+    while ahead:
+        path, value = ahead.pop()
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                yield path, value
+            continue
+        steps = value.items() if is_object(value) else enumerate(value)
+        ahead += [
+            ([*path, str(step)], inner) for step, inner in steps if isinstance(inner, _EXAMINED)
+        ]
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_further)
