@@ -15,7 +15,7 @@ from unittest import mock
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
-from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
+from penstock.testing.replies import completion, error_reply, json_reply, sse_event, sse_reply, tokens
 from penstock.testing.script import End, Pause, Stall
 from penstock.testing.server import serve_in_thread
 
@@ -83,6 +83,7 @@ class Examples:
             "cut_answer": cut_answer,
             "stalled_answer": stalled_answer,
             "unfinished_answer": unfinished_answer,
+            "named_events": named_events,
             "in_a_new_folder": self._in_a_new_folder,
             "tests_pass": tests_pass,
         }
@@ -153,6 +154,12 @@ def stalled_answer() -> Reply:
 def unfinished_answer() -> Reply:
     """An answer whose body ends as it should, before the answer does."""
     return sse_reply(tokens(*WORDS, finish=None), done=False)
+
+
+def named_events(*payloads: dict[str, Any]) -> Reply:
+    """Events that have the `type` of their payload as their name, as other APIs send them."""
+    events = [f"event: {payload['type']}\n".encode() + sse_event(payload) for payload in payloads]
+    return sse_reply(events, done=False)
 
 
 def tool_call(name: str, arguments: str) -> Reply:

@@ -76,10 +76,15 @@ class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend
         super().__init__()
         self._player = Player(script)
         self.refuse: int = refuse
+        """How many of the next connects fail."""
         self.stall: int = stall
+        """How many connects after them hang."""
         self.delay: float = delay
+        """Seconds that any other connect takes."""
         self.max_read: int | None = max_read
-        self.connects: list[tuple[str, int]] = []  # also failed ones
+        """The most bytes that a read returns; None is no limit."""
+        self.connects: list[tuple[str, int]] = []
+        """Host and port of each connect, also of failed ones."""
         networks.add(self)
 
     async def connect_tcp(
@@ -136,6 +141,7 @@ class MemoryStream(lazy.httpcore.AsyncNetworkStream):
         self, network: MemoryNetwork, player: Player, connection: MemoryConnection
     ) -> None:
         self.connection: MemoryConnection = connection
+        """What happened on it so far."""
         self._network = network
         self._player = player
         self._requests = RequestReader()

@@ -18,12 +18,12 @@ OpenSocket: TypeAlias = tuple[int, int]
 """Descriptor and inode: a number may be used again."""
 
 _watching: ContextVar[tuple[Openings, ...]] = ContextVar("penstock_openings", default=())
-_active: list[Openings] = []  # those that hear of sockets, of whatever thread
+_active: list[Openings] = []  # told of sockets, in any thread
 _real_init = socket.socket.__init__
 
 
 class Openings:
-    """What was opened since `start`, with the stack of its opening. `stop` ends it.
+    """What was opened since `start`, with the stack that opened it. `stop` ends it.
 
     `tasks`: those that have not ended, of the task that called `start` and of all that came from
     it. `sockets`: by descriptor and inode. uvloop opens its sockets itself; of these only outgoing
@@ -53,7 +53,7 @@ class Openings:
             self._watch_loop(loop)
 
     def stop(self) -> None:
-        """End. What is there stays."""
+        """End. The findings are kept."""
         _active.remove(self)
         if not _active:
             socket.socket.__init__ = _real_init  # type: ignore[method-assign]
@@ -62,12 +62,12 @@ class Openings:
             self._undo.pop()()
 
     def task_started(self, task: Any, watching: tuple[Openings, ...]) -> None:
-        """Remember it, if it descends from the block."""
+        """Remember the task, if it descends from the block."""
         if self in watching:
             self.tasks[task] = capture()
 
     def socket_opened(self, descriptor: int) -> None:
-        """Remember it; in a task of a library's own, with where that was started."""
+        """Remember the socket, and where the task that opens it was started."""
         loop = running_loop()
         if loop == "trio":
             import trio
@@ -94,7 +94,7 @@ class Openings:
             return task
 
         def restore() -> None:
-            # Otherwise another block, begun within this one, has put its own around it.
+            # Otherwise an inner block has wrapped it.
             if loop.get_task_factory() is factory:
                 loop.set_task_factory(before)
 
@@ -102,12 +102,12 @@ class Openings:
         self._undo.append(restore)
         if type(loop).__module__.startswith("uvloop"):
             for name in ("create_connection", "create_unix_connection"):
-                if name not in vars(loop):  # there it stays, and does nothing without a block
+                if name not in vars(loop):  # it stays there, and does nothing outside a block
                     setattr(loop, name, _connect_and_remember(getattr(loop, name)))
 
 
 class _TrioWatcher:
-    """An instrument of trio's; it is called by the one that starts the task."""
+    """A trio instrument, which trio calls in the task that starts another."""
 
     def __init__(self, openings: Openings) -> None:
         self._openings = openings
@@ -138,7 +138,7 @@ def _remember(sock: socket.socket) -> None:
 
 
 def running_loop() -> asyncio.AbstractEventLoop | Literal["trio"] | None:
-    """The event loop that runs in this thread, if any."""
+    """Return the event loop that runs in this thread, if any."""
     if in_trio():
         return "trio"
     try:
@@ -148,7 +148,7 @@ def running_loop() -> asyncio.AbstractEventLoop | Literal["trio"] | None:
 
 
 def open_sockets() -> set[OpenSocket]:
-    """Return the sockets this process has open; none where nothing lists them (Windows)."""
+    """Return the open sockets of this process; on Windows, which cannot list them, none."""
     folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"  # noqa: PTH112
     if not os.path.isdir(folder):  # noqa: PTH112
         return set()

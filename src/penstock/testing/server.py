@@ -42,12 +42,13 @@ class Server(Records[Connection]):
     def __init__(self, script: Script, base_url: str, tls: bool | Literal["stall"]) -> None:
         super().__init__()
         self.base_url = base_url
+        """Where clients connect, for instance "http://127.0.0.1:40000/v1"."""
         self._player = Player(script)
         self._tls = tls
         self._changed = anyio.Event()
 
     async def wait_until(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
-        """Wait until `condition()` is true; TimeoutError when it does not become so."""
+        """Wait until `condition()` is true. TimeoutError if it does not become true in time."""
         await anyio.lowlevel.checkpoint()
         with anyio.fail_after(timeout):
             while not condition():
@@ -58,7 +59,7 @@ class Server(Records[Connection]):
         await self.wait_until(lambda: len(self.connections) - self.open_connections >= n, timeout)
 
     async def wait_requests(self, n: int = 1, timeout: float = 5.0) -> None:
-        """Wait until `n` requests have come since the start."""
+        """Wait until `n` requests have arrived since the start."""
         await self.wait_until(lambda: len(self.requests) >= n, timeout)
 
     def client_ssl_context(self) -> ssl.SSLContext:
@@ -66,18 +67,18 @@ class Server(Records[Connection]):
         return client_ssl_context()
 
     def note_change(self) -> None:
-        """Let those who wait for a condition look again."""
+        """Let waiting tasks check their conditions again."""
         self._changed.set()
         self._changed = anyio.Event()
 
     async def accept(self, listener: socket.socket) -> None:
-        """Serve whoever connects, until it is cancelled."""
+        """Serve every connection, until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
                 await anyio.wait_readable(listener)
                 try:
                     sock, _ = listener.accept()
-                except OSError:  # it has gone again
+                except OSError:  # the client has gone again
                     continue
                 connection = Connection(len(self.connections), anyio.current_time())
                 self.connections.append(connection)
@@ -95,7 +96,7 @@ class Server(Records[Connection]):
             await _Conversation(self, self._player, stream, connection).run()
         except Gone:
             connection.ended = connection.ended or "client closed"
-        except Exception as error:  # noqa: BLE001 -- reported when the server is left
+        except Exception as error:  # noqa: BLE001 -- reported when the block is left
             self.errors.append(error)
             connection.ended = connection.ended or "server stopped"
         finally:
@@ -110,7 +111,7 @@ class Server(Records[Connection]):
 
 
 class _Conversation:
-    """Two tasks on one connection: one plays replies, the other hears requests and the end."""
+    """Two tasks on one connection: one plays replies, the other reads requests."""
 
     def __init__(
         self, server: Server, player: Player, stream: LoopbackStream, connection: Connection
@@ -125,7 +126,7 @@ class _Conversation:
         self._error: Exception | None = None
 
     async def run(self) -> None:
-        # Nothing is raised inside the group, so that no exception group comes out of it.
+        # Nothing is raised inside the group, so that it raises no ExceptionGroup.
         async with anyio.create_task_group() as group:
 
             async def listen() -> None:
@@ -150,7 +151,7 @@ class _Conversation:
         while data := await self._stream.receive():
             self._connection.bytes_received += len(data)
             if self._connection.ended is not None:
-                continue  # sent to a connection we have ended
+                continue  # sent on a connection that the script has ended
             for request in requests.feed(data, connection=number, time=anyio.current_time()):
                 self._connection.requests.append(request)
                 self._connection.in_flight.append(request)
@@ -159,7 +160,7 @@ class _Conversation:
                 self._wake_player.set()
                 self._server.note_change()
                 if request.method == "CONNECT":
-                    # What follows may be TLS, and the player decides that.
+                    # The next bytes may be TLS; the player decides that.
                     await self._wake_listener.wait()
         raise Gone
 
@@ -218,7 +219,7 @@ async def serve(
                 yield server
             except (GeneratorExit, anyio.get_cancelled_exc_class()):
                 raise
-            except BaseException as error:  # noqa: BLE001 -- raised below, in no exception group
+            except BaseException as error:  # noqa: BLE001 -- raised below, without an ExceptionGroup
                 failure = error
             group.cancel_scope.cancel()
     finally:
@@ -250,7 +251,7 @@ def _listen(uds: str | Path | None) -> socket.socket:
 
 @contextmanager
 def serve_in_thread(script: Script) -> Generator[Server]:
-    """Run `serve(script)` beside the block. Read the server's records, call none of its methods."""
+    """Run `serve(script)` in a thread. Read the server's records, but call no methods of it."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(serve(script)) as server,
@@ -259,7 +260,7 @@ def serve_in_thread(script: Script) -> Generator[Server]:
 
 
 def becomes_true(condition: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Whether the condition came true within the time, looked at every ten milliseconds."""
+    """Return whether the condition becomes true in time, checked every ten milliseconds."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Where in the code something was done: cheap to remember, short to read."""
+"""Stacks of the code that did something: cheap to remember, short to read."""
 
 from __future__ import annotations
 

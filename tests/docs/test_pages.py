@@ -1,0 +1,45 @@
+"""What a reader needs to find a page: navigation, titles, and the words that people type."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from .drawings import ROOT
+
+PAGES = ROOT / "docs" / "pages"
+TEXTS = {path.relative_to(PAGES).as_posix(): path.read_text() for path in PAGES.rglob("*.md")}
+HEADINGS = [line for text in TEXTS.values() for line in re.findall(r"^#+ .*$", text, re.M)]
+
+
+def in_navigation(entries: list[Any]) -> list[str]:
+    """The pages of a navigation, in its order."""
+    found: list[str] = []
+    for entry in entries:
+        ((_, value),) = entry.items()
+        found += [value] if isinstance(value, str) else in_navigation(value)
+    return found
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    settings = tomllib.loads((ROOT / "docs" / "zensical.toml").read_text())
+    assert sorted(in_navigation(settings["project"]["nav"])) == sorted(TEXTS)
+
+
+@pytest.mark.parametrize("word", [
+    "retries", "back-off", "timeout", "deadline", "cancel", "deadlock", "backpressure", "error",
+    "rate limit", "log", "proxy", "tool call", "structured output", "migrat", "azure", "bedrock",
+    "usage", "hedging", "blocking", "ctrl-c", "progress", "first byte", "testing", "glossary",
+])  # fmt: skip
+def test_a_heading_has_the_word(word: str) -> None:
+    assert any(word in heading.lower() for heading in HEADINGS)
+
+
+@pytest.mark.parametrize(
+    "word", ["p99", "429", "retry-after", "asyncio.timeout", "fork", "no_proxy"]
+)
+def test_some_page_has_the_word(word: str) -> None:
+    assert any(word in text.lower() for text in TEXTS.values())
