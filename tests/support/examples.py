@@ -15,7 +15,14 @@ from unittest import mock
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
-from penstock.testing.replies import completion, error_reply, json_reply, sse_event, sse_reply, tokens
+from penstock.testing.replies import (
+    completion,
+    error_reply,
+    json_reply,
+    sse_event,
+    sse_reply,
+    tokens,
+)
 from penstock.testing.script import End, Pause, Stall
 from penstock.testing.server import serve_in_thread
 
