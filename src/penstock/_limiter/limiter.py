@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import TracebackType
 
+import anyio.lowlevel
 import msgspec
 
 from .._policy.adaptive import AdaptiveLimit
@@ -79,6 +80,8 @@ class Limiter:
         return slot
 
     async def __aenter__(self) -> Limiter:
+        # A turn for the others, also where there is a slot: the caller may loop.
+        await anyio.lowlevel.checkpoint()
         await self.line.enter()
         return self
 

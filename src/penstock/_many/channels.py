@@ -23,6 +23,9 @@ from .wakeup import Wakeup, new_wakeup
 
 __all__ = ["ChannelFeed", "ChunkReceiveStream", "CompletionChannel", "fan_out_channels"]
 
+# Chunks received in a row, after which the receiver has given the other tasks a turn.
+READS_PER_TURN = 32
+
 
 class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
     """The receiving end of a channel: an anyio receive stream of chunks that any task may own.
@@ -42,6 +45,7 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
         self._ended = False
         self._error: Exception | None = None
         self._closed = False
+        self._reads_left = READS_PER_TURN
 
     async def receive(self) -> ChatCompletionChunk:
         """Return the next chunk. Cancelled, it loses nothing.
@@ -53,6 +57,12 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
         if self._news is not None:
             raise StreamBusyError("another task is receiving from this channel")
         await anyio.lowlevel.checkpoint_if_cancelled()
+        if self._reads_left:
+            self._reads_left -= 1
+        else:
+            # A turn for the others, however many chunks are ready.
+            self._reads_left = READS_PER_TURN
+            await anyio.lowlevel.checkpoint()
         while not self._chunks:
             if self._closed:
                 raise anyio.ClosedResourceError

@@ -67,6 +67,8 @@ class _Batch:
 class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
     """Async iterator of `ChunkEvent` and `ResultEvent`; made by `fan_out_chunks`."""
 
+    reads_per_turn = 32
+
     def __init__(
         self,
         client: HasCompletions,
@@ -92,8 +94,11 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         batch = self._batch
         if batch is None:
             # No further coroutine where a post is ready (saves 4 % with the two lines below).
-            ready = self._posts and self._news is None
-            post = self._take() if ready else await self._next_post()
+            if self._posts and self._reads_left and self._news is None:
+                self._reads_left -= 1
+                post: _Batch | ResultEvent | None = self._take()
+            else:
+                post = await self._next_post()
             if post is None:
                 raise StopAsyncIteration
             if isinstance(post, ResultEvent):
@@ -116,8 +121,8 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
             events = [await self.__anext__()]
         except StopAsyncIteration:
             return []
-        while self._batch is not None or self._posts:
-            # An event that waits already is returned without suspending.
+        while self._batch is not None or (self._posts and self._reads_left):
+            # Returned without suspending: a cancellation here would lose events.
             events.append(await self.__anext__())
         return events
 

@@ -1,9 +1,42 @@
-"""Many calls at once, out of one `async with` and `async for`: what all fan-outs share.
+"""Many calls at once out of one `async with` and `async for`: what all fan-outs share.
 
-A feeder task takes a slot, then pulls one item, then starts its child: never an item that
-cannot start. Children post what they have; the consumer takes it, in the task of the
-`async with`. Nothing is handed to a task that may be cancelled: posts lie in the feed
-until the consumer has them, so a cancelled read loses nothing.
+    the caller's task                 the host's task
+    ─────────────────                 ───────────────────────────────────────────
+    async with feed:        start     task group
+        async for ...    <─────────── ├─ _pull:   slot -> item -> start a child
+            __anext__    ───────────> ├─ _run(0): _child(item 0) ── _post ──┐
+                           _consumed  ├─ _run(1): _child(item 1) ── _post ──┤
+                                      └─ ...                                │
+            _next_post   <── _posts: a deque <──────────────────────────────┘
+    __aexit__            ── cancel, wait ──>
+
+`_pull` takes a slot, then one item from the source, then starts a child with both: an item that
+cannot start is never taken. `_may_pull` of the subclass says whether there is room, by what was
+pulled, delivered and has ended. A child posts what comes of its item. The caller takes the posts
+in its own task.
+
+What this defends against:
+
+- **A cancelled read loses something.** Nothing is handed to a task that may be cancelled. Posts
+  stay in the deque until the caller takes one, after its last await. `_news` only wakes it.
+- **A read that ends too early.** The posts are complete when the host has ended by itself. If it
+  was cancelled (the block was left, the event loop shuts down), a read raises StreamClosedError:
+  it must not look like the end of the results.
+- **The task group in a generator.** A user may write the block into an async generator, and drop
+  the generator. Then another task leaves the block. The task group would cancel a task that has
+  nothing to do with it, so it lives in a task of its own: see `host`. The children are therefore
+  not in the caller's cancel scopes: a cancellation reaches them when the caller leaves the block,
+  which it does at its next wait.
+- **Exception groups.** An Exception of a child or a source becomes a value where it is raised. The
+  host collects whatever else there is (KeyboardInterrupt) as one exception, and the next read, or
+  leaving the block, raises it. An exception of the body passes by: it leaves the block unchanged.
+- **Items pulled too late.** A task that was cancelled while it was about to run still begins. So
+  `_run` and `_admit` check first whether the block was left.
+- **Slots of children that never ran.** A task group drops tasks that were cancelled before their
+  first step. `_slots` knows their slots, and leaving the block releases them.
+- **A loop that never waits.** A caller may find a post ready at each read, or be woken so often
+  that a cancellation never meets it waiting. Every `reads_per_turn` reads it has a checkpoint: the
+  other tasks have a turn, and a cancelled scope ends the loop.
 """
 
 from __future__ import annotations
@@ -12,7 +45,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -21,7 +54,8 @@ from anyio.abc import TaskGroup
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot, lent
 from ..errors import StreamBusyError, StreamClosedError
-from .cancellation import cancelled_by_itself, scope_cancelled, sole
+from .cancellation import cancelled_by_itself, sole
+from .host import Host
 from .wakeup import Wakeup, new_wakeup
 
 __all__ = ["Feed", "Source"]
@@ -33,7 +67,10 @@ Source = Iterable[T] | AsyncIterable[T]
 
 
 class Feed(ABC, Generic[T, P]):
-    """Runs a child for each item of `source`, at most `limit` at once; P is what they post."""
+    """Runs a child for each item of `source`, at most `limit` at once; children post a P each."""
+
+    reads_per_turn: ClassVar[int] = 8
+    """Reads after which the reader has given the other tasks a turn."""
 
     def __init__(self, source: Source[T], limit: int | Limiter) -> None:
         if not isinstance(source, (Iterable, AsyncIterable)):
@@ -42,33 +79,37 @@ class Feed(ABC, Generic[T, P]):
             raise TypeError(f"limit must be a number or a Limiter, not {limit!r}")
         self._source = source
         self._limiter = Limiter(limit) if isinstance(limit, int) else limit
+        self._host: Host | None = None
         self._group: TaskGroup | None = None
         self._posts: deque[P] = deque()
         self._news: Wakeup | None = None
-        self._pulling = True
+        """What the reader waits for; None if no task is reading."""
+        self._reads_left = self.reads_per_turn
         self._source_error: Exception | None = None
         self._closing_error: Exception | None = None
-        self._cut = False
-        """True once a child was cancelled; the results are then incomplete."""
         self._pulled = 0
         self._running = 0
         self._slots: set[Slot] = set()
         self._room: anyio.Event | None = None
+        """What `_pull` waits for before the next item; None if it is not waiting."""
 
     @abstractmethod
     async def _child(self, index: int, item: T, slot: Slot) -> None:
-        """Work on one item and post what comes of it; the slot may be released early."""
+        """Work on one item and post what comes of it; it may release the slot early."""
 
     # --- the block ---
 
     async def __aenter__(self) -> Self:
-        if self._group is not None:
-            raise RuntimeError("a fan-out is entered once")
-        group = anyio.create_task_group()
-        await group.__aenter__()
-        self._group = group
-        group.start_soon(self._pull)
+        if self._host is not None:
+            raise RuntimeError("a fan-out can be entered only once")
+        self._host = Host(self._live, on_end=self._tell)
+        self._host.start()
         return self
+
+    async def _live(self) -> None:
+        async with anyio.create_task_group() as group:
+            self._group = group
+            group.start_soon(self._pull)
 
     async def __aexit__(
         self,
@@ -76,34 +117,24 @@ class Feed(ABC, Generic[T, P]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        group = self._group
-        assert group is not None
-        group.cancel_scope.cancel()
+        host = self._host
+        assert host is not None
         self._leave()
-        cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
         try:
-            # The group is told of a cancellation, which is its business. Any other exception
-            # of the body goes past it: it leaves the block as itself, in no ExceptionGroup.
-            if cancelled:
-                await group.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - cancelled, the group still waits for its children
-            else:
-                await group.__aexit__(None, None, None)  # noqa: ASYNC102 - cancelled, the group still waits for its children
-        except BaseExceptionGroup as errors:
-            raise sole(errors) from None
-        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a cancelled scope tells again
-            # The body's exception goes first: a cancelled scope stays cancelled and tells
-            # again. asyncio's own cancellation is told once and has to be passed on.
-            if exc is None or cancelled or not scope_cancelled():
-                raise
+            await host.end()  # noqa: ASYNC102 - shielded inside
         finally:
             # Of children that were cancelled before they ran.
             for slot in self._slots:
                 slot.release()
-        if exc is None and self._closing_error is not None:
-            raise self._closing_error
+        if host.error is not None and host.error is not exc:
+            raise host.error
+        if exc is None:
+            if self._closing_error is not None:
+                raise self._closing_error
+            await anyio.lowlevel.checkpoint_if_cancelled()
 
     def _leave(self) -> None:
-        """The block is being left: what was not taken is dropped."""
+        """Drop what was not taken: the block is being left."""
         self._posts.clear()
 
     # --- pulling ---
@@ -116,27 +147,28 @@ class Feed(ABC, Generic[T, P]):
                 await self._pull_sync(iter(self._source))
         except Exception as error:  # noqa: BLE001 - raised in its place among the results
             self._source_failed(error)
-        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - whoever was not cancelled goes on
-            # Else its results would look like all there are.
+        except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a task that was not cancelled goes on
             if not cancelled_by_itself():
-                self._cut = True
                 raise
             self._source_failed(
-                RuntimeError("the source raised a cancellation nobody had asked for")
+                RuntimeError("the source raised a cancellation that nobody had requested")
             )
-        except BaseExceptionGroup as errors:
-            raise sole(errors) from None
-        finally:
-            self._pulling = False
-            self._tell()
+        except BaseException as error:  # noqa: BLE001 - raised by the block
+            raise self._crash(error) from None
 
     def _source_failed(self, error: Exception) -> None:
-        assert self._group is not None
-        if self._group.cancel_scope.cancel_called:
+        assert self._host is not None
+        if self._host.ending:
             # No result is asked for any more: an error of the source's clean-up.
             self._closing_error = error
         else:
             self._source_error = error
+
+    def _crash(self, error: BaseException) -> BaseException:
+        """Start nothing more, and return what to raise: KeyboardInterrupt, for instance."""
+        assert self._host is not None
+        self._host.cancel()
+        return sole(error) if isinstance(error, BaseExceptionGroup) else error
 
     async def _pull_sync(self, source: Iterator[T]) -> None:
         try:
@@ -156,8 +188,8 @@ class Feed(ABC, Generic[T, P]):
                 source.close()
 
     async def _pull_async(self, source: AsyncIterator[T]) -> None:
-        # Around all that the source does: it may have scopes and task groups of its own
-        # open when it is closed, and scopes have to be left in the order of a stack.
+        # A scope around all that the source does: it may have scopes and task groups of its own
+        # open when it is closed, and scopes must be left in the order of a stack.
         with anyio.CancelScope() as scope:
             try:
                 while True:
@@ -165,7 +197,7 @@ class Feed(ABC, Generic[T, P]):
                     try:
                         with lent(slot), slot.offered():
                             item = await anext(source)
-                        # Where others used the place meanwhile, another one.
+                        # Another place if others use it now.
                         await slot.acquire()
                     except BaseException as error:
                         slot.release()
@@ -175,10 +207,10 @@ class Feed(ABC, Generic[T, P]):
                     self._start(item, slot)
             finally:
                 scope.shield = True
-                await _close(source)  # noqa: ASYNC102 - the scope is a shield now; the source has its time
+                await _close(source)  # noqa: ASYNC102 - the scope is a shield now: the source may take its time
 
     async def _admit(self) -> Slot:
-        """Wait until one more may start."""
+        """Wait until one more item may start; return its slot."""
         while not self._may_pull():
             self._room = anyio.Event()
             self._balance_changed()
@@ -189,9 +221,9 @@ class Feed(ABC, Generic[T, P]):
                 self._balance_changed()
         slot = await self._limiter.acquire()
         try:
-            # A turn for the others, also where slots are plenty: the source may be endless.
-            # And after the wait: a cancellation does not reach a task whose wait is over,
-            # and nothing may be pulled when the block has been left.
+            # A turn for the others, however many slots there are: the source may be endless.
+            # It comes after the wait, since a cancellation does not reach a task whose wait is
+            # over, and nothing may be pulled once the block has been left.
             await anyio.lowlevel.checkpoint()
         except BaseException:
             slot.release()
@@ -200,20 +232,20 @@ class Feed(ABC, Generic[T, P]):
 
     @property
     def _limit(self) -> int:
-        """How many items may be in flight now."""
+        """Items that may be in flight now."""
         return self._limiter.line.limit.limit
 
     @abstractmethod
     def _may_pull(self) -> bool:
-        """Whether one more item may be pulled, by what was taken and has ended so far."""
+        """Return True if one more item may be pulled, by what was delivered and has ended."""
 
     def _consumed(self) -> None:
-        """Something was taken, or has ended: perhaps another item may be pulled."""
+        """Say that something was taken or has ended: perhaps another item may be pulled."""
         if self._room is not None and self._may_pull():
             self._room.set()
 
     def _balance_changed(self) -> None:
-        """Something was posted or taken, or pulling stopped or went on; for statistics."""
+        """Say that something was posted or taken, or that pulling stopped or went on."""
 
     def _start(self, item: T, slot: Slot) -> None:
         assert self._group is not None
@@ -224,24 +256,22 @@ class Feed(ABC, Generic[T, P]):
         self._group.start_soon(self._run, index, item, slot)
 
     async def _run(self, index: int, item: T, slot: Slot) -> None:
-        assert self._group is not None
+        assert self._host is not None
         try:
-            # A task begins even when it was cancelled before, and could send a request yet.
-            if self._group.cancel_scope.cancel_called:
+            # A task that was cancelled before it began still begins, and could send a request.
+            if self._host.ending:
                 return
             with lent(slot):
                 await self._child(index, item, slot)
         except anyio.get_cancelled_exc_class():
-            self._cut = True
             raise
-        except BaseExceptionGroup as errors:
-            raise sole(errors) from None
+        except BaseException as error:  # noqa: BLE001 - raised by the block
+            raise self._crash(error) from None
         finally:
             slot.release()
             self._slots.discard(slot)
             self._running -= 1
             self._consumed()
-            self._tell()
 
     # --- posts ---
 
@@ -255,20 +285,25 @@ class Feed(ABC, Generic[T, P]):
             self._news.set()
 
     async def _next_post(self) -> P | None:
-        """The oldest post; None when all is over. Raises the source's error in its place."""
-        if self._group is None:
+        """Return the oldest post; None at the end. Raises the source's error after the last."""
+        host = self._host
+        if host is None:
             raise RuntimeError("enter it first: `async with fan_out...(...) as results:`")
         if self._news is not None:
             raise StreamBusyError("another task is reading this fan-out: one reader at a time")
+        if self._reads_left:
+            self._reads_left -= 1
+        else:
+            self._reads_left = self.reads_per_turn
+            await anyio.lowlevel.checkpoint()
         while not self._posts:
-            if not self._pulling and not self._running:
-                if self._cut:
-                    # The children may have been cancelled together with this task, and first.
-                    await anyio.lowlevel.checkpoint_if_cancelled()
+            if host.ended:
+                if host.error is not None:
+                    raise host.error
+                if host.broken_off or host.ending:
+                    raise StreamClosedError("the block of this fan-out has been left")
                 if self._source_error is not None:
                     raise self._source_error
-                if self._cut or self._group.cancel_scope.cancel_called:
-                    raise StreamClosedError("the block of this fan-out has been left")
                 return None
             self._news = news = new_wakeup()
             try:
