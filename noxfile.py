@@ -103,10 +103,18 @@ def lint(session: nox.Session) -> None:
     sync(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "-m", "tests.tools.generate_blocking", "--check")
     files = sorted(str(path) for folder in ("src", "tests") for path in Path(folder).rglob("*.py"))
     session.run("flake8-async", "--anyio", *ASYNC_RULES, *files)
     session.run("lint-imports", "--no-cache")
     session.run("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github")
+
+
+@nox.session
+def blocking(session: nox.Session) -> None:
+    """Write the blocking twin, and tests of it, anew from the async source."""
+    sync(session, "lint")
+    session.run("python", "-m", "tests.tools.generate_blocking", *session.posargs)
 
 
 @nox.session

@@ -15,7 +15,11 @@ ELSEWHERE = {
     "_version": ("test_init.py", "one value, which the package shows"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
     "cli/demo_figures": ("cli/test_demo.py", "what the demo shows"),
-    "blocking/resources": ("blocking/test_client.py", "a client is nothing without them"),
+    "blocking/resources": ("blocking/generated/test_resources.py", "generated as the module is"),
+    "blocking/views": ("blocking/generated/test_views.py", "generated as the module is"),
+    "blocking/_loop/facade": ("blocking/test_client.py", "a client but for its methods"),
+    "blocking/_loop/feeding": ("blocking/test_feeds.py", "a fan-out but for its methods"),
+    "blocking/_loop/reading": ("blocking/test_stream.py", "a stream but for its methods"),
 }
 
 MODULES = sorted(

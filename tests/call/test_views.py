@@ -29,23 +29,15 @@ def chunk_of(*deltas: tuple[int, str | None]) -> ChatCompletionChunk:
     return decode_chunk(msgspec.json.encode({"choices": choices}))
 
 
-class Source:
-    """What a view reads: chunks with the calls that they complete, pauses, errors, an end."""
+class Steps:
+    """What a view reads: chunks with the calls that they complete, errors, an end."""
 
     def __init__(self, steps: Iterable[Any]) -> None:
         self._steps = list(steps)
         self._calls: list[ToolCall] = []
         self.at_the_end: list[ToolCall] = []
-        self._due: float | None = None
 
     async def __anext__(self) -> ChatCompletionChunk:
-        while self._steps and isinstance(self._steps[0], float):
-            # Not begun anew by whoever comes back to it.
-            self._due = self._due or anyio.current_time() + self._steps[0]
-            if anyio.current_time() < self._due:
-                await anyio.sleep_until(self._due)
-            self._steps.pop(0)
-            self._due = None
         if not self._steps:
             self._calls += self.at_the_end
             self.at_the_end = []
@@ -63,11 +55,27 @@ class Source:
         return self._calls.pop(0) if self._calls else None
 
 
-def text_of(source: Source) -> TextView:
+class SlowSteps(Steps):
+    """The same with pauses, which are numbers among the steps."""
+
+    _due: float | None = None
+
+    async def __anext__(self) -> ChatCompletionChunk:
+        while self._steps and isinstance(self._steps[0], float):
+            # A read that was cancelled does not begin the pause anew.
+            self._due = self._due or anyio.current_time() + self._steps[0]
+            if anyio.current_time() < self._due:
+                await anyio.sleep_until(self._due)
+            self._steps.pop(0)
+            self._due = None
+        return await super().__anext__()
+
+
+def text_of(source: Steps) -> TextView:
     return TextView(cast("CompletionStream[Any]", source))
 
 
-def calls_of(source: Source) -> ToolCallView:
+def calls_of(source: Steps) -> ToolCallView:
     return ToolCallView(cast("CompletionStream[Any]", source))
 
 
@@ -82,7 +90,7 @@ CHOICES = st.tuples(st.integers(0, 2), st.none() | st.sampled_from(["", "a", "bc
 async def test_the_text_is_choice_0s_and_never_empty(
     chunks: list[list[tuple[int, str | None]]],
 ) -> None:
-    view = text_of(Source(chunk_of(*choices) for choices in chunks))
+    view = text_of(Steps(chunk_of(*choices) for choices in chunks))
     pieces = [piece async for piece in view]
     assert pieces == [text for choices in chunks for index, text in choices if not index and text]
     with pytest.raises(StopAsyncIteration):
@@ -92,7 +100,7 @@ async def test_the_text_is_choice_0s_and_never_empty(
 @given(batches=st.lists(st.integers(0, 3), max_size=6), late=st.integers(0, 2))
 async def test_every_call_comes_once_in_its_order(batches: list[int], late: int) -> None:
     names = iter(range(100))
-    source = Source([[call(next(names)) for _ in range(n)] for n in batches])
+    source = Steps([[call(next(names)) for _ in range(n)] for n in batches])
     source.at_the_end = [call(next(names)) for _ in range(late)]
     view = calls_of(source)
     assert [each.id async for each in view] == [str(n) for n in range(sum(batches) + late)]
@@ -101,7 +109,7 @@ async def test_every_call_comes_once_in_its_order(batches: list[int], late: int)
 
 
 async def test_a_call_that_is_there_is_not_waited_for() -> None:
-    view = calls_of(Source([[call(1), call(2)], 1000.0]))
+    view = calls_of(SlowSteps([[call(1), call(2)], 1000.0]))
     assert [(await anext(view)).id for _ in range(2)] == ["1", "2"]
     assert anyio.current_time() < 1000
 
@@ -110,10 +118,10 @@ async def test_a_call_that_is_there_is_not_waited_for() -> None:
 async def test_an_error_ends_no_view(kind: str) -> None:
     # As of the stream: what comes after is the stream's to say.
     if kind == "text":
-        view: Any = text_of(Source([chunk_of((0, "a")), ZeroDivisionError(), chunk_of((0, "b"))]))
+        view: Any = text_of(Steps([chunk_of((0, "a")), ZeroDivisionError(), chunk_of((0, "b"))]))
         expected = ["a", "b"]
     else:
-        view = calls_of(Source([[call("a")], ZeroDivisionError(), [call("b")]]))
+        view = calls_of(Steps([[call("a")], ZeroDivisionError(), [call("b")]]))
         expected = ["a", "b"]
     found = [await anext(view)]
     with pytest.raises(ZeroDivisionError):
@@ -126,7 +134,7 @@ async def test_an_error_ends_no_view(kind: str) -> None:
 async def test_a_cancelled_read_loses_nothing(patience: float) -> None:
     texts = [step for letter in "abc" for step in (1.0, chunk_of((0, letter)), chunk_of((1, "x")))]
     calls = [step for name in "abc" for step in (1.0, [call(name)], [])]
-    for view in (text_of(Source(texts)), calls_of(Source(calls))):
+    for view in (text_of(SlowSteps(texts)), calls_of(SlowSteps(calls))):
         found: list[str] = []
         cancelled = 0
         while True:
@@ -144,7 +152,7 @@ async def test_a_cancelled_read_loses_nothing(patience: float) -> None:
 
 
 async def test_a_view_is_its_own_iterator_and_no_generator() -> None:
-    views: list[Any] = [text_of(Source([])), calls_of(Source([]))]
+    views: list[Any] = [text_of(Steps([])), calls_of(Steps([]))]
     for view in views:
         assert aiter(view) is view
         assert not inspect.isasyncgen(view)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import penstock
 from penstock import Client
+from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import completion, json_reply, sse_reply, tokens
-from penstock.testing.script import Pause, RecordedRequest, Reply, Stall, reply
+from penstock.testing.script import Pause, RecordedRequest, Reply, Script, Stall, reply
 from penstock.testing.server import becomes_true
 
-from .chat import REQUEST
+from .chat import KEY, REQUEST, URL
 
 if TYPE_CHECKING:
     from penstock.testing.server import Server
@@ -56,6 +57,13 @@ def saying(text: object) -> dict[str, Any]:
 
 def client_of(server: Server, **options: Any) -> Client:
     return Client(server.base_url, **{"api_key": "k", **options})
+
+
+def client_on(network: MemoryNetwork | Script, base_url: str = URL, **options: Any) -> Client:
+    """Return a client whose connections go to a scripted network, with a key of its own."""
+    if not isinstance(network, MemoryNetwork):
+        network = MemoryNetwork(network)
+    return Client(base_url, **{"api_key": KEY, **options}, network=network)
 
 
 def stream_of(client: Client, **params: Any) -> penstock.blocking.Stream:
