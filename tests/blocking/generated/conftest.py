@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,6 +47,5 @@ class VirtualLoopOfThreads(VirtualLoop):
 
 
 @pytest.fixture(autouse=True)
-def virtual_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncio.new_event_loop", VirtualLoopOfThreads)
-    yield

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -274,17 +273,3 @@ def test_what_is_refused_before_any_io(
         with pytest.raises(kind, match=reason):
             client.chat.completions.parse(**REQUEST, response_format=int, **extra)
     assert network.connects == []
-
-
-def test_a_slip_warns_at_the_callers_own_line() -> None:
-    network = MemoryNetwork([WHOLE, HELLO, HELLO])
-    with client_on(network) as client:
-        slip: dict[str, Any] = {**REQUEST, "temprature": 0.5}
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            client.chat.completions.create(**slip)
-            client.chat.completions.stream(**slip).collect()
-            client.complete(slip)
-    assert [warning.filename for warning in caught] == [__file__] * 3
-    assert all("did you mean temperature" in str(warning.message) for warning in caught)
-    assert [request.json["temprature"] for request in network.requests] == [0.5] * 3
