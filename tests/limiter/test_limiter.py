@@ -437,7 +437,7 @@ async def test_a_refusal_halves_the_limit_once_for_each_wave() -> None:
     slots = [await limiter.acquire() for _ in range(8)]
     refusal = RateLimitError("no", status_code=429)
     for slot in slots:
-        slot.refused(refusal)
+        slot.refused(refusal, refusal.retry_after)
     assert limiter.statistics().limit == 4
     assert limiter.statistics().refused == 8
     for slot in slots:
@@ -445,7 +445,7 @@ async def test_a_refusal_halves_the_limit_once_for_each_wave() -> None:
     for expected in (2, 2):
         slot = await limiter.acquire()
         others = [await limiter.acquire() for _ in range(limiter.statistics().limit - 1)]
-        slot.refused(refusal)
+        slot.refused(refusal, refusal.retry_after)
         assert limiter.statistics().limit == expected
         for each in (slot, *others):
             each.release()
@@ -454,7 +454,7 @@ async def test_a_refusal_halves_the_limit_once_for_each_wave() -> None:
 async def test_successes_win_it_back_and_never_more_than_the_maximum() -> None:
     limiter = Limiter(6, adaptive=True)
     slots = [await limiter.acquire() for _ in range(6)]
-    slots[0].refused(RateLimitError("no", status_code=429))
+    slots[0].refused(RateLimitError("no", status_code=429), None)
     for slot in slots:
         slot.release()
     seen = [limiter.statistics().limit]
@@ -474,7 +474,7 @@ async def test_successes_win_it_back_and_never_more_than_the_maximum() -> None:
 async def test_success_without_pressure_proves_nothing() -> None:
     limiter = Limiter(8, adaptive=True)
     slots = [await limiter.acquire() for _ in range(8)]
-    slots[0].refused(RateLimitError("no", status_code=429))
+    slots[0].refused(RateLimitError("no", status_code=429), None)
     for slot in slots:
         slot.release()
     for _ in range(50):
@@ -487,7 +487,7 @@ async def test_success_without_pressure_proves_nothing() -> None:
 async def test_success_proves_nothing_where_the_pace_holds_others_back() -> None:
     limiter = Limiter(8, adaptive=True, per_second=1)
     slots = [await limiter.acquire() for _ in range(8)]
-    slots[0].refused(RateLimitError("no", status_code=429))
+    slots[0].refused(RateLimitError("no", status_code=429), None)
     for slot in slots:
         slot.release()
 
@@ -505,7 +505,7 @@ async def test_success_proves_nothing_where_the_pace_holds_others_back() -> None
 async def test_success_counts_while_the_next_in_line_is_about_to_take_a_place() -> None:
     limiter = Limiter(4, adaptive=True)
     slots = [await limiter.acquire() for _ in range(4)]
-    slots[0].refused(RateLimitError("no", status_code=429))
+    slots[0].refused(RateLimitError("no", status_code=429), None)
     for slot in slots:
         slot.release()
     one, other = await limiter.acquire(), await limiter.acquire()
@@ -538,7 +538,7 @@ async def test_an_adaptive_limiter_finds_what_a_server_can_take() -> None:
 async def test_a_cut_below_what_is_in_flight_lets_them_finish_and_starts_no_more() -> None:
     limiter = Limiter(4, adaptive=True)
     slots = [await limiter.acquire() for _ in range(4)]
-    slots[0].refused(RateLimitError("no", status_code=429))
+    slots[0].refused(RateLimitError("no", status_code=429), None)
     assert limiter.statistics().limit == 2
     with anyio.move_on_after(1) as scope:
         await limiter.acquire()

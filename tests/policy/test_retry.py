@@ -1,29 +1,24 @@
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import errors
-from penstock._policy.retry import MAX_RETRY_WAIT, backoff, parse_retry_after, retry_delay
+from penstock._policy.retry import (
+    MAX_RETRY_WAIT,
+    backoff,
+    is_overload,
+    retry_delay,
+    sibling_pause,
+)
 from penstock.errors import APIStatusError, PenstockError, status_error_class
 from penstock.headers import Headers
 
-DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
-DATE_SECONDS = 1445412480.0
-
 finite = st.floats(min_value=0, max_value=1e9)
 unit = st.floats(min_value=0, max_value=1, exclude_max=True)
-
-
-def retry_after(*lines: tuple[str, str], now: float = 0.0) -> float | None:
-    return parse_retry_after(Headers(lines), now)
 
 
 def status_error(
@@ -33,99 +28,23 @@ def status_error(
     type: str | None = None,
     retry_after: float | None = None,
     advice: str | None = None,
+    message: str = "no",
+    body: Any = None,
 ) -> APIStatusError:
     headers = Headers([] if advice is None else [("X-Should-Retry", advice)])
     return status_error_class(status)(
-        "no", status_code=status, code=code, type=type, retry_after=retry_after, headers=headers
+        message,
+        status_code=status,
+        code=code,
+        type=type,
+        body=body,
+        retry_after=retry_after,
+        headers=headers,
     )
 
 
 def is_retried(error: PenstockError) -> bool:
     return retry_delay(error, failures=1, max_retries=2, random=0.0) is not None
-
-
-# --- retry-after ---
-
-
-def test_no_header_asks_for_nothing() -> None:
-    assert retry_after() is None
-
-
-@given(finite)
-def test_seconds(seconds: float) -> None:
-    assert retry_after(("Retry-After", repr(seconds))) == seconds
-
-
-@given(finite, finite)
-def test_milliseconds_win_over_seconds(milliseconds: float, seconds: float) -> None:
-    lines = [("retry-after", repr(seconds)), ("Retry-After-Ms", repr(milliseconds))]
-    assert retry_after(*lines) == milliseconds / 1000
-    assert retry_after(*reversed(lines)) == milliseconds / 1000
-
-
-@pytest.mark.parametrize("junk", ["", "soon", "nan", "inf", "-inf", "1e999", "12s"])
-def test_a_number_that_is_none_counts_for_nothing(junk: str) -> None:
-    assert retry_after(("retry-after-ms", junk)) is None
-    assert retry_after(("retry-after", junk)) is None
-    assert retry_after(("retry-after-ms", junk), ("retry-after", "3")) == 3
-
-
-@pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
-def test_a_negative_number_is_no_wait(name: str) -> None:
-    assert retry_after((name, "-5")) == 0
-
-
-# RFC 9110, 5.6.7: a recipient takes all three formats, and the time is always UTC.
-@pytest.fixture(params=["UTC", "Asia/Tokyo", "America/New_York"])
-def time_zone(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = request.param
-    time.tzset()
-    yield
-    if before is None:
-        del os.environ["TZ"]
-    else:
-        os.environ["TZ"] = before
-    time.tzset()
-
-
-@pytest.mark.usefixtures("time_zone")
-@pytest.mark.parametrize(
-    "date",
-    [
-        DATE,
-        "Wednesday, 21-Oct-15 07:28:00 GMT",
-        "Wed Oct 21 07:28:00 2015",
-        "Wed, 21 Oct 2015 07:28:00 -0000",
-        "Wed, 21 Oct 2015 07:28:00",
-    ],
-)
-def test_a_date_is_utc_whatever_the_time_zone_here(date: str) -> None:
-    assert retry_after(("retry-after", date), now=DATE_SECONDS - 30) == 30
-
-
-@given(st.integers(0, 32_000_000_000), finite)
-def test_a_date_is_a_wait_from_now(seconds: int, now: float) -> None:
-    date = datetime.fromtimestamp(seconds, UTC)
-    wait = retry_after(("retry-after", format_datetime(date, usegmt=True)), now=now)
-    assert wait == max(0.0, seconds - now)
-
-
-def test_a_date_in_the_past_is_no_wait() -> None:
-    assert retry_after(("retry-after", DATE), now=DATE_SECONDS + 1) == 0
-
-
-_date_words = st.sampled_from(
-    ["Wed,", "Sunday", "21", "Oct", "2015", "99999999999999", "07:28:00", "::", "GMT", "-0000",
-     "+9999", "+999999999", ",", "", "0", "-1", "12:", "Jan-01", "1.2.3", "ü"]
-)  # fmt: skip
-
-
-@given(st.text(max_size=40) | st.lists(_date_words, max_size=8).map(" ".join), finite)
-def test_no_text_breaks_it_and_no_wait_is_negative(text: str, now: float) -> None:
-    for name in ("retry-after", "retry-after-ms"):
-        wait = retry_after((name, text), now=now)
-        assert wait is None or 0 <= wait < float("inf")
 
 
 # --- backoff ---
@@ -140,12 +59,14 @@ def test_backoff_doubles_from_half_a_second_to_eight(failures: int, random: floa
 
 # --- which errors are tried again ---
 
-_RETRIED = {408, 409, 429}
+_RETRIED = {408, 409, 429, 498, 499}
 
 
 @pytest.mark.parametrize("status", [*range(300, 600), 700])
 def test_by_status(status: int) -> None:
-    assert is_retried(status_error(status)) == (status in _RETRIED or status >= 500)
+    assert is_retried(status_error(status)) == (
+        status in _RETRIED or (status >= 500 and status not in (501, 505))
+    )
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 409, 429, 500, 503])
@@ -267,3 +188,103 @@ def test_the_default_cap_is_a_minute() -> None:
 
     assert delay(60.0) == 60.0
     assert delay(60.1) is None
+
+
+# --- limits per day ---
+
+GOOGLE: dict[str, Any] = {
+    "error": {
+        "code": 429,
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+                "violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}],
+            },
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"},
+        ],
+    }
+}
+
+
+def daily(body: Any) -> Any:
+    if isinstance(body, dict):
+        return {key: daily(value) for key, value in body.items()}
+    if isinstance(body, list):
+        return [daily(value) for value in body]
+    return body.replace("PerMinute", "PerDay") if isinstance(body, str) else body
+
+
+@pytest.mark.parametrize("wrap", [lambda body: body, lambda body: [body]])
+@pytest.mark.parametrize("advice", [None, "true"])
+def test_googles_quota_per_day_is_not_waited_for(wrap: Any, advice: str | None) -> None:
+    for body, retried in ((GOOGLE, True), (daily(GOOGLE), False)):
+        error = status_error(429, body=wrap(body), retry_after=34.0, advice=advice)
+        assert is_retried(error) == retried
+
+
+@pytest.mark.parametrize(
+    ("message", "retried"),
+    [
+        ("Rate limit reached on requests per min (RPM): Limit 3", True),
+        ("Rate limit reached on tokens per day (TPD): Limit 500000", False),
+        ("Rate limit reached (RPD)", False),
+        ("Rate limit exceeded: free-models-per-day", False),
+        ("Rate limit exceeded: free-models-per-min", True),
+        ("429 daily_limit_exceeded: no", False),
+        ("Monthly spend limit reached", False),
+        ("10 requests per minute and 100 per day are allowed", True),
+        ("Today is a good day", True),
+    ],
+)
+def test_a_limit_per_day_is_told_by_the_message(message: str, retried: bool) -> None:
+    assert is_retried(status_error(429, message=message)) == retried
+    assert is_retried(status_error(500, message=message))
+
+
+@pytest.mark.parametrize(
+    ("lines", "retried"),
+    [
+        ([("x-ratelimit-remaining-requests-day", "0")], False),
+        ([("x-ratelimit-remaining-requests-day", "7")], True),
+        ([("x-ratelimit-remaining-tokens-minute", "0")], True),
+        ([("x-remaining-day", "0")], True),
+    ],
+)
+def test_a_limit_per_day_is_told_by_a_header(lines: list[tuple[str, str]], retried: bool) -> None:
+    error = errors.RateLimitError("no", status_code=429, headers=Headers(lines))
+    assert is_retried(error) == retried
+
+
+# --- what others do ---
+
+
+@pytest.mark.parametrize("status", [*range(400, 600)])
+def test_an_overload(status: int) -> None:
+    assert is_overload(status_error(status)) == (status in (429, 498, 499, 503, 529))
+
+
+@given(st.sampled_from([429, 498, 499, 503, 529]), finite, finite)
+def test_others_wait_as_long_as_is_asked_but_not_for_ever(
+    status: int, asked: float, cap: float
+) -> None:
+    error = status_error(status, retry_after=asked)
+    pause = sibling_pause(error, failures=1, random=0.5, max_wait=cap)
+    assert pause == min(asked, cap)
+
+
+@given(st.integers(1, 20), unit)
+def test_others_back_off_when_nothing_is_asked(failures: int, random: float) -> None:
+    for status in (429, 498, 499):
+        error = status_error(status)
+        pause = sibling_pause(error, failures=failures, random=random)
+        assert pause == backoff(failures, random)
+        assert sibling_pause(error, failures=failures, random=random, max_wait=0.1) == 0.1
+    for status in (503, 529, 500, 400, 401):
+        assert sibling_pause(status_error(status), failures=failures, random=random) is None
+
+
+def test_other_errors_hold_nobody_back() -> None:
+    for status in (400, 401, 402, 409, 500, 502):
+        error = status_error(status, retry_after=5.0)
+        assert sibling_pause(error, failures=1, random=0.0) is None

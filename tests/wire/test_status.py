@@ -19,7 +19,7 @@ from .test_error_details import CASES, OPENAI
 def error_of(status: int, body: Any, **headers: str) -> errors.APIStatusError:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [(name.replace("_", "-"), value) for name, value in headers.items()]
-    return status_error(status, Headers(lines), data, retry_after=None)
+    return status_error(status, Headers(lines), data)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_the_status_decides_whatever_the_body(
 def test_everything_of_the_envelope() -> None:
     headers = Headers([("x-request-id", "req_1"), ("retry-after", "2")])
     body = json.dumps(OPENAI).encode()
-    error = status_error(429, headers, body, retry_after=2.0)
+    error = status_error(429, headers, body)
     assert str(error) == "429 rate_limit_exceeded: Rate limit reached"
     assert error.body == OPENAI
     assert (error.code, error.type, error.param) == ("rate_limit_exceeded", "requests", "model")
-    assert (error.request_id, error.retry_after) == ("req_1", 2.0)
+    assert error.request_id == "req_1"
     assert error.headers is headers
     assert error.partial is None
 
@@ -179,7 +179,7 @@ def test_any_body(body: bytes, status: int) -> None:
 
 def test_where_a_redirect_begins_and_what_a_missing_page_is_asked_for() -> None:
     def message(status: int, body: bytes = b"") -> str:
-        return str(status_error(status, Headers(), body, retry_after=None))
+        return str(status_error(status, Headers(), body))
 
     assert "redirects are not followed" in message(300)
     assert "redirects are not followed" not in message(400)
@@ -193,5 +193,5 @@ def test_where_a_redirect_begins_and_what_a_missing_page_is_asked_for() -> None:
 @pytest.mark.parametrize("depth", [10, 100])
 def test_a_body_that_is_too_deep_is_kept_as_text(depth: int) -> None:
     body = b'{"error":' * depth + b"1" + b"}" * depth
-    error = status_error(400, Headers(), body, retry_after=None)
+    error = status_error(400, Headers(), body)
     assert isinstance(error.body, str) == (depth == 100)

@@ -23,7 +23,8 @@ from .._http.outgoing import Outgoing
 from .._limiter.slots import Slot, lent_slots
 from .._loops import event_loop_clock
 from .._policy.deadlines import ConnectDeadline, Deadlines
-from .._policy.retry import parse_retry_after, retry_delay
+from .._policy.retry import retry_delay, sibling_pause
+from .._policy.retry_after import asked_wait
 from .._wire.credentials import header_secrets
 from .._wire.status import request_id, status_error
 from ..errors import APIStatusError, PenstockError, SlotTimeout, StreamClosedError, TotalTimeout
@@ -271,10 +272,17 @@ class Sender:
             exchange.status,
             exchange.headers,
             body,
-            retry_after=parse_retry_after(exchange.headers, time.time()),
+        )
+        status = exchange.status
+        error.retry_after = asked_wait(status, exchange.headers, error.body, time.time())
+        pause = sibling_pause(
+            error,
+            failures=self._failures + 1,
+            random=random.random(),
+            max_wait=self.service.max_retry_wait,
         )
         for slot in self._slots:
-            slot.refused(error)
+            slot.refused(error, pause)
         return error
 
     # --- after a failure ---

@@ -42,6 +42,7 @@ What this defends against:
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Generator
@@ -52,18 +53,18 @@ from itertools import islice
 import anyio
 
 from .._policy.adaptive import AdaptiveLimit
-from ..errors import APIStatusError, RateLimitError
+from .._policy.retry import is_overload
+from ..errors import APIStatusError
 from .run_clock import RunClock
 from .slot_states import TRANSITIONS, SlotEvent, SlotState
 
 __all__ = ["Line", "Slot", "lent", "lent_slots"]
 
+_logger = logging.getLogger("penstock")
+
 # Wake at most this many waiters at once. Waking one fills a single place per loop iteration;
 # waking all is quadratic.
 WOKEN_AT_ONCE = 16
-
-# Service unavailable, and "overloaded" as Anthropic's gateways say it.
-OVERLOADED = (503, 529)
 
 
 class _Ticket:
@@ -177,13 +178,26 @@ class Line:
         """Start no request for so many seconds."""
         self.paused_until = max(self.paused_until, self.clock.now() + seconds)
 
-    def refused(self, epoch: int, error: APIStatusError) -> None:
-        """Learn from an error status; only refusals for load count."""
-        if error.status_code not in OVERLOADED and not isinstance(error, RateLimitError):
+    def refused(self, epoch: int, error: APIStatusError, pause: float | None) -> None:
+        """Learn from an error status; only refusals for load count.
+
+        `pause` is how many seconds the others should wait, at most. A server that asks for more
+        is logged.
+        """
+        if not is_overload(error):
             return
         self.refusals += 1
-        if error.retry_after is not None:
-            self.pause(error.retry_after)
+        if pause is not None:
+            paused = self.paused_until > self.clock.now()
+            self.pause(pause)
+            # Once per pause, not for every sibling that is refused as well.
+            if not paused and error.retry_after is not None and error.retry_after > pause:
+                _logger.warning(
+                    "the server asks to wait %.0f s, longer than max_retry_wait:"
+                    " other requests wait %.0f s",
+                    error.retry_after,
+                    pause,
+                )
         if self._adapts:
             self.limit.refused(epoch, self.in_flight)
 
@@ -325,9 +339,9 @@ class Slot:
         """The line that it stands in."""
         return self._line
 
-    def refused(self, error: APIStatusError) -> None:
+    def refused(self, error: APIStatusError, pause: float | None) -> None:
         """Tell the limiter that the request was answered with an error status."""
-        self._line.refused(self._epoch, error)
+        self._line.refused(self._epoch, error, pause)
 
     def succeeded(self) -> None:
         """Tell the limiter that the request was answered in full."""

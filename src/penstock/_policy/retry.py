@@ -2,15 +2,12 @@
 
 The rules follow OpenAI's own clients, so that servers built for them see what they expect:
 connection failures, connect timeouts, 408, 409, 429 and 5xx are retried; `x-should-retry` is
-obeyed; 402 and a used-up quota are never retried. Other timeouts are not retried, because the
-server may still be working on the request.
+obeyed; 402, a used-up quota and a limit per day are never retried. Beyond those rules, 498 and
+499 are an overload like 429 and 503, and 501 and 505 are not retried: they do not go away.
+Other timeouts are not retried, because the server may still be working on the request.
 """
 
 from __future__ import annotations
-
-import math
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 from ..errors import (
     APIConnectionError,
@@ -20,49 +17,18 @@ from ..errors import (
     PenstockError,
     StreamInterruptedError,
 )
-from ..headers import Headers
+from .retry_after import OVERLOADED, names_daily_limit
 
-__all__ = ["MAX_RETRY_WAIT", "backoff", "parse_retry_after", "retry_delay"]
+__all__ = ["MAX_RETRY_WAIT", "backoff", "is_overload", "retry_delay", "sibling_pause"]
 
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 8.0
 # Up to a quarter is taken off, so that clients cut off together do not return together.
 JITTER = 0.25
+# Refusals that concern the whole account or server. A 503 may come from one of many replicas.
+_BACK_OFF = (429, 498, 499)
 MAX_RETRY_WAIT = 60.0
 """Seconds. If a server asks for a longer wait, the error is raised at once."""
-
-
-def parse_retry_after(headers: Headers, now: float) -> float | None:
-    """Return the seconds that `retry-after-ms` or `retry-after` asks to wait, or None.
-
-    `retry-after` is a number of seconds or an HTTP date (RFC 9110, 10.2.3). `now` is the time
-    in seconds since the epoch, for the date. A date in the past means 0.
-    """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        date = parsedate_to_datetime(value)
-        if date.tzinfo is None:
-            # The asctime format has no zone: an HTTP date is UTC (RFC 9110, 5.6.7).
-            date = date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return max(0.0, value) if math.isfinite(value) else None
 
 
 def backoff(failures: int, random: float) -> float:
@@ -98,14 +64,41 @@ def retry_delay(
     return backoff(failures, random)
 
 
+def is_overload(error: APIStatusError) -> bool:
+    """Return whether the server refused the request for load, so that others should wait."""
+    return error.status_code in OVERLOADED
+
+
+def sibling_pause(
+    error: APIStatusError, *, failures: int, random: float, max_wait: float = MAX_RETRY_WAIT
+) -> float | None:
+    """Return the seconds for which other requests to the server should not start, or None.
+
+    They wait as long as an overloaded server asks, but never longer than `max_wait`, and for a
+    back-off if it refuses for load (429, 498, 499) and asks for nothing. Arguments as for
+    `retry_delay`.
+    """
+    if not is_overload(error):
+        return None
+    if error.retry_after is not None:
+        return min(error.retry_after, max_wait)
+    if error.status_code in _BACK_OFF:
+        return min(backoff(failures, random), max_wait)
+    return None
+
+
 def _is_transient(error: PenstockError) -> bool:
     if isinstance(error, APIStatusError):
         if error.status_code == 402 or "insufficient_quota" in (error.code, error.type):
             return False
+        if is_overload(error) and names_daily_limit(error.headers, error.body, str(error)):
+            return False
         advice = error.headers.get("x-should-retry", "").strip().lower()
         if advice in ("true", "false"):
             return advice == "true"
-        return error.status_code in (408, 409, 429) or error.status_code >= 500
+        if error.status_code in (501, 505):
+            return False
+        return error.status_code in (408, 409, 429, 498, 499) or error.status_code >= 500
     if isinstance(error, APITimeoutError):
         return isinstance(error, ConnectTimeout)
     return isinstance(error, APIConnectionError) and not isinstance(error, StreamInterruptedError)

@@ -41,13 +41,7 @@ def request_id(headers: Headers) -> str | None:
     return next((value for name in _REQUEST_ID_FIELDS if (value := headers.get(name))), None)
 
 
-def status_error(
-    status: int,
-    headers: Headers,
-    body: bytes,
-    *,
-    retry_after: float | None,
-) -> APIStatusError:
+def status_error(status: int, headers: Headers, body: bytes) -> APIStatusError:
     """Return the error for a response whose status is not 2xx."""
     payload, details = _read(body)
     if 300 <= status < 400:
@@ -65,7 +59,6 @@ def status_error(
         param=details.param,
         request_id=request_id(headers),
         headers=headers,
-        retry_after=retry_after,
     )
 
 

@@ -54,7 +54,7 @@ def check(data: bytes) -> None:
     assert isinstance(instead, StreamError | APIResponseError | IncompleteStreamError)
     presentable(instead)
     headers = Headers([("Location", location_with_secrets(location)), ("x-request-id", "r1")])
-    by_status = status_error(status, headers, body, retry_after=None)
+    by_status = status_error(status, headers, body)
     assert type(by_status) is status_error_class(status)
     assert (by_status.status_code, by_status.request_id) == (status, "r1")
     assert SECRET not in str(by_status)

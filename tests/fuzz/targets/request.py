@@ -34,9 +34,9 @@ def check(data: bytes) -> None:
         secretive(error)
     else:
         assert not user
-        assert base.scheme in ("http", "https")
-        assert 0 < base.port < 65536
-        host = base.host
+        assert base.origin.scheme in ("http", "https")
+        assert 0 < base.origin.port < 65536
+        host = base.origin.authority
         try:
             target = base.target(path)
         except ValueError as error:

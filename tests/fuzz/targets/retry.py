@@ -10,7 +10,8 @@ import math
 import re
 from datetime import UTC, datetime
 
-from penstock._policy.retry import BACKOFF_LAST, MAX_RETRY_WAIT, parse_retry_after, retry_delay
+from penstock._policy.retry import BACKOFF_LAST, MAX_RETRY_WAIT, retry_delay
+from penstock._policy.retry_after import parse_retry_after
 from penstock.errors import status_error_class
 from penstock.headers import Headers
 

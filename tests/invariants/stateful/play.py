@@ -6,6 +6,7 @@ import anyio
 
 import penstock
 from penstock import AsyncClient, Limiter, Timeouts, observing
+from penstock._policy.retry import MAX_RETRY_WAIT, backoff
 from tests.support.chat import URL
 
 from ..recorded import text_of
@@ -15,6 +16,8 @@ from .records import Call, Failure
 from .script import Script, Use
 from .server import Network
 from .tasks import Tasks
+
+SHORTEST_BACK_OFF = backoff(1, 1.0)
 
 
 class Play:
@@ -106,7 +109,10 @@ class Play:
     def _expect_pause_after(self, failure: Failure) -> None:
         error = failure.error
         if isinstance(error, penstock.APIStatusError) and error.status_code in (429, 503):
-            until = failure.time + (error.retry_after or 0.0) - EPSILON
+            wait = error.retry_after
+            if wait is None:
+                wait = SHORTEST_BACK_OFF if error.status_code == 429 else 0.0
+            until = failure.time + min(wait, MAX_RETRY_WAIT) - EPSILON
             early = [sent for sent in self.network.sent if failure.time < sent.begun < until]
             self._expect(not early, f"sent in the pause until {until}: {early}")
 

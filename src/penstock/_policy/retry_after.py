@@ -1,0 +1,247 @@
+"""How long a server asks to wait, wherever and however it says so.
+
+In this order: `retry-after-ms` and `retry-after`; the same in the error's body, where OpenRouter
+has `metadata.headers` and Google a RetryInfo; and, for refusals for load, the reset of the rate
+limit that is exhausted. What cannot be understood counts for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeGuard
+
+from ..headers import Headers
+
+__all__ = ["OVERLOADED", "asked_wait", "names_daily_limit", "parse_retry_after"]
+
+OVERLOADED = frozenset((429, 498, 499, 503, 529))
+"""Statuses that refuse a request for load: 498 is Groq's "capacity exceeded", 499 a gateway
+that gave up on its server, 529 Anthropic's "overloaded"."""
+
+# A number around the present time is a time and not a wait: a day back, as clocks differ, and
+# ten years ahead. An older one is a wait of decades.
+_PAST = 86_400.0
+_FUTURE = 10 * 365 * 86_400.0
+
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|\u00b5s|ms|s|m|h|d))+", re.IGNORECASE)
+_STEP = re.compile(r"(\d+(?:\.\d+)?)([a-z\u00b5]+)", re.IGNORECASE)
+_UNITS = {
+    "ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3,
+    "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0,
+}  # fmt: skip
+_LONGEST = 64  # characters of a duration or date
+
+_DEPTH = 8  # an error in a list, its details, their violations, and a few more
+_ITEMS = 16  # of a list
+
+_DAILY = re.compile(
+    r"per[\s_-]*(?:day|month)|(?<![a-z])(?:daily|monthly)|\b[RT]PD\b", re.IGNORECASE
+)
+_SHORT = re.compile(r"per[\s_-]*(?:minute|second|hour)|\b[RT]PM\b", re.IGNORECASE)
+
+
+def asked_wait(status: int, headers: Headers, body: Any, now: float) -> float | None:
+    """Return the seconds that a response with an error status asks to wait, or None.
+
+    `body` is the parsed body. `now` is the local time in seconds since the epoch, for dates and
+    times of day; the response's `Date` takes precedence, so the clocks need not agree.
+    """
+    now = _sent_at(headers, now)
+    wait = parse_retry_after(headers, now)
+    if wait is not None:
+        return wait
+    inner = _inner_headers(body)
+    for wait in (parse_retry_after(inner, now), _retry_info(body, now)):
+        if wait is not None:
+            return wait
+    if status not in OVERLOADED:
+        return None
+    waits = [*_resets(headers, now), *_resets(inner, now)]
+    return max(waits, default=None)
+
+
+def parse_retry_after(headers: Headers, now: float) -> float | None:
+    """Return the seconds that `retry-after-ms` or `retry-after` asks to wait, or None.
+
+    `retry-after` is a number of seconds, an HTTP date (RFC 9110, 10.2.3), or a time in seconds
+    or milliseconds since the epoch. `now` is the time in seconds since the epoch. A time in the
+    past means 0.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        time = _time_in(milliseconds, now)
+        return milliseconds / 1000 if time is None else max(0.0, time - now)
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None:
+        return _wait_of(seconds, now)
+    return None if value is None else _until_date(value, now)
+
+
+def names_daily_limit(headers: Headers, body: Any, message: str) -> bool:
+    """Return whether an error is about a limit per day or month, and not a shorter one.
+
+    Waiting does not help against such a limit. Google names it in `quotaId` beside a RetryInfo
+    of seconds; others have a header for it with nothing remaining, or say it in their message.
+    """
+    per_day = [name for name in headers if "remaining" in name and "day" in name]
+    if any(_is_rate_limit(name) and _number(headers[name]) == 0 for name in per_day):
+        return True
+    quotas = _texts(body, ("quotaId", "quota_id"))
+    if quotas:
+        return any(_DAILY.search(text) for text in quotas)
+    return bool(_DAILY.search(message)) and not _SHORT.search(message)
+
+
+# --- headers -------------------------------------------------------------------------
+
+
+def _sent_at(headers: Headers, now: float) -> float:
+    date = headers.get("date")
+    sent = None if date is None else _date(date)
+    return now if sent is None else sent
+
+
+def _resets(headers: Headers, now: float) -> Iterator[float]:
+    """Yield the waits until rate limits with nothing remaining are reset.
+
+    `x-ratelimit-reset-tokens` belongs to `x-ratelimit-remaining-tokens`, Anthropic's
+    `anthropic-ratelimit-tokens-reset` to `anthropic-ratelimit-tokens-remaining`. A reset without
+    such a companion counts if it is the only one.
+    """
+    names = [name for name in headers if "reset" in name and _is_rate_limit(name)]
+    for name in names:
+        remaining = headers.get(name.replace("reset", "remaining"))
+        left = _number(remaining)
+        if left == 0 or (remaining is None and len(names) == 1):
+            wait = _until(headers[name], now)
+            if wait is not None:
+                yield wait
+
+
+def _is_rate_limit(name: str) -> bool:
+    return "ratelimit" in name.replace("-", "").replace("_", "")
+
+
+# --- bodies --------------------------------------------------------------------------
+
+
+def _inner_headers(body: Any) -> Headers:
+    """Return the headers that a gateway passes on in an error's `metadata`."""
+    for metadata in _members(body, "metadata"):
+        inner = metadata.get("headers") if _is_object(metadata) else None
+        if _is_object(inner):
+            return Headers(
+                (name, format(value))
+                for name, value in inner.items()
+                if isinstance(value, (str, int, float))
+            )
+    return Headers()
+
+
+def _retry_info(body: Any, now: float) -> float | None:
+    """Return the wait of Google's RetryInfo, or of a member that is called like the header."""
+    for name in ("retryDelay", "retry_delay", "retry_after", "retry_after_seconds", "retryAfter"):
+        for value in _members(body, name):
+            if _is_object(value):  # a protobuf duration
+                seconds = _number(value.get("seconds", 0))
+                nanos = _number(value.get("nanos", 0))
+                wait = None if seconds is None or nanos is None else seconds + nanos * 1e-9
+            elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                wait = None
+            else:
+                wait = _until(format(value), now)
+            if wait is not None:
+                return wait
+    return None
+
+
+def _members(body: Any, name: str) -> Iterator[Any]:
+    """Yield the members of this name, in the body and in what it contains."""
+    level = [body]
+    for _ in range(_DEPTH):
+        inner: list[Any] = []
+        for value in level:
+            if _is_object(value):
+                if name in value:
+                    yield value[name]
+                inner += list(value.values())[:_ITEMS]
+            elif _is_list(value):
+                inner += value[:_ITEMS]
+        level = inner
+
+
+def _texts(body: Any, names: tuple[str, ...]) -> list[str]:
+    return [text for name in names for text in _members(body, name) if isinstance(text, str)]
+
+
+def _is_object(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+# --- notations -----------------------------------------------------------------------
+
+
+def _until(text: str, now: float) -> float | None:
+    """Return the seconds of a duration ("6m0s", "250ms", "1.5"), or until a time or a date."""
+    text = text.strip()
+    if len(text) > _LONGEST:
+        return None
+    number = _number(text)
+    if number is not None:
+        return _wait_of(number, now)
+    if _DURATION.fullmatch(text):
+        steps = _STEP.findall(text)
+        return sum(float(amount) * _UNITS[unit.lower()] for amount, unit in steps)
+    return _until_date(text, now)
+
+
+def _number(value: Any) -> float | None:
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _wait_of(number: float, now: float) -> float:
+    """Return a wait in seconds as it is; for a time since the epoch the seconds until then."""
+    for time in (_time_in(number * 1000, now), _time_in(number, now)):
+        if time is not None:
+            return max(0.0, time - now)
+    return number
+
+
+def _time_in(milliseconds: float, now: float) -> float | None:
+    """Return the time in seconds if these are milliseconds since the epoch, else None."""
+    time = milliseconds / 1000
+    return time if time >= 1e9 and now - _PAST <= time <= now + _FUTURE else None
+
+
+def _until_date(text: str, now: float) -> float | None:
+    time = _date(text)
+    return None if time is None else max(0.0, time - now)
+
+
+def _date(text: str) -> float | None:
+    """Return an ISO 8601 date or an HTTP date in seconds since the epoch, or None."""
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            date = parse(text)
+            if date.tzinfo is None:
+                # The asctime format has no zone: an HTTP date is UTC (RFC 9110, 5.6.7).
+                date = date.replace(tzinfo=UTC)
+            return date.timestamp()
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None
