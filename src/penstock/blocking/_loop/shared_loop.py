@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ..._loops import mark_asyncio_thread
 from .crossing import Crossing
 
 __all__ = ["SharedLoop", "take_share"]
@@ -84,9 +84,8 @@ class SharedLoop:
     def _run(self) -> None:
         loop = self.loop
         asyncio.set_event_loop(loop)
-        if (sniffio := sys.modules.get("sniffio")) is not None:
-            # Goes before what the context of a calling thread says, which may be trio.
-            sniffio.thread_local.name = "asyncio"
+        # It overrides what the context of a calling thread says, which may be trio.
+        mark_asyncio_thread()
         try:
             while not self.stopping:
                 try:
