@@ -61,7 +61,7 @@ async def busy_slots(client: AsyncClient) -> int:
 
 
 def client_root(client: AsyncClient) -> str:
-    url = client._endpoint.base_url
+    url = client._endpoint.base_url.origin
     return f"{url.scheme}://{url.host}:{url.port}"
 
 

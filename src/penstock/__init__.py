@@ -13,8 +13,11 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import blocking, errors, observing, providers, types
+    from ._call.event_stream import EventStream
     from ._call.lifecycle import StreamState
+    from ._call.response_stream import ResponseStream
     from ._call.stream import CompletionStream
+    from ._call.text_stream import TextCompletionStream
     from ._call.timings import StreamStatistics
     from ._client.client import AsyncClient
     from ._client.resources import ChatRequest
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from ._many.chunks import ChunkEvent, ResultEvent, fan_out_chunks
     from ._many.fan_out import FanOutStatistics, Result, fan_out
     from ._many.race import Attempt, RaceStatistics, race
+    from ._wire.events import Event
     from .blocking.client import Client
     from .errors import (
         AllAttemptsFailed,
@@ -75,6 +79,9 @@ if TYPE_CHECKING:
         Model,
         ModelList,
         PromptTokensDetails,
+        TextChoice,
+        TextCompletion,
+        TextLogprobs,
         TokenLogprob,
         ToolCall,
         ToolCallDelta,
@@ -109,6 +116,8 @@ __all__ = [
     "ConflictError",
     "ConnectTimeout",
     "EndpointNotReadyError",
+    "Event",
+    "EventStream",
     "FanOutStatistics",
     "FirstTokenTimeout",
     "Function",
@@ -134,6 +143,7 @@ __all__ = [
     "RateLimitError",
     "ReadTimeout",
     "Response",
+    "ResponseStream",
     "Result",
     "ResultEvent",
     "SlotTimeout",
@@ -144,6 +154,10 @@ __all__ = [
     "StreamState",
     "StreamStatistics",
     "StructuredOutputError",
+    "TextChoice",
+    "TextCompletion",
+    "TextCompletionStream",
+    "TextLogprobs",
     "Timeouts",
     "TokenLogprob",
     "Tool",
@@ -195,7 +209,11 @@ _HOME = {
         "RaceStatistics",
         "race",
     ),
+    "_call.event_stream": ("EventStream",),
+    "_call.response_stream": ("ResponseStream",),
     "_call.stream": ("CompletionStream",),
+    "_call.text_stream": ("TextCompletionStream",),
+    "_wire.events": ("Event",),
     "_call.timings": ("StreamStatistics",),
     "_client.resources": ("ChatRequest",),
     "_call.lifecycle": ("StreamState",),
@@ -258,6 +276,9 @@ _HOME = {
         "Model",
         "ModelList",
         "PromptTokensDetails",
+        "TextChoice",
+        "TextCompletion",
+        "TextLogprobs",
         "TokenLogprob",
         "ToolCall",
         "ToolCallDelta",

@@ -30,6 +30,11 @@ class Timeouts(msgspec.Struct, frozen=True):
     """Seconds from one token to the next; streams only (IdleTimeout)."""
     total: float | None = None
     """Seconds for the whole call, retries and the caller's loop body included (TotalTimeout)."""
+    trailing: float | None = 1.0
+    """Seconds of silence that complete an answer whose choices all have their finish_reason.
+
+    They stand for a missing `[DONE]` or end of the body. Usage may still come; pings do not
+    prolong them. Never an error."""
     close: float | None = 1.0
     """Seconds for a graceful close; then the connection is cut. Never an error."""
 

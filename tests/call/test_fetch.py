@@ -10,7 +10,7 @@ import pytest
 
 import penstock
 from penstock import Limiter, Timeouts
-from penstock._call import fetch
+from penstock._wire import whole_answer
 from penstock.testing.cuts import cut_at, every_byte
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -72,7 +72,7 @@ async def test_a_fault_at_every_byte(fault: Fault) -> None:
 
 
 async def test_a_body_above_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(whole_answer, "MAX_BODY_BYTES", 100)
     network = MemoryNetwork([status_reply(200, b"x" * 100), status_reply(200, b"x" * 300_000)])
     async with client_on(network) as client:
         assert len((await client.request("GET", "/x")).content) == 100

@@ -64,7 +64,7 @@ def test_what_is_unread_stays_in_front_and_out_of_the_partial_answer(
                 )
             # Nothing was handed out twice, nothing was dropped.
             assert handed + unread_texts(reader) == WORDS
-            await reader.close("abandoned")
+            await reader.aclose("abandoned")
 
     name, options = virtual(backend)
     anyio.run(main, backend=name, backend_options=options)
@@ -87,7 +87,7 @@ async def test_a_block_is_entered_by_one_at_a_time_and_a_failed_entry_leaves_it_
                     await again()
         assert reader.managed
         assert await reader.fill()
-        await reader.close("abandoned")
+        await reader.aclose("abandoned")
 
 
 @pytest.mark.anyio
@@ -109,7 +109,7 @@ async def test_numbers_and_headers_before_and_after() -> None:
         assert numbers.bytes == len(body.removesuffix(b"0\r\n\r\n"))
         assert numbers.waited_for_consumer == pytest.approx(0)
         # What was read is folded before the batch is dropped.
-        await reader.close("abandoned")
+        await reader.aclose("abandoned")
         assert reader.sender.lifecycle.state is StreamState.CLOSED
         assert (reader.batch, reader.pos) == ([], 0)
         assert reader.partial.choices[0].message.content == "ab"
@@ -125,7 +125,7 @@ async def test_a_cancelled_entry_closes_the_connection_that_waits_for_the_head()
         assert network.open_connections == 0
         await reader.enter()
         assert len(network.requests) == 2
-        await reader.close("abandoned")
+        await reader.aclose("abandoned")
 
 
 @pytest.mark.anyio
@@ -141,7 +141,7 @@ async def test_a_cancelled_read_keeps_the_connection_that_waits_for_the_head(bro
         assert network.open_connections == 1
         assert await reader.fill()
         assert len(network.requests) == 1 + broken
-        await reader.close("abandoned")
+        await reader.aclose("abandoned")
 
 
 @pytest.mark.anyio
@@ -276,4 +276,4 @@ async def test_an_observer_is_told_why_a_block_was_not_entered(way: str) -> None
 
 async def close_after_a_second(reader: Reader) -> None:
     await anyio.sleep(1)
-    await reader.close("abandoned")
+    await reader.aclose("abandoned")

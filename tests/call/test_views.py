@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import CompletionStream, Function, ToolCall
-from penstock._call.views import TextView, ToolCallView
+from penstock._call.views import TextView, ToolCallView, content_of
 from penstock._wire.decode import decode_chunk
 from penstock.types import ChatCompletionChunk
 from tests.invariants.virtual_uvloop import virtual_backend as anyio_backend
@@ -71,8 +71,8 @@ class SlowSteps(Steps):
         return await super().__anext__()
 
 
-def text_of(source: Steps) -> TextView:
-    return TextView(cast("CompletionStream[Any]", source))
+def text_of(source: Steps) -> TextView[Any]:
+    return TextView(cast("CompletionStream[Any]", source), content_of)
 
 
 def calls_of(source: Steps) -> ToolCallView:

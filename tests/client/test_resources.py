@@ -198,7 +198,6 @@ async def test_the_word_error_in_an_answer_is_none() -> None:
         status_reply(200, b"5"),
         status_reply(200, b'"text"'),
         reply(b"HTTP/1.1 204 No Content\r\n\r\n"),
-        HELLO,
     ],
 )
 async def test_a_success_that_is_no_completion(answer: Any) -> None:
@@ -333,7 +332,7 @@ async def test_what_is_known_of_a_stream_and_its_numbers() -> None:
         events += [event, Pause(1)]
     answer = sse_reply([b": ping\n\n", *events], headers={"x-request-id": "req-3"})
     network = MemoryNetwork(answer.after(2))
-    async with client_on(network) as client:
+    async with client_on(network, timeouts=Timeouts(trailing=5)) as client:
         stream = client.chat.completions.stream(**REQUEST)
         before = stream.statistics()
         assert (before.attempts, before.events, before.bytes) == (0, 0, 0)

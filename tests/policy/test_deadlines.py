@@ -28,7 +28,7 @@ def deadlines(
     )
 
 
-def error_of(limits: Deadlines, now: float) -> tuple[float, type[APITimeoutError]]:
+def error_of(limits: Deadlines, now: float) -> tuple[float, type[Exception]]:
     """The deadline of a wait that begins now, and the class of its error."""
     return limits.begin(now), type(limits.error())
 

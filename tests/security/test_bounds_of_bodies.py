@@ -24,8 +24,8 @@ from penstock import (
     race,
 )
 from penstock._call import attempts as send
-from penstock._call import fetch, reader
-from penstock._wire import completion, encoding
+from penstock._call import reader
+from penstock._wire import completion, encoding, whole_answer
 from penstock._wire.chunked import MAX_LINE, MAX_TRAILERS
 from penstock._wire.completion import MAX_CHOICES, CompletionDecoder
 from penstock._wire.sse import MAX_EVENT_BYTES
@@ -116,7 +116,7 @@ async def test_a_whole_body_above_the_bound(
     framing: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 256 MiB take a while; the bound itself stands in test_policy.py.
-    monkeypatch.setattr(fetch, "MAX_BODY_BYTES", 2 * MIB)
+    monkeypatch.setattr(whole_answer, "MAX_BODY_BYTES", 2 * MIB)
     piece: bytes = b"[" * 50_000
     headers: dict[str, str] = {"content-type": "application/json"}
     if framing == "chunked":

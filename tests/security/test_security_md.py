@@ -7,7 +7,6 @@ from pathlib import Path
 
 import penstock
 from penstock._call.attempts import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
-from penstock._call.fetch import MAX_BODY_BYTES
 from penstock._call.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
 from penstock._http.dial import MAX_ADDRESSES
 from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS, MAX_HEADER_LINES
@@ -22,6 +21,7 @@ from penstock._wire.encoding import FEED_LIMIT
 from penstock._wire.excerpt import MAX_DEPTH
 from penstock._wire.sse import MAX_EVENT_BYTES
 from penstock._wire.stream_error import MAX_BODY_EXCERPT
+from penstock._wire.unstreamed import MAX_BODY_BYTES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "SECURITY.md").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock import ChatCompletion, ReadTimeout, StreamInterruptedError, types
-from penstock._call.attempts import Sender
+from penstock._call.held import Held
 from penstock._call.stream import CompletionStream
 from penstock._wire.completion import CompletionDecoder
 from penstock.observing import Finished, RequestStarted
@@ -47,13 +47,13 @@ def test_a_short_one(backend: str) -> None:
 def test_it_finds_a_slot_that_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release = Sender.release_slot
+    release = Held.release_slots
 
-    def forgetful(self: Sender) -> None:
-        if self.attempts < 2:
+    def forgetful(self: Held) -> None:
+        if self.exchange is None or self.exchange.status < 300:
             release(self)
 
-    monkeypatch.setattr(Sender, "release_slot", forgetful)
+    monkeypatch.setattr(Held, "release_slots", forgetful)
     run = soak(short())
     assert any("slots were not given back" in violation for violation in run.violations)
     # Told as they come, and not at the end alone.
@@ -62,7 +62,11 @@ def test_it_finds_a_slot_that_is_kept(
 
 
 def test_it_finds_an_answer_that_is_cut_silently(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CompletionDecoder, "end", lambda self: None)
+    def silent_end(self: CompletionDecoder) -> list[object]:
+        self.done = True
+        return []
+
+    monkeypatch.setattr(CompletionDecoder, "end", silent_end)
     run = soak(short(operations=120, tasks=60))
     assert any("counted as completed with" in violation for violation in run.violations)
 

@@ -46,11 +46,15 @@ def read(pieces: list[bytes], content_type: str | None, max_event_bytes: int) ->
         assert decoder.token_seen == any(map(has_token, fresh))
         chunks += fresh
     in_flow = decoder.error
-    at_end = decoder.end()
+    fresh = decoder.end()
+    accumulator.extend(fresh)
+    chunks += fresh
+    at_end = decoder.error
     assert in_flow is None or at_end is in_flow
-    if decoder.done or in_flow is not None:
-        assert decoder.feed(b'data: {"choices":[{"delta":{"content":"late"}}]}\n\n') == []
-        assert not decoder.token_seen
+    assert decoder.done == (at_end is None)
+    assert decoder.feed(b'data: {"choices":[{"delta":{"content":"late"}}]}\n\n') == []
+    assert not decoder.token_seen
+    assert (decoder.end(), decoder.error) == ([], at_end)
     return Outcome(
         chunks,
         accumulator.completion(),
@@ -106,7 +110,7 @@ def test_a_usual_stream() -> None:
     assert outcome.error is None
     assert outcome.done
     assert outcome.finished_all
-    assert (len(outcome.chunks), outcome.events) == (5, 6)
+    assert (len(outcome.chunks), outcome.events) == (5, 5)
     assert outcome.text == "Hello wörld \u2028"
     assert outcome.answer.usage == Usage(total_tokens=3)
     assert outcome.chunks[1].raw == token("Hello").removeprefix("data: ").strip().encode()
@@ -116,7 +120,8 @@ def test_a_usual_stream() -> None:
 def test_many_unfinished_choices_make_no_long_message(count: int, others: str) -> None:
     decoder = CompletionDecoder(SSE)
     decoder.feed("".join(token("a", index) for index in range(count)).encode())
-    error = decoder.end()
+    assert decoder.end() == []
+    error = decoder.error
     assert isinstance(error, IncompleteStreamError)
     assert str(error).endswith(f" choice 0, 1, 2, 3, 4, 5, 6, 7{others}")
 
@@ -149,7 +154,7 @@ class TestRule1Done:
             token("a") + DONE + token("b") + event({"error": "late"}) + event("no JSON") + "x"
         )
         assert (outcome.error, outcome.done, outcome.text) == (None, True, "a")
-        assert outcome.events == 2
+        assert outcome.events == 1
 
     def test_at_once_and_alone(self) -> None:
         outcome = outcome_of(DONE)
@@ -165,7 +170,7 @@ class TestRule1Done:
 class TestRule2EndWithoutDone:
     def test_every_choice_had_its_reason(self) -> None:
         outcome = outcome_of(token("a", finish="stop") + token("b", 1, finish="length"))
-        assert (outcome.error, outcome.done, outcome.finished_all) == (None, False, True)
+        assert (outcome.error, outcome.done, outcome.finished_all) == (None, True, True)
 
     def test_one_choice_had_none(self) -> None:
         outcome = outcome_of(token("a", finish="stop") + token("b", 1) + token("c", 7))
@@ -332,7 +337,7 @@ class TestRule4NoEventStream:
         assert errors[0] is None
         assert type(errors[1]) is APIResponseError
         assert "video/mp4" in str(errors[1])
-        assert errors[1] is decoder.end()
+        assert (decoder.end(), decoder.error) == ([], errors[1])
 
     def test_a_long_body_declared_as_events_takes_bounded_memory(self) -> None:
         decoder = CompletionDecoder(SSE)
@@ -340,7 +345,8 @@ class TestRule4NoEventStream:
             decoder.feed(b"x\n\n" * 10_000)
         assert decoder._head is not None
         assert len(decoder._head) == 65_536
-        assert isinstance(decoder.end(), APIResponseError)
+        assert decoder.end() == []
+        assert isinstance(decoder.error, APIResponseError)
 
     @pytest.mark.parametrize("before", [" ", "\t", "x", "X", "\n ", "\ufeff\ufeff"])
     def test_a_field_begins_its_line(self, before: str) -> None:
@@ -399,7 +405,7 @@ class TestRule5AndRule10OddChunks:
         assert type(error) is APIResponseError
         assert str(error).startswith("an event is not")
         assert error.body == data
-        assert decoder.end() is error
+        assert (decoder.end(), decoder.error) == ([], error)
 
     @pytest.mark.parametrize("depth", [100, 500, *range(900, 1000, 3), 3000])
     def test_feed_raises_at_no_depth(self, depth: int) -> None:
@@ -432,9 +438,23 @@ class TestNamedEvents:
     def test_usage_and_errors_are_not(self) -> None:
         outcome = outcome_of("event: x\n" + event({"usage": {"total_tokens": 3}}) + DONE)
         assert outcome.answer.usage == Usage(total_tokens=3)
-        errors = [{"error": "no"}, {"object": "error"}, {"x_groq": {"error": "no"}}]
+        errors = [
+            {"object": "error"},
+            {"object": "chat.completion.chunk", "error": "no"},
+            {"choices": [], "x_groq": {"error": "no"}},
+            {"choices": [{"delta": {}}], "error": "no"},
+        ]
         for payload in errors:
             assert type(outcome_of("event: x\n" + event(payload)).error) is StreamError
+
+    def test_an_error_of_a_foreign_event_is_its_own(self) -> None:
+        foreign = "event: mcp_tool_result\n" + event({"error": "tool not found"})
+        outcome = outcome_of(token("a") + foreign + token("b", finish="stop") + DONE)
+        assert (outcome.error, outcome.text) == (None, "ab")
+        for alone in (foreign, foreign + DONE, event({"usage": None}) + foreign + DONE):
+            error = outcome_of(alone).error
+            assert type(error) is StreamError
+            assert "tool not found" in str(error)
 
     def test_a_broken_object_is_an_error(self) -> None:
         assert type(outcome_of("event: x\n" + event('{"choi')).error) is APIResponseError

@@ -64,7 +64,7 @@ def expected(stream: bytes) -> list[tuple[str, str]]:
 
 def as_text(events: list[Event]) -> list[tuple[str, str]]:
     named = [e if isinstance(e, NamedEvent) else NamedEvent("message", e) for e in events]
-    return [(name, data.decode("utf-8", "replace")) for name, data in named]
+    return [(name, data.decode("utf-8", "replace")) for name, data, _ in named]
 
 
 @given(pieces())

@@ -1,7 +1,26 @@
-"""Attempts: a request is sent until the first byte of its answer's body has arrived.
+"""One call's machine: attempts until the first byte of the answer's body, then the end.
 
-`Sender` serves one call, streamed or not. It owns what the call holds (a limiter's slot,
-an exchange on a connection) and gives both back on every way out.
+`Sender` serves every call, streamed or whole. It alone moves the call through the table of
+`lifecycle`, so the rule "never sent again after the first byte" has one home:
+
+                     refused, or failed before the first byte
+                   ┌──────────────── RETRY ────────────────┐
+                   v                                        │
+    NEW ─SEND─> SENDING ─HEAD─> OPEN ─FIRST_BYTE─> FLOWING ─FINISH─> COMPLETED
+         open()  │  ^            │   body_began()     │     finish()
+                 v  │            v                    v
+               WAITING       read_failed()        fail(), close()
+
+What it defends against:
+
+- A cancellation may arrive at any await. What is known is in fields, changed only after an await
+  has returned, so `open` can be called again: it keeps to the wait it was in (`_due`), goes on
+  waiting for a head that is on its way, and counts a refusal whose body was not read to its end
+  (`_pending`).
+- Another task may close the call meanwhile. `interrupt` cancels the scope that `open` is in;
+  nothing else in here may swallow a cancellation.
+- A slot of a limiter is held from before the connection is made until the answer is over, and
+  never during a back-off.
 """
 
 from __future__ import annotations
@@ -20,18 +39,18 @@ from .._http import lazy
 from .._http.exchange import Exchange
 from .._http.network import ConnectionFailed
 from .._http.outgoing import Outgoing
-from .._limiter.slots import Slot, lent_slots
 from .._loops import event_loop_clock
 from .._policy.deadlines import ConnectDeadline, Deadlines
 from .._policy.retry import retry_delay, sibling_pause
 from .._policy.retry_after import asked_wait
 from .._wire.credentials import header_secrets
 from .._wire.status import request_id, status_error
-from ..errors import APIStatusError, PenstockError, SlotTimeout, StreamClosedError, TotalTimeout
+from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
 from ..observing import Outcome
 from ..types import Usage
 from .call import Call, Service
 from .faults import UNREADABLE, public_error
+from .held import Held
 from .lifecycle import Event, Lifecycle, StreamState
 from .redact import redact_error, redact_text
 from .reports import Reports
@@ -55,15 +74,14 @@ class Sender:
         "_body_until",
         "_due",
         "_failures",
+        "_held",
         "_key",
         "_pending",
         "_scope",
-        "_slots",
         "_total_at",
         "attempts",
         "call",
         "clock",
-        "exchange",
         "headers_at",
         "lifecycle",
         "limits",
@@ -79,33 +97,43 @@ class Sender:
         notifier = service.notifier
         self.reports = None if notifier is None else Reports(notifier, call)
         self.attempts = 0
+        """Requests sent so far."""
         self.clock: Callable[[], float] = anyio.current_time
-        self.exchange: Exchange | None = None
         self.started = math.nan
+        """When the call began, on the event loop's clock; NaN until then."""
         self.headers_at = math.nan
+        """When the head of the success response was in; NaN until then."""
         self.limits = Deadlines(call.timeouts, total_at=math.inf, streaming=call.streaming)
+        self._held = Held()
         self._failures = 0
         self._pending: PenstockError | None = None
+        """An attempt's failure that has not led to another attempt or to an error yet."""
         self._due = -math.inf
+        """When the next attempt may be sent."""
         self._total_at = math.inf
-        self._slots: list[Slot] = []
         self._scope: anyio.CancelScope | None = None
+        """Around `open`, while a task is in it."""
         self._key: str | None = None
         self._body_until = math.inf
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The exchange of the current attempt, or of the last one."""
+        return self._held.exchange
 
     # --- opening ---
 
     async def open(
         self, failed: PenstockError | None = None, *, resumable: bool = False
     ) -> Exchange:
-        """Send until a success head is in, and give its exchange.
+        """Send until a success head is in, and return its exchange.
 
         `failed` is the error of an exchange that broke off before the first byte of its
-        body: it counts as a failed attempt, raised here if nothing is to be sent again.
-        Raises a PenstockError when out of attempts. Whenever it raises, nothing is held; a
-        cancelled one can be opened again, and keeps to the wait it was in. With `resumable`
-        a cancelled wait for the head, or for a refusal's body, keeps the connection, and
-        opening again goes on waiting.
+        body: it counts as a failed attempt, raised here if nothing is sent again. Raises a
+        PenstockError when out of attempts. Whenever it raises, nothing is held; a cancelled
+        one can be opened again, and keeps to the wait it was in. With `resumable` a cancelled
+        wait for the head, or for a refusal's body, keeps the connection, and opening again
+        goes on waiting.
         """
         self._begin()
         if failed is not None:
@@ -191,7 +219,7 @@ class Sender:
                 exchange = await self._connect()
             if not exchange.status:
                 await exchange.send(self._signed())
-            if not 200 <= exchange.status < 300:
+            if not (200 <= exchange.status < 300 or self.call.any_status):
                 raise await self._refusal(exchange)
         except PenstockError:
             raise
@@ -209,38 +237,21 @@ class Sender:
         return exchange
 
     async def _connect(self) -> Exchange:
-        """An exchange on a connection, with a slot taken for it."""
-        service, timeouts = self.service, self.call.timeouts
+        """Take slots, then a connection, and return an exchange on it."""
+        service, timeouts, held = self.service, self.call.timeouts, self._held
         self._step(Event.SEND)
         self.attempts += 1
         # What the attempt before has received says nothing about this one.
-        self.exchange = None
+        held.exchange = None
         self._body_until = math.inf
         service.live.add(self)
-        await self._take_slot()
+        await held.take_slots(service.limiter, timeouts.slot)
         self._key = await service.authorize()
         connecting = ConnectDeadline(timeouts, now=self.clock(), total_at=self._total_at)
         stream, reused = await service.connections.acquire(connecting)
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
-        self.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
-        return self.exchange
-
-    async def _take_slot(self) -> None:
-        if self.attempts == 1:
-            # Of the fan-out this is made in, and of the client: one where both have the same.
-            lines = [slot.line for slot in lent_slots()[-1:]]
-            limiter = self.service.limiter
-            if limiter is not None and limiter.line not in lines:
-                lines.append(limiter.line)
-            self._slots = [Slot(line) for line in lines]
-        if not self._slots:
-            return
-        patience = self.call.timeouts.slot
-        with anyio.move_on_after(patience) as scope:
-            for slot in self._slots:
-                await slot.acquire()
-        if scope.cancelled_caught:
-            raise SlotTimeout(f"the limiter had no free slot for {patience:g} s (Timeouts.slot)")
+        held.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
+        return held.exchange
 
     def _signed(self) -> Outgoing:
         outgoing = self.call.outgoing
@@ -281,8 +292,7 @@ class Sender:
             random=random.random(),
             max_wait=self.service.max_retry_wait,
         )
-        for slot in self._slots:
-            slot.refused(error, pause)
+        self._held.refused(error, pause)
         return error
 
     # --- after a failure ---
@@ -310,8 +320,7 @@ class Sender:
         if delay is None:
             raise error
         # Neither connection nor slot is held while waiting, not even a lent one.
-        for slot in self._slots:
-            slot.step_aside()
+        self._held.step_aside()
         self._step(Event.RETRY)
         _logger.info(
             "attempt %d failed (%s); sending again in %.2f s",
@@ -327,45 +336,84 @@ class Sender:
         """The public error for one of the rooms below; anything unknown as it is."""
         return public_error(error, self.exchange)
 
-    # --- settling ---
+    # --- the body ---
+
+    def body_began(self) -> None:
+        """The first byte of the body is in: from here on nothing is sent again."""
+        self.lifecycle.advance(Event.FIRST_BYTE)
+
+    async def read_failed(self, error: Exception) -> PenstockError:
+        """Return the public error of a read that failed.
+
+        The state says what it means: still open, and `open` may send the request again; flowing,
+        and it is the call's failure. Raises StreamClosedError where this side closed the call,
+        and an unknown error as it is.
+        """
+        if self.lifecycle.state is StreamState.CLOSED:
+            raise StreamClosedError("the stream was closed while it was being read") from None
+        public = self.translate(error)
+        if not isinstance(public, PenstockError):
+            raise error
+        if self.service.closed or isinstance(public, StreamClosedError):
+            self.lifecycle.advance(Event.CLOSE)
+            await self.settle()
+            raise StreamClosedError("the client was closed while the stream was being read")
+        if public is not error:
+            public.__cause__ = error
+        exchange = self.exchange
+        if (
+            self.lifecycle.state is StreamState.OPEN
+            and exchange is not None
+            and exchange.body_bytes
+        ):
+            # Framing without content: bytes of the body all the same.
+            self.body_began()
+        return public
+
+    # --- the end ---
+
+    def finish(self) -> None:
+        """The answer is complete: the slot goes back, an adaptive limiter counts a success."""
+        self.lifecycle.advance(Event.FINISH)
+        self._held.succeeded()
+        self._held.release_slots()
+
+    async def fail(self, error: PenstockError) -> None:
+        """The answer failed: record it, give everything back, and raise the error."""
+        self.lifecycle.advance(Event.FAIL)
+        await self.settle()
+        raise error
+
+    async def close(self) -> None:
+        """End the call from any task: a task in `open` raises StreamClosedError. Idempotent.
+
+        A completed call waits a moment for the end of its body, to reuse the connection.
+        """
+        completed = self.lifecycle.state is StreamState.COMPLETED
+        self.lifecycle.advance(Event.CLOSE)
+        self.interrupt()
+        await self.settle(drain=completed)
 
     def interrupt(self) -> None:
         """Break off an `open` that another task is in; it raises StreamClosedError."""
         if self._scope is not None:
             self._scope.cancel()
 
-    def release_slot(self) -> None:
-        """Give the limiters' slots back. Idempotent."""
-        for slot in self._slots:
-            slot.release()
-
     async def settle(self, *, drain: bool = False) -> None:
         """Give back slot and connection; the latter is reused only after a whole answer."""
-        self.release_slot()
         self.service.live.discard(self)
-        if self.exchange is not None:
-            await self.exchange.aclose(drain=drain)
-
-    def succeeded(self) -> None:
-        """The answer is complete: what an adaptive limiter counts."""
-        for slot in self._slots:
-            slot.succeeded()
+        await self._held.aclose(drain=drain)
 
     def abort(self) -> None:
         """Cut everything now, without waiting; for `__del__`."""
-        self.release_slot()
         self.service.live.discard(self)
-        if self.exchange is not None:
-            self.exchange.close()
+        self._held.close()
+
+    # --- what others may see ---
 
     def redacted(self, error: PenstockError) -> PenstockError:
         """The error without the key and whatever else is secret in the request."""
         return redact_error(error, *self.secrets())
-
-    def _request_id(self) -> str | None:
-        # For an observer, so without what a server may have sent back in it.
-        rid = None if self.exchange is None else request_id(self.exchange.headers)
-        return rid and redact_text(rid, *self.secrets())
 
     def secrets(self) -> list[str | None]:
         """What no error and no value for an observer may show."""
@@ -374,6 +422,11 @@ class Sender:
         if proxy is not None:
             secrets += [proxy.password, *header_secrets(proxy.authorization)]
         return secrets
+
+    def _request_id(self) -> str | None:
+        # For an observer, so without what a server may have sent back in it.
+        rid = None if self.exchange is None else request_id(self.exchange.headers)
+        return rid and redact_text(rid, *self.secrets())
 
     def report_finished(
         self,

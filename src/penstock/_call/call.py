@@ -23,7 +23,10 @@ class Call(msgspec.Struct, frozen=True):
     timeouts: Timeouts
     max_retries: int
     streaming: bool
+    """Whether the deadlines between tokens apply."""
     model: str | None = None
+    any_status: bool = False
+    """Whether an answer with any status is one; else a refusal is an APIStatusError."""
 
 
 class Live(Protocol):

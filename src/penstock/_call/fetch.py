@@ -3,90 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
 
 import anyio
 
 from .._http.exchange import Exchange
-from .._wire.status import request_id
-from ..errors import PenstockError
+from .._wire.whole_answer import WholeAnswer
+from ..errors import APIResponseError, PenstockError
 from ..types import Usage
-from .attempts import Sender
+from .body import BodyReader
 from .call import Call, Service
 from .redact import redact_error
 
-__all__ = ["MAX_BODY_BYTES", "Fetch"]
+__all__ = ["Fetch"]
 
-MAX_BODY_BYTES = 256 * 1024 * 1024
-"""Bound of a body that is read as a whole; embeddings of a large batch are tens of MiB."""
+R = TypeVar("R")
+
+Decode = Callable[[Exchange, bytes], R]
+"""Makes a value of an exchange and its whole body; raises a PenstockError if there is none."""
 
 
-class Fetch:
-    """One call and its whole answer.
+class Fetch(BodyReader[R], Generic[R]):
+    """One call and its whole answer, which is the single item of this reader."""
 
-    Use `run`, then, when the body has been understood, `finish`. Cancelled or failed,
-    nothing stays open.
-    """
+    __slots__ = ("_decode",)
 
-    def __init__(self, service: Service, call: Call) -> None:
-        self._sender = Sender(service, call)
+    def __init__(self, service: Service, call: Call, decode: Decode[R]) -> None:
+        super().__init__(service, call)
+        self._decode = decode
 
-    @property
-    def request_id(self) -> str | None:
-        """The server's id of the request, when it gave one."""
-        exchange = self._sender.exchange
-        return None if exchange is None else request_id(exchange.headers)
+    def new_decoder(self, exchange: Exchange) -> WholeAnswer[R]:
+        """Return what collects the body."""
+        return WholeAnswer(partial(self._decode, exchange))
 
-    async def run(self) -> tuple[Exchange, bytes]:
-        """The exchange, for status and headers, and the body.
+    async def run(self) -> R:
+        """Return the answer.
 
-        Sent again only while no byte of the body has arrived. Raises PenstockError.
+        Sent again only while no byte of the body has arrived. Raises PenstockError. Cancelled or
+        failed, nothing stays open.
         """
-        sender = self._sender
         try:
-            try:
-                return await self._read()
-            finally:
-                # After a whole answer nothing is left to drain, after anything else no time.
-                await sender.settle()  # noqa: ASYNC102 - closing shields what it has to
-        except Exception as error:
-            sender.report_finished("failed", error)
-            raise
+            while await self.fill():
+                pass
         except anyio.get_cancelled_exc_class():
-            # In settling as well: asyncio's own cancellation goes through shields.
-            sender.report_finished("cancelled", None)
+            await self.aclose("cancelled")  # noqa: ASYNC102 - closing shields what it has to
             raise
+        except BaseException:
+            await self.aclose("failed")  # noqa: ASYNC102 - closing shields what it has to
+            raise
+        return self.batch[0]
 
-    async def _read(self) -> tuple[Exchange, bytes]:
-        sender = self._sender
-        failed: PenstockError | None = None
-        while True:
-            exchange = await sender.open(failed)
-            try:
-                body = await exchange.read_all(MAX_BODY_BYTES)
-            except Exception as error:
-                public = sender.translate(error)
-                if not isinstance(public, PenstockError):
-                    raise
-                if public is not error:
-                    public.__cause__ = error
-                if exchange.body_bytes:
-                    raise sender.redacted(public) from error
-                failed = public
-            else:
-                sender.succeeded()
-                return exchange, body
+    def explain(self, error: PenstockError) -> None:
+        """Add what the head said to an error about the body."""
+        if isinstance(error, APIResponseError) and error.status_code is None:
+            error.status_code = self._exchange.status
+            error.headers = self._exchange.headers
 
-    def redacted(self, error: PenstockError) -> PenstockError:
-        """The error without the key, reported to the observer."""
-        error = self._sender.redacted(error)
-        self._sender.report_finished("failed", error)
-        return error
+    def usage(self) -> Usage | None:
+        """Return the tokens the answer has cost, as far as the server said."""
+        answer = self.batch[0] if self.batch else None
+        usage: Usage | None = getattr(answer, "usage", None)
+        return usage
 
     def redaction(self) -> Callable[[PenstockError], PenstockError]:
         """What masks the key in later errors; it holds the secrets alone, no connection."""
-        secrets = self._sender.secrets()
+        secrets = self.sender.secrets()
         return lambda error: redact_error(error, *secrets)
-
-    def finish(self, usage: Usage | None = None) -> None:
-        """The answer was understood."""
-        self._sender.report_finished("completed", None, lambda: usage)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import providers
 from .._call.call import Service
+from .._call.event_stream import EventStream
+from .._call.response_stream import ResponseStream
 from .._http.connections import Connections
 from .._http.dial import Dialer
 from .._http.proxy import Proxy, proxy_from_environment
@@ -23,7 +25,7 @@ from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
 from .endpoint import APIKey, Endpoint, checked_retries, checked_wait, key_source
-from .resources import Chat, ChatRequest, Models
+from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
 
 if TYPE_CHECKING:
@@ -112,6 +114,8 @@ class AsyncClient:
         """The provider that was given or named."""
         self.chat: Chat = Chat(self._endpoint)
         """Chat completions: `client.chat.completions.create(...)` and `.stream(...)`."""
+        self.completions: TextCompletions = TextCompletions(self._endpoint)
+        """Text completions of the legacy endpoint: `client.completions.create(...)`."""
         self.models: Models = Models(self._endpoint)
         """The server's models: `await client.models.list()`."""
 
@@ -192,6 +196,66 @@ class AsyncClient:
             method,
             path,
             json=json,
+            timeouts=timeouts,
+            max_retries=max_retries,
+            extra_headers=extra_headers,
+        )
+
+    def events(
+        self,
+        path: str,
+        *,
+        json: object = None,
+        method: str = "POST",
+        done: Collection[str] = (),
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> EventStream:
+        """The server-sent events of any endpoint: `async with client.events(...) as events`.
+
+        A plain call without I/O, with the guarantees of a completion stream: deadlines, slots,
+        retries before the first byte only, `statistics()`, no secrets in errors. `done` names the
+        events that end the stream properly (`"response.completed"`, `"message_stop"`); `[DONE]`
+        always does. Without names a proper end of the body is an end; with names any other end
+        is an IncompleteStreamError. An event that reports an error is raised as StreamError.
+        ValueError or TypeError for bad arguments.
+        """
+        return self._endpoint.events(
+            path,
+            json=json,
+            method=method,
+            done=done,
+            timeouts=timeouts,
+            max_retries=max_retries,
+            extra_headers=extra_headers,
+        )
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | None = None,
+        check_status: bool = True,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> ResponseStream:
+        """The body of any endpoint's response as bytes: `async with client.stream(...) as body`.
+
+        A plain call without I/O, with the guarantees of a completion stream. The request's body
+        is `json` encoded, or `content` as it is. A status that is no success is an
+        APIStatusError; with `check_status=False` it is a response like any other, and is not
+        sent again. ValueError or TypeError for bad arguments.
+        """
+        return self._endpoint.raw_stream(
+            method,
+            path,
+            json=json,
+            content=content,
+            check_status=check_status,
             timeouts=timeouts,
             max_retries=max_retries,
             extra_headers=extra_headers,

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._call.call import Call, Service
+from .._call.event_stream import EventStream
 from .._call.fetch import Fetch
+from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
+from .._call.text_stream import TextCompletionStream
+from .._http.exchange import Exchange
 from .._http.outgoing import Outgoing
 from .._wire.encode import encode_json
 from .._wire.query import Query
-from .._wire.request import RequestHeaders, checked_key, completion_body
+from .._wire.request import (
+    RequestHeaders,
+    checked_key,
+    completion_body,
+    text_completion_body,
+)
 from .._wire.url import BaseURL
 from ..timeouts import Timeouts
 from .response import Response
@@ -23,11 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["APIKey", "Endpoint", "key_source", "output_type"]
 
 
+R = TypeVar("R")
+
 APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 
 class Endpoint:
-    """One client's settings and service. It knows its client not, so that no cycle arises."""
+    """One client's settings and service, and how a call is made from them.
+
+    Holds no reference to the client, which avoids a reference cycle.
+    """
 
     __slots__ = ("base_url", "headers", "max_retries", "service", "timeouts")
 
@@ -46,24 +60,70 @@ class Endpoint:
         self.max_retries: int = max_retries
         self.headers: RequestHeaders = RequestHeaders(base_url, headers)
 
+    # --- calls, made without any I/O; ValueError or TypeError for bad arguments ---
+
     def stream(self, params: dict[str, Any]) -> CompletionStream:
-        """A stream for the keyword arguments of `create`; checks them, sends nothing."""
+        """Return a stream for the keyword arguments of `chat.completions.create`."""
         output = output_type(params)
-        call = self.completion_call(params, stream=True)
+        call = self.chat_call(params, stream=True)
         return CompletionStream(self.service, call, None if output is None else output.completion)
 
-    def completion_call(self, params: dict[str, Any], *, stream: bool) -> Call:
-        """The call for the keyword arguments of `create`, which are taken out of `params`."""
-        options = {name: params.pop(name, None) for name in _OPTIONS}
-        model, messages = params.pop("model", None), params.pop("messages", None)
-        return self.call(
-            "POST",
-            "/chat/completions",
-            completion_body(model, messages, params, stream=stream),
-            streaming=stream,
-            model=model,
+    def text_stream(self, params: dict[str, Any]) -> TextCompletionStream:
+        """Return a stream for the keyword arguments of `completions.create`."""
+        return TextCompletionStream(self.service, self.text_call(params, stream=True))
+
+    def events(
+        self, path: str, *, json: object, method: str, done: Collection[str], **options: Any
+    ) -> EventStream:
+        """Return the event stream of any endpoint, as `AsyncClient.events` has it."""
+        if isinstance(done, str) or not all(isinstance(name, str) for name in done):
+            raise TypeError("done must be names of events, for instance ('message_stop',)")
+        body = None if json is None else encode_json(json)
+        call = self.call(checked_method(method), path, body, streaming=True, **options)
+        return EventStream(self.service, call, frozenset(done))
+
+    def raw_stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object,
+        content: bytes | None,
+        check_status: bool,
+        **options: Any,
+    ) -> ResponseStream:
+        """Return the byte stream of any endpoint, as `AsyncClient.stream` has it."""
+        if json is not None and content is not None:
+            raise TypeError("give json or content, not both")
+        if content is not None and not isinstance(content, (bytes, bytearray, memoryview)):
+            raise TypeError(f"content must be bytes, not {type(content).__name__}")
+        body = encode_json(json) if json is not None else content
+        call = self.call(
+            checked_method(method),
+            path,
+            None if body is None else bytes(body),
+            streaming=True,
+            accept=b"*/*",
+            content_type=b"application/json" if content is None else b"application/octet-stream",
+            any_status=not check_status,
             **options,
         )
+        return ResponseStream(self.service, call)
+
+    def chat_call(self, params: dict[str, Any], *, stream: bool) -> Call:
+        """Return the call for the arguments of `chat.completions.create`, taken from `params`."""
+        options = {name: params.pop(name, None) for name in _OPTIONS}
+        model, messages = params.pop("model", None), params.pop("messages", None)
+        body = completion_body(model, messages, params, stream=stream)
+        path = "/chat/completions"
+        return self.call("POST", path, body, streaming=stream, model=model, **options)
+
+    def text_call(self, params: dict[str, Any], *, stream: bool) -> Call:
+        """Return the call for the arguments of `completions.create`, taken from `params`."""
+        options = {name: params.pop(name, None) for name in _OPTIONS}
+        model, prompt = params.pop("model", None), params.pop("prompt", None)
+        body = text_completion_body(model, prompt, params, stream=stream)
+        return self.call("POST", "/completions", body, streaming=stream, model=model, **options)
 
     def call(
         self,
@@ -73,6 +133,9 @@ class Endpoint:
         *,
         streaming: bool = False,
         model: str | None = None,
+        accept: bytes | None = None,
+        content_type: bytes = b"application/json",
+        any_status: bool = False,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -83,30 +146,36 @@ class Endpoint:
             raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
         # Before the headers, so that no error has a credential among the variables here.
         target = self.base_url.target(path, Query.of(extra_query, "extra_query"))
-        accept = b"text/event-stream" if streaming else b"application/json"
-        headers = self.headers.for_call(method, body, accept=accept, extra=extra_headers)
+        headers = self.headers.for_call(
+            method,
+            body,
+            accept=accept or (b"text/event-stream" if streaming else b"application/json"),
+            content_type=content_type,
+            extra=extra_headers,
+        )
         return Call(
             outgoing=Outgoing(method, target, headers, body or b""),
             timeouts=self.timeouts if timeouts is None else timeouts,
             max_retries=self.max_retries if max_retries is None else checked_retries(max_retries),
             streaming=streaming,
             model=model,
+            any_status=any_status,
         )
+
+    # --- whole answers ---
+
+    async def fetch(self, call: Call, decode: Callable[[Exchange, bytes], R]) -> R:
+        """Send the call and return what `decode` makes of its whole answer."""
+        return await Fetch(self.service, call, decode).run()
 
     async def request(
         self, method: str, path: str, *, json: object = None, **options: Any
     ) -> Response:
         """Any endpoint, as `AsyncClient.request` has it."""
-        if not isinstance(method, str):
-            raise TypeError(f"the method has to be a string, not {type(method).__name__}")
-        if not (method.isascii() and method.isalpha()):
-            raise ValueError(f"{method!r} is no HTTP method")
-        if method.upper() == "CONNECT":
-            raise ValueError("CONNECT asks for a tunnel, not for an endpoint")
         body = None if json is None else encode_json(json)
-        fetch = Fetch(self.service, self.call(method.upper(), path, body, **options))
+        call = self.call(checked_method(method), path, body, **options)
+        fetch = Fetch(self.service, call, lambda exchange, content: (exchange, content))
         exchange, content = await fetch.run()
-        fetch.finish()
         return Response(exchange.status, exchange.headers, content, fetch.redaction())
 
 
@@ -121,6 +190,17 @@ def output_type(params: dict[str, Any]) -> OutputType[Any] | None:
     from ..structured import OutputType  # most clients never need it
 
     return OutputType.asked_for(params)
+
+
+def checked_method(method: object) -> str:
+    """Return an HTTP method in capitals; ValueError or TypeError when it is none."""
+    if not isinstance(method, str):
+        raise TypeError(f"the method must be a string, not {type(method).__name__}")
+    if not (method.isascii() and method.isalpha()):
+        raise ValueError(f"{method!r} is not an HTTP method")
+    if method.upper() == "CONNECT":
+        raise ValueError("CONNECT asks for a tunnel, not for an endpoint")
+    return method.upper()
 
 
 def checked_retries(max_retries: object) -> int:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
-from .._call.fetch import Fetch
 from .._call.stream import CompletionStream
-from .._wire.decode import ChunkDecodeError, decode_completion, decode_models
+from .._call.text_stream import TextCompletionStream
+from .._http.exchange import Exchange
 from .._wire.status import request_id
-from .._wire.stream_error import body_excerpt, reports_error, stream_error
-from ..errors import APIResponseError, PenstockError
+from .._wire.whole_answer import completion_of, models_of, text_completion_of
 from ..timeouts import Timeouts
-from ..types import ChatCompletion, ModelList, Payload, decode_json
+from ..types import ChatCompletion, ModelList, TextCompletion
 from .endpoint import Endpoint, output_type
 
 if TYPE_CHECKING:
     from ..structured import ParsedCompletion
 
-__all__ = ["Chat", "ChatRequest", "Completions", "Models"]
+__all__ = ["Chat", "ChatRequest", "Completions", "Models", "Prompt", "TextCompletions"]
 
 ChatRequest: TypeAlias = Mapping[str, Any]
 """The keyword arguments of `create()`: {"model": ..., "messages": [...], ...}."""
 
-P = TypeVar("P", bound=Payload)
+Prompt: TypeAlias = str | Iterable[str] | Iterable[int] | Iterable[Iterable[int]]
+"""What a text completion goes on from: text or token ids, one or several."""
+
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Completions:
@@ -148,11 +151,9 @@ class Completions:
             return self.stream(model=model, messages=messages, **params)
         request: dict[str, Any] = {"model": model, "messages": messages, **params}
         output = output_type(request)
-        call = self._endpoint.completion_call(request, stream=False)
-        fetch = Fetch(self._endpoint.service, call)
-        completion = await _decoded(fetch, decode_completion)
-        fetch.finish(completion.usage)
-        return completion if output is None else output.completion(completion, fetch.request_id)
+        call = self._endpoint.chat_call(request, stream=False)
+        rid, completion = await self._endpoint.fetch(call, partial(_with_id, completion_of))
+        return completion if output is None else output.completion(completion, rid)
 
     @overload
     async def parse(
@@ -209,6 +210,94 @@ class Completions:
         return parsed
 
 
+class TextCompletions:
+    """`client.completions`: text completions of the legacy endpoint, /v1/completions."""
+
+    __slots__ = ("_endpoint",)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def stream(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletionStream:
+        """A stream that has sent nothing yet: `async with client.completions.stream(...)`.
+
+        `prompt` is a text, a list of texts, a list of token ids, or a list of such lists. Further
+        arguments as for `client.chat.completions.stream`. ValueError when model or prompt are
+        empty, before any I/O.
+        """
+        params.pop("stream", None)
+        return self._endpoint.text_stream(
+            {
+                "model": model,
+                "prompt": prompt,
+                "timeouts": timeouts,
+                "max_retries": max_retries,
+                "extra_headers": extra_headers,
+                **params,
+            }
+        )
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        stream: Literal[False] = False,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletion: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        stream: Literal[True],
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletionStream: ...
+
+    @overload
+    async def create(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        stream: bool,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletion | TextCompletionStream: ...
+
+    async def create(
+        self, *, model: str, prompt: Prompt, stream: bool = False, **params: Any
+    ) -> TextCompletion | TextCompletionStream:
+        """A text completion, received as one; with `stream=True` a stream that has sent nothing.
+
+        Arguments as for `stream`. Raises a PenstockError; cancelled, nothing stays open.
+        """
+        if stream:
+            return self.stream(model=model, prompt=prompt, **params)
+        call = self._endpoint.text_call({"model": model, "prompt": prompt, **params}, stream=False)
+        return await self._endpoint.fetch(call, lambda exchange, body: text_completion_of(body))
+
+
 class Chat:
     """`client.chat`."""
 
@@ -241,38 +330,8 @@ class Models:
             max_retries=max_retries,
             extra_headers=extra_headers,
         )
-        fetch = Fetch(self._endpoint.service, call)
-        models = await _decoded(fetch, decode_models)
-        fetch.finish()
-        return models
+        return await self._endpoint.fetch(call, lambda exchange, body: models_of(body))
 
 
-async def _decoded(fetch: Fetch, decode: Callable[[bytes], P]) -> P:
-    """The answer as a value, or the error it stands for although its status is a success."""
-    exchange, body = await fetch.run()
-    rid = request_id(exchange.headers)
-    error = _reported(body)
-    if error is None:
-        try:
-            return decode(body)
-        except ChunkDecodeError as cause:
-            error = APIResponseError(
-                f"the response is {cause}",
-                body=body_excerpt(body),
-                status_code=exchange.status,
-                headers=exchange.headers,
-            )
-            error.__cause__ = cause
-    error.request_id = rid
-    raise fetch.redacted(error)
-
-
-def _reported(body: bytes) -> PenstockError | None:
-    # Looked for only where it can be: the body is not parsed twice for nothing.
-    if b'"error"' not in body:
-        return None
-    try:
-        payload = decode_json(body)
-    except ValueError:
-        return None
-    return stream_error(payload, body) if reports_error(payload) else None
+def _with_id(decode: Callable[[bytes], R], exchange: Exchange, body: bytes) -> tuple[str | None, R]:
+    return request_id(exchange.headers), decode(body)

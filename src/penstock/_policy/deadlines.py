@@ -19,7 +19,11 @@ from ..errors import (
 )
 from ..timeouts import Timeouts
 
-__all__ = ["ConnectDeadline", "Deadlines"]
+__all__ = ["AnswerEnded", "ConnectDeadline", "Deadlines"]
+
+
+class AnswerEnded(Exception):
+    """Silence after every finish_reason: an end of the answer, not an error."""
 
 
 class Deadlines:
@@ -44,11 +48,11 @@ class Deadlines:
         self._total_at = total_at
         self._read = _limit(timeouts.read)
         self._silent = 0.0
-        self._token_error: type[APITimeoutError] = FirstTokenTimeout
+        self._token_error: type[APITimeoutError | AnswerEnded] = FirstTokenTimeout
         self._token_limit = _limit(timeouts.first_token) if streaming else math.inf
         self._tokenless = 0.0
         self._since = math.inf
-        self._kind: type[APITimeoutError] = ReadTimeout
+        self._kind: type[APITimeoutError | AnswerEnded] = ReadTimeout
         self.now = math.nan
         """Loop time of the last `end()` or `check()`, so callers need not read the clock again."""
         self.waited = 0.0
@@ -65,7 +69,8 @@ class Deadlines:
             self._kind = self._token_error
             deadline = by_token
         if self._total_at < deadline:
-            self._kind = TotalTimeout
+            # The answer is there when it has ended: `total` only shortens the silence then.
+            self._kind = AnswerEnded if self._token_error is AnswerEnded else TotalTimeout
             deadline = self._total_at
         return deadline
 
@@ -94,8 +99,23 @@ class Deadlines:
         self._token_error = IdleTimeout
         self._token_limit = _limit(self._timeouts.idle)
 
-    def error(self) -> APITimeoutError:
+    def answer_finished(self, *, progress: bool) -> None:
+        """Note that every choice has its finish_reason: silence of `trailing` ends the answer.
+
+        Call it at each read from then on; `progress` starts the silence anew.
+        """
+        if self._timeouts.trailing is None:
+            return
+        if self._token_error is not AnswerEnded or progress:
+            self._token_error = AnswerEnded
+            self._token_limit = self._timeouts.trailing
+            self._tokenless = 0.0
+            self._read = math.inf
+
+    def error(self) -> Exception:
         """Return the error for the deadline of the last wait."""
+        if self._kind is AnswerEnded:
+            return AnswerEnded()
         if self._kind is ReadTimeout:
             return ReadTimeout(
                 f"no byte from the server for {self._read:g} s (Timeouts.read), not even a ping"

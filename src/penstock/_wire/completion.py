@@ -1,25 +1,27 @@
-"""A streamed response's body, from bytes to chunks: the one object that composes the wire.
+"""A streamed completion's body, from bytes to chunks: the one object that composes the wire.
 
-`feed(bytes)` gives the chunks they complete, `end()` says whether the body may end there.
-It keeps the rules 1 to 4 of the wire: where an answer is complete, what is an error inside
-of it, and what is no event stream at all.
+`feed(bytes)` returns the chunks they complete, `end()` takes a proper end of the body. It keeps
+the rules 1 to 4 of the wire: where an answer is complete, what is an error inside of it, and what
+is no event stream at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import length_hint
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from penstock.errors import APIResponseError, IncompleteStreamError, PenstockError
 from penstock.types import ChatCompletionChunk, decode_json
 
 from .decode import ChunkDecodeError, decode_chunk
+from .error_details import error_details
 from .sse import MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 from .token import has_token
+from .unstreamed import MAX_BODY_BYTES, chunk_of_whole, looks_like_events, looks_like_json
 
-__all__ = ["MAX_CHOICES", "CompletionDecoder"]
+__all__ = ["MAX_CHOICES", "CompletionDecoder", "CompletionStreamDecoder"]
 
 MAX_CHOICES = 4096
 """Bound of the choices of one answer; OpenAI's `n` goes up to 128."""
@@ -27,15 +29,44 @@ MAX_CHOICES = 4096
 _DONE = b"[DONE]"
 _OBJECT = ord("{")
 
-_BOM = b"\xef\xbb\xbf"
-_FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")
-_SNIFFED = 1024  # bytes within which the first field must begin
 _HEAD = 64 * 1024  # bytes of another kind of body that are kept for the error
 _NAMED = 8  # choices that an error names
 
 
-class CompletionDecoder:
-    """Takes the body of one streamed response, its transfer coding removed."""
+class _ChunkChoice(Protocol):
+    @property
+    def index(self) -> int: ...
+    @property
+    def finish_reason(self) -> str | None: ...
+    @property
+    def error(self) -> Any: ...
+
+
+class _Chunk(Protocol):
+    """What chunks of every completion API have."""
+
+    @property
+    def raw(self) -> bytes | None: ...
+    @property
+    def object(self) -> str | None: ...
+    @property
+    def choices(self) -> Sequence[_ChunkChoice]: ...
+    @property
+    def usage(self) -> Any: ...
+    @property
+    def error(self) -> Any: ...
+    @property
+    def x_groq(self) -> Any: ...
+
+
+C = TypeVar("C", bound=_Chunk)
+
+
+class CompletionStreamDecoder(Generic[C]):
+    """Takes the body of one streamed response, its transfer coding removed.
+
+    Subclasses say how the chunks of one API are decoded.
+    """
 
     __slots__ = (
         "_content_type",
@@ -43,9 +74,14 @@ class CompletionDecoder:
         "_finished",
         "_head",
         "_sse",
+        "_stray",
+        "_stray_speaks",
+        "_tokenless",
+        "_unfinished",
         "done",
         "error",
         "events",
+        "finished_all",
         "token_seen",
     )
 
@@ -55,24 +91,50 @@ class CompletionDecoder:
         self._sse = EventStreamDecoder(max_event_bytes)
         # What has come while it is open whether it is an event stream; None once it is one.
         self._head: bytearray | None = bytearray()
-        # Whether each choice seen had its finish_reason.
+        # Whether each choice seen had its finish_reason, and how many had none.
         self._finished: dict[int, bool] = {}
+        self._unfinished = 0
+        # The last event with choices, while no token has come: it may hold a whole message.
+        self._tokenless: bytes | None = b""
+        # An event that nothing was understood of, while nothing else has come, and whether it has
+        # words for an error.
+        self._stray: bytes | None = b""
+        self._stray_speaks = False
         self.done = False
-        """`[DONE]` has come; whatever follows is ignored."""
+        """The answer is complete; whatever follows is ignored."""
         self.error: PenstockError | None = None
         """The answer failed, after the chunks given so far; whatever follows is ignored."""
         self.token_seen = False
         """The last `feed` gave a token."""
+        self.finished_all = False
+        """A choice was seen, and each one had its finish_reason."""
         self.events = 0
-        """Events so far, `[DONE]` included."""
+        """Events so far, `[DONE]` not counted."""
 
-    @property
-    def finished_all(self) -> bool:
-        """Whether a choice was seen, and each one had its finish_reason."""
-        return bool(self._finished) and all(self._finished.values())
+    # --- what differs between the APIs ---
 
-    def feed(self, data: bytes) -> list[ChatCompletionChunk]:
-        """Take the next bytes and give the chunks they complete. Never raises; see `error`."""
+    def decode(self, data: bytes) -> C:
+        """Return the chunk of one event's data; raises ChunkDecodeError."""
+        raise NotImplementedError
+
+    def is_token(self, chunk: C) -> bool:
+        """Return whether the chunk is progress of the model."""
+        raise NotImplementedError
+
+    def reported(self, chunk: C) -> PenstockError | None:
+        """Return the error that a chunk reports."""
+        data = chunk.raw or b""
+        if chunk.error or chunk.object == "error":
+            return stream_error(_parsed(data), data)
+        for choice in chunk.choices:
+            if choice.error or choice.finish_reason == "error":
+                return stream_error({"error": choice.error or "the choice ended in an error"}, data)
+        return None
+
+    # --- the body ---
+
+    def feed(self, data: bytes) -> list[C]:
+        """Take the next bytes and return the chunks they complete. Never raises; see `error`."""
         self.token_seen = False
         if self._over():
             return []
@@ -89,21 +151,22 @@ class CompletionDecoder:
             self.error = too_large
         return chunks
 
-    def end(self) -> PenstockError | None:
-        """The body has ended properly: None if the answer is complete, else the error."""
+    def end(self) -> list[C]:
+        """Take a proper end of the body; return the last chunks. Sets `done` or `error`."""
+        self.token_seen = False
         if self._over():
-            return self.error
+            return []
         head = self._head
         if head is not None and (
-            not self._declared or not head.strip() or _looks_like_events(head) is False
+            not self._declared or not head.strip() or looks_like_events(head) is False
         ):
-            return unstreamed_error(bytes(head), self._content_type)
+            return self._unstreamed(bytes(head))
         # What no empty line ends is discarded, as WHATWG says; but the sentinel is as clear
         # without one.
-        if _DONE in map(_data, self._sse.feed(b"\n\n")):
-            self.done = True
-        if self.done or self.finished_all:
-            return None
+        if self.finished_all or _DONE in map(_data, self._sse.feed(b"\n\n")):
+            return self._complete()
+        if self._stray:
+            return self._complete()
         unfinished = sorted(index for index, finished in self._finished.items() if not finished)
         lacking = "any choice"
         if unfinished:
@@ -111,37 +174,77 @@ class CompletionDecoder:
             lacking = (
                 f"a finish_reason of choice {', '.join(map(str, unfinished[:_NAMED]))}{others}"
             )
-        return IncompleteStreamError(
+        self.error = IncompleteStreamError(
             f"the body ended after {self.events} events, without [DONE] and without {lacking}"
         )
+        return []
 
     def _over(self) -> bool:
         return self.done or self.error is not None
 
     def _examine(self, head: bytearray, data: bytes) -> bytes:
-        """Keep what comes until it is known to be events; gives the bytes to be read as such."""
+        """Keep what comes until it is known to be events; return the bytes to be read as such."""
         head += data
-        looks = _looks_like_events(head)
+        looks = looks_like_events(head)
         if looks:
             self._head = None
             return data if self._declared else bytes(head)
-        del head[_HEAD:]
+        bound = MAX_BODY_BYTES if looks_like_json(head) else _HEAD
+        over = len(head) >= bound
+        del head[bound:]
         if self._declared:
             return data
-        if len(head) == _HEAD:
-            self.error = unstreamed_error(bytes(head), self._content_type)
+        if over:
+            self.error = unstreamed_error(bytes(head[:_HEAD]), self._content_type)
         return b""
 
-    def _chunks(self, events: Sequence[bytes | NamedEvent]) -> list[ChatCompletionChunk]:
+    def _unstreamed(self, body: bytes) -> list[C]:
+        """Take a body that is no event stream: a whole completion, or an error."""
+        whole = chunk_of_whole(body)
+        if whole is not None:
+            return self._whole(whole)
+        self.error = unstreamed_error(body, self._content_type)
+        return []
+
+    def _whole(self, data: bytes) -> list[C]:
+        """Take a whole answer as one chunk."""
+        try:
+            chunk = self.decode(data)
+        except ChunkDecodeError as error:
+            self.error = APIResponseError(f"the answer is {error}", body=body_excerpt(data))
+            return []
+        self.error = self.reported(chunk)
+        self.done = self.error is None
+        self.token_seen = self.is_token(chunk)
+        return [chunk]
+
+    def _complete(self) -> list[C]:
+        """The answer has ended; a message that came whole is its last chunk."""
+        if self._stray:
+            self.error = stream_error(_parsed(self._stray), self._stray)
+            return []
+        if self._tokenless and b'"message"' in self._tokenless:
+            whole = chunk_of_whole(self._tokenless)
+            if whole is not None:
+                return self._whole(whole)
+        self.done = True
+        return []
+
+    def _chunks(self, events: Sequence[bytes | NamedEvent]) -> list[C]:
         self._head = None
-        chunks: list[ChatCompletionChunk] = []
+        chunks: list[C] = []
+        decode = self.decode
         finished = self._finished
+        ending = False
         rest = iter(events)
         for event in rest:
             try:
                 if type(event) is bytes and event[0] == _OBJECT:
-                    chunk = decode_chunk(event)
+                    chunk = decode(event)
                 else:
+                    if _data(event) == _DONE:
+                        ending = True
+                        break
                     unusual = self._unusual(event)
                     if unusual is None:
                         if self._over():
@@ -153,46 +256,96 @@ class CompletionDecoder:
                 self.error = APIResponseError(f"an event is {error}", body=body_excerpt(data))
                 break
             if chunk.error or chunk.object == "error" or chunk.x_groq is not None:
-                self.error = _reported(chunk)
+                self.error = self.reported(chunk)
                 if self.error is not None:
-                    if has_token(chunk):
+                    if self.is_token(chunk):
                         chunks.append(chunk)
                     break
             chunks.append(chunk)
+            if not chunk.choices and self._stray is not None:
+                self._note_stray(chunk.raw or b"")
             for choice in chunk.choices:
-                if choice.finish_reason:
+                if choice.finish_reason or choice.error:
+                    self._unfinished -= finished.get(choice.index) is False
                     finished[choice.index] = True
+                    if choice.error or choice.finish_reason == "error":
+                        self.error = self.reported(chunk)
                 elif choice.index not in finished:
+                    self._unfinished += 1
                     finished[choice.index] = False
+            if self.error is not None:
+                if not self.is_token(chunk):
+                    chunks.pop()
+                break
+        self.finished_all = not self._unfinished and bool(finished)
         # Looked at once for each read, so that what is kept stays bounded.
         if len(finished) > MAX_CHOICES and self.error is None:
             self.error = APIResponseError(f"the answer has more than {MAX_CHOICES} choices")
-        self.events += len(events) - length_hint(rest)
-        self.token_seen = any(map(has_token, chunks))
+        self.events += len(events) - length_hint(rest) - ending
+        self.token_seen = any(map(self.is_token, chunks))
+        if self._tokenless is not None:
+            self._look_for_sense(chunks)
+        if ending and self.error is None:
+            chunks += self._complete()
         return chunks
 
-    def _unusual(self, event: bytes | NamedEvent) -> ChatCompletionChunk | None:
+    def _look_for_sense(self, chunks: Sequence[C]) -> None:
+        """Until a token comes, keep the last event that may be all the answer there is."""
+        if self.token_seen:
+            self._tokenless = self._stray = None
+            return
+        for chunk in chunks:
+            if chunk.choices:
+                self._tokenless = chunk.raw
+            if chunk.choices or chunk.usage is not None:
+                self._stray = None
+
+    def _note_stray(self, data: bytes) -> None:
+        """Keep the first event that nothing is understood of; one with words rather than none."""
+        if self._stray is not None and not self._stray_speaks:
+            self._stray_speaks = bool(error_details(_parsed(data)).message)
+            self._stray = data if self._stray_speaks else self._stray or data
+
+    def _unusual(self, event: bytes | NamedEvent) -> C | None:
         """The chunk of an event that has a name or does not begin as an object, if any.
 
         A name other than "error" says nothing by itself: some servers name their chunks. A
         named event is passed over when it is no JSON object, or one with nothing of a chunk
-        (a ping, say); one without a name has to be a chunk.
+        (a ping, a tool's result); one without a name has to be a chunk.
         """
         data = _data(event)
-        if data == _DONE:
-            self.done = True
-            return None
         if not isinstance(event, NamedEvent):
-            return decode_chunk(data) if data else None
+            return self.decode(data) if data else None
         if event.event == "error":
             self.error = stream_error(_parsed(data), data)
             return None
         if not data.startswith(b"{"):
             return None
-        chunk = decode_chunk(data)
-        if chunk.choices or chunk.usage or chunk.error or chunk.object == "error" or chunk.x_groq:
+        chunk = self.decode(data)
+        if chunk.choices or chunk.usage or chunk.x_groq:
             return chunk
+        if chunk.object in ("error", "chat.completion.chunk"):
+            return chunk
+        # Of a foreign event, an error is its own; unless nothing else ever comes.
+        if chunk.error:
+            self._note_stray(data)
         return None
+
+
+class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
+    """Takes the body of one streamed chat completion."""
+
+    __slots__ = ()
+
+    decode = staticmethod(decode_chunk)
+    is_token = staticmethod(has_token)
+
+    def reported(self, chunk: ChatCompletionChunk) -> PenstockError | None:
+        """Return the error that a chunk reports, by itself, in a choice or in Groq's member."""
+        error = super().reported(chunk)
+        if error is None and chunk.x_groq is not None and chunk.x_groq.error:
+            return stream_error({"error": chunk.x_groq.error}, chunk.raw or b"")
+        return error
 
 
 def _data(event: bytes | NamedEvent) -> bytes:
@@ -204,26 +357,3 @@ def _parsed(data: bytes) -> Any:
         return decode_json(data)
     except ValueError:
         return data.decode("utf-8", "replace")
-
-
-def _reported(chunk: ChatCompletionChunk) -> PenstockError | None:
-    """The error that a chunk reports, by itself or in Groq's member."""
-    data = chunk.raw or b""
-    if chunk.error or chunk.object == "error":
-        return stream_error(_parsed(data), data)
-    if chunk.x_groq is not None and chunk.x_groq.error:
-        return stream_error({"error": chunk.x_groq.error}, data)
-    return None
-
-
-def _looks_like_events(head: bytes | bytearray) -> bool | None:
-    """Whether a body that begins like this is an event stream; None while it may be either."""
-    start = bytes(head[:_SNIFFED])
-    if _BOM.startswith(start):
-        return None
-    start = start.removeprefix(_BOM).lstrip(b"\r\n")
-    if start.startswith(_FIELDS):
-        return True
-    if len(head) < _SNIFFED and any(field.startswith(start) for field in _FIELDS):
-        return None
-    return False

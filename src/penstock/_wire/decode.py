@@ -20,7 +20,14 @@ from .excerpt import excerpt
 from .json_values import as_object, as_text, is_list, is_object, scrub
 from .lenient import build_chunk, build_completion, build_model
 
-__all__ = ["ChunkDecodeError", "decode_chunk", "decode_completion", "decode_models"]
+__all__ = [
+    "REFUSED",
+    "ChunkDecodeError",
+    "decode_chunk",
+    "decode_completion",
+    "decode_models",
+    "tolerant",
+]
 
 _Built = TypeVar("_Built")
 
@@ -36,7 +43,7 @@ class _Page(msgspec.Struct, gc=False):
 
 _fast_page = msgspec.json.Decoder(_Page).decode
 
-_REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # UnicodeDecodeError is a ValueError
+REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # UnicodeDecodeError is a ValueError
 
 
 class ChunkDecodeError(ValueError):
@@ -47,8 +54,8 @@ def decode_chunk(data: bytes) -> ChatCompletionChunk:
     """Decode one event's data to a chunk, with `data` as its `raw`."""
     try:
         chunk = _fast_chunk(data)
-    except _REFUSED:
-        chunk = _tolerant(build_chunk, data)
+    except REFUSED:
+        chunk = tolerant(build_chunk, data)
     chunk.raw = data
     return chunk
 
@@ -57,8 +64,8 @@ def decode_completion(data: bytes) -> ChatCompletion:
     """Decode a whole body to a completion, with `data` as its `raw`."""
     try:
         completion = _fast_completion(data)
-    except _REFUSED:
-        completion = _tolerant(build_completion, data)
+    except REFUSED:
+        completion = tolerant(build_completion, data)
     completion.raw = data
     return completion
 
@@ -72,7 +79,7 @@ def decode_models(data: bytes) -> ModelList:
     try:
         page = _fast_page(data)
         models = [_named_model(item) for item in page.data]
-    except _REFUSED:
+    except REFUSED:
         return _tolerant_models(data)
     return ModelList(data=models, object=page.object, raw=data)
 
@@ -119,7 +126,8 @@ def _parsed(data: bytes) -> Any:
         raise ChunkDecodeError(f"not JSON ({error}): {excerpt(data)}") from error
 
 
-def _tolerant(build: Callable[[dict[str, Any]], _Built], data: bytes) -> _Built:
+def tolerant(build: Callable[[dict[str, Any]], _Built], data: bytes) -> _Built:
+    """Build a value from JSON that the fast decoder refused; raises ChunkDecodeError."""
     payload = _parsed(data)
     if not is_object(payload):
         raise ChunkDecodeError(f"not a JSON object: {excerpt(data)}")

@@ -46,7 +46,7 @@ from .json_values import (
     whole,
 )
 
-__all__ = ["build_chunk", "build_completion", "build_model"]
+__all__ = ["build_chunk", "build_completion", "build_model", "build_usage"]
 
 _Call = TypeVar("_Call", ToolCallDelta, ToolCall)
 _Details = TypeVar("_Details", PromptTokensDetails, CompletionTokensDetails)
@@ -62,7 +62,8 @@ def build_chunk(payload: dict[str, Any]) -> ChatCompletionChunk:
                 delta=_delta(choice.get("delta")),
                 finish_reason=as_text(choice.get("finish_reason")),
                 logprobs=_logprobs(choice.get("logprobs")),
-                usage=_usage(choice.get("usage")),
+                usage=build_usage(choice.get("usage")),
+                error=choice.get("error"),
             )
             for choice in objects(payload.get("choices"))
         ],
@@ -103,7 +104,7 @@ def _head(payload: dict[str, Any]) -> dict[str, Any]:
         "object": as_text(payload.get("object")),
         "created": as_number(payload.get("created")),
         "model": as_text(payload.get("model")),
-        "usage": _usage(payload.get("usage")),
+        "usage": build_usage(payload.get("usage")),
         "system_fingerprint": as_text(payload.get("system_fingerprint")),
         "service_tier": as_text(payload.get("service_tier")),
     }
@@ -209,7 +210,8 @@ def _arguments(value: Any) -> str | None:
 # --- usage and log probabilities -----------------------------------------------------
 
 
-def _usage(usage: Any) -> Usage | None:
+def build_usage(usage: Any) -> Usage | None:
+    """Token counts; None where there are none."""
     if not is_object(usage):
         return None
     prompt = usage.get("prompt_tokens_details")
@@ -233,7 +235,9 @@ def _groq(extras: Any) -> GroqExtras | None:
     if not is_object(extras):
         return None
     return GroqExtras(
-        id=as_text(extras.get("id")), usage=_usage(extras.get("usage")), error=extras.get("error")
+        id=as_text(extras.get("id")),
+        usage=build_usage(extras.get("usage")),
+        error=extras.get("error"),
     )
 
 

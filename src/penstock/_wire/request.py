@@ -20,7 +20,9 @@ __all__ = [
     "RequestHeaders",
     "checked_headers",
     "checked_key",
+    "checked_model",
     "completion_body",
+    "text_completion_body",
 ]
 
 HeaderFields = dict[str, tuple[bytes, bytes]]
@@ -116,15 +118,7 @@ def completion_body(
     ValueError if model or messages are empty, or the model's name has control characters;
     and the errors of `body_members` and `encode_json`.
     """
-    if model is None:
-        model = ""
-    if not isinstance(model, str):
-        raise TypeError(f"model must be a string, not {type(model).__name__}")
-    if not model:
-        raise ValueError("model is empty: name one, for instance from client.models.list()")
-    # JSON can carry them, but servers put the name into paths and logs, and no model has any.
-    if has_controls(model):
-        raise ValueError("model contains control characters (a line break from a file, perhaps)")
+    model = checked_model(model)
     if messages is None:
         messages = ()
     if isinstance(messages, (str, bytes, Mapping)) or not _is_iterable(messages):
@@ -136,6 +130,43 @@ def completion_body(
         raise ValueError("messages is empty: give at least one message")
     members = body_members(params, stream=stream)
     return encode_json({"model": model, "messages": listed, **members})
+
+
+def text_completion_body(
+    model: object, prompt: Any, params: Mapping[str, Any], *, stream: bool
+) -> bytes:
+    """Return the JSON body of a text completion request; further parameters go in unchanged.
+
+    `prompt` is a text, a list of texts, a list of token ids, or a list of such lists. ValueError
+    if model or prompt are empty, and the errors of `body_members` and `encode_json`.
+    """
+    model = checked_model(model)
+    if prompt is None or (not isinstance(prompt, str) and not _is_prompts(prompt)):
+        raise TypeError("prompt must be a text, a list of texts, or a list of token ids")
+    if not isinstance(prompt, str):
+        prompt = list(prompt)
+    if not prompt:
+        raise ValueError("prompt is empty: give a text, or at least one of a list")
+    members = body_members(params, stream=stream)
+    return encode_json({"model": model, "prompt": prompt, **members})
+
+
+def checked_model(model: object) -> str:
+    """Return the name of a model; ValueError if it is empty or has control characters."""
+    if model is None:
+        model = ""
+    if not isinstance(model, str):
+        raise TypeError(f"model must be a string, not {type(model).__name__}")
+    if not model:
+        raise ValueError("model is empty: name one, for instance from client.models.list()")
+    # JSON can carry them, but servers put the name into paths and logs, and no model has any.
+    if has_controls(model):
+        raise ValueError("model contains control characters (a line break from a file, perhaps)")
+    return model
+
+
+def _is_prompts(value: Any) -> bool:
+    return _is_iterable(value) and not isinstance(value, (bytes, bytearray, Mapping))
 
 
 def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:

@@ -39,6 +39,8 @@ class NamedEvent(NamedTuple):
     """Its name."""
     data: bytes
     """Its data lines, joined with LF."""
+    id: str | None = None
+    """Its id, where ids are kept."""
 
 
 class EventTooLargeError(ValueError):
@@ -56,10 +58,12 @@ class EventStreamDecoder:
     buffer exceeds the bound by at most one piece.
     """
 
-    __slots__ = ("_after_cr", "_at_start", "_max", "_rest")
+    __slots__ = ("_after_cr", "_at_start", "_keep_ids", "_max", "_rest")
 
-    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES, *, keep_ids: bool = False) -> None:
         self._max = max_event_bytes
+        # Then an event with an id is a NamedEvent, "message" by default.
+        self._keep_ids = keep_ids
         # The lines of the unfinished event, with LF for every line end.
         self._rest = bytearray()
         self._at_start = True
@@ -131,7 +135,7 @@ class EventStreamDecoder:
         for block in text.split(b"\n\n"):
             if len(block) > self._max:
                 self._check_size(block, events)
-            event = _event(block)
+            event = _event(block, self._keep_ids)
             if event is not None:
                 events.append(event)
         return events
@@ -150,9 +154,10 @@ class EventStreamDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _event(block: bytes) -> bytes | NamedEvent | None:
+def _event(block: bytes, keep_ids: bool) -> bytes | NamedEvent | None:
     """Return the event of these lines, if any. Empty lines are only at the edges."""
     name = b""
+    event_id: str | None = None
     values: list[bytes] = []
     for line in block.split(b"\n"):
         field, _, value = line.partition(b":")
@@ -160,9 +165,11 @@ def _event(block: bytes) -> bytes | NamedEvent | None:
             values.append(value.removeprefix(b" "))
         elif field == b"event":
             name = value.removeprefix(b" ")
+        elif field == b"id" and keep_ids and b"\0" not in value:
+            event_id = value.removeprefix(b" ").decode("utf-8", "replace")
     data = b"\n".join(values)
     if not data:
         return None
-    if name in (b"", b"message"):
+    if event_id is None and name in (b"", b"message"):
         return data
-    return NamedEvent(name.decode("utf-8", "replace"), data)
+    return NamedEvent(name.decode("utf-8", "replace") or "message", data, event_id)

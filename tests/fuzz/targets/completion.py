@@ -75,7 +75,8 @@ def read(pieces: list[bytes], content_type: str | None, bound: int) -> Outcome:
         assert decoder.token_seen == any(map(has_token, fresh))
         chunks += fresh
     in_flow = decoder.error
-    error = decoder.end()
+    chunks += decoder.end()
+    error = decoder.error
     assert in_flow is None or error is in_flow
     answer = accumulator.completion()
     return Outcome(chunks, answer, error, decoder.done, decoder.finished_all, decoder.events)

@@ -55,8 +55,10 @@ def read(pieces: list[bytes], bound: int) -> tuple[Events, bool]:
             events += error.events
             too_large = True
             break
-    named = [event if isinstance(event, NamedEvent) else ("message", event) for event in events]
-    return [(name, data.decode("utf-8", "replace")) for name, data in named], too_large
+    named = [
+        event if isinstance(event, NamedEvent) else NamedEvent("message", event) for event in events
+    ]
+    return [(name, data.decode("utf-8", "replace")) for name, data, _ in named], too_large
 
 
 TARGET = Target(

@@ -1,0 +1,154 @@
+"""What every stream offers its user: opening, reading, closing, and what is known about it."""
+
+from __future__ import annotations
+
+import warnings
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import anyio
+
+from .._wire.status import request_id
+from ..headers import Headers
+from .body import BodyReader
+from .lifecycle import StreamState
+from .timings import StreamStatistics
+
+__all__ = ["BaseStream"]
+
+T = TypeVar("T")
+
+
+class BaseStream(Generic[T]):
+    """An answer as it arrives: an async context manager and async iterator.
+
+    Made without any I/O. The request is sent by `async with`, or by the first read when used
+    without it. It may be opened, read and closed from different tasks; one task reads at a time.
+    """
+
+    __slots__ = ("__weakref__", "_reader")
+
+    def __init__(self, reader: BodyReader[T]) -> None:
+        self._reader = reader
+
+    # --- opening and closing ---
+
+    async def __aenter__(self) -> Self:
+        """Send the request; returns when the head of a success response is in.
+
+        Raises the errors of `PenstockError` that a request can meet. Raised or cancelled,
+        nothing stays open.
+        """
+        await self._reader.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
+        await self._reader.aclose("cancelled" if cancelled else "abandoned")  # noqa: ASYNC102 - closing shields what it has to
+
+    async def aclose(self) -> None:
+        """Close the connection at once, unless the answer was complete. Idempotent.
+
+        From any task: one that is blocked in a read gets StreamClosedError.
+        """
+        await self._reader.aclose("abandoned")
+
+    def __del__(self) -> None:
+        reader = getattr(self, "_reader", None)
+        if reader is None:
+            return
+        sender = reader.sender
+        if sender.exchange is None or sender.exchange.settled:
+            return
+        completed = sender.lifecycle.state is StreamState.COMPLETED
+        sender.abort()
+        if not completed:
+            warnings.warn(
+                f"unclosed {self!r}: use `async with`, or call aclose()",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    # --- reading ---
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item. Cancelled, it loses nothing; StopAsyncIteration means completed."""
+        # The usual case first, without another coroutine: a read brings many items.
+        reader = self._reader
+        pos = reader.pos
+        if pos < len(reader.batch):
+            reader.pos = pos + 1
+            return reader.batch[pos]
+        if await reader.fill():
+            reader.pos = 1
+            return reader.batch[0]
+        raise StopAsyncIteration
+
+    async def read_batch(self) -> list[T]:
+        """Return all items that the next network read brings, or that wait already; [] at the end.
+
+        For those who pass them on in bulk. Cancelled, it loses nothing.
+        """
+        reader = self._reader
+        if reader.pos == len(reader.batch) and not await reader.fill():
+            return []
+        items = reader.batch[reader.pos :]
+        reader.pos = len(reader.batch)
+        return items
+
+    def receive_nowait(self) -> T:
+        """Return the next item if it has been read already; raises anyio.WouldBlock if not."""
+        reader = self._reader
+        pos = reader.pos
+        if pos == len(reader.batch):
+            raise anyio.WouldBlock
+        reader.pos = pos + 1
+        return reader.batch[pos]
+
+    async def fill(self) -> bool:
+        """Read the network until further items can be received; False when completed.
+
+        Cancelled, it loses nothing. Raises as reading does.
+        """
+        return await self._reader.fill()
+
+    # --- what is known about it ---
+
+    @property
+    def state(self) -> StreamState:
+        """new, sending, waiting, open, flowing, completed, failed or closed."""
+        return self._reader.sender.lifecycle.state
+
+    @property
+    def status_code(self) -> int | None:
+        """The response's HTTP status, once there is one."""
+        exchange = self._reader.sender.exchange
+        return None if exchange is None or not exchange.status else exchange.status
+
+    @property
+    def headers(self) -> Headers:
+        """The response's headers; empty until they are in."""
+        return self._reader.headers
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, when it gave one."""
+        return request_id(self.headers)
+
+    def statistics(self) -> StreamStatistics:
+        """Numbers of this moment."""
+        return self._reader.statistics()
+
+    def __repr__(self) -> str:
+        call = self._reader.sender.call
+        what = repr(call.model) if call.model is not None else call.outgoing.target
+        return f"<{type(self).__name__} {what} {self.state.value}>"

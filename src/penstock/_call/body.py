@@ -1,0 +1,311 @@
+"""An open exchange, read as bytes until there is a verdict: complete, or an error.
+
+`BodyReader` is what every answer is read by: completions, events, raw bytes, whole answers. A
+decoder turns its bytes into items and says where the answer ends.
+
+    exchange.read() ──bytes──> decoder.feed() ──items──> batch[pos:] ──> the stream that hands out
+         │                        │ done, error
+         │ b"" at a proper end    v
+         └──────────────────> decoder.end() ──> verdict: COMPLETE, or an error after the batch
+
+Between two calls nothing of it is alive: no task, no cancel scope, no generator. All it knows is
+in its fields, which change only after an await has returned, so a cancelled read loses nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+import anyio
+
+from .._http.exchange import Exchange
+from .._policy.deadlines import AnswerEnded
+from .._wire.status import request_id
+from ..errors import PenstockError, StreamBusyError, StreamClosedError
+from ..headers import Headers
+from ..observing import Outcome
+from ..types import Usage
+from .attempts import Sender
+from .call import Call, Service
+from .lifecycle import StreamState
+from .timings import StreamStatistics, Timings
+
+__all__ = ["BodyReader", "Decoder"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Decoder(Protocol[T_co]):
+    """Bytes of one body to items. Never raises: `error` says what is wrong."""
+
+    done: bool
+    """The answer is complete, whatever follows in the body."""
+    error: PenstockError | None
+    """The answer failed, after the items given so far."""
+    token_seen: bool
+    """The last `feed` brought progress of the model."""
+    finished_all: bool
+    """Nothing but the end, and perhaps usage, is still to come."""
+    events: int
+    """Events so far."""
+
+    def feed(self, data: bytes) -> Sequence[T_co]:
+        """Take the next bytes; return the items they complete."""
+        ...
+
+    def end(self) -> Sequence[T_co]:
+        """Take a proper end of the body; return the last items. Sets `error` or `done`."""
+        ...
+
+
+class _Complete:
+    """The verdict on an answer that is complete."""
+
+
+COMPLETE: Final = _Complete()
+
+
+class BodyReader(ABC, Generic[T]):
+    """The state of one answer, and the only one who reads its exchange."""
+
+    __slots__ = (
+        "_decoder",
+        "_exchange",
+        "_reading",
+        "_verdict",
+        "batch",
+        "managed",
+        "pos",
+        "sender",
+        "timings",
+    )
+
+    def __init__(self, service: Service, call: Call) -> None:
+        self.sender = Sender(service, call)
+        self.batch: list[T] = []
+        """What the last read brought, behind what was unread before it."""
+        self.pos = 0
+        """How much of the batch has been handed out."""
+        self.managed = False
+        """True inside `async with`: leaving the block may wait for the end of the body."""
+        self.timings = Timings()
+        self._decoder: Decoder[T] | None = None
+        """None until a success head is in."""
+        self._exchange: Exchange
+        self._verdict: _Complete | PenstockError | None = None
+        """How the answer ends once the batch is handed out; None while it goes on."""
+        self._reading = False
+        """True while a task is in a read: a second one gets StreamBusyError."""
+
+    # --- what differs between answers ---
+
+    @abstractmethod
+    def new_decoder(self, exchange: Exchange) -> Decoder[T]:
+        """Return the decoder for a body whose head is in."""
+
+    def arrived(self, items: Sequence[T]) -> PenstockError | None:
+        """Note items before they join the batch; return an error to end the answer."""
+        return None
+
+    def explain(self, error: PenstockError) -> None:
+        """Add to the error what is known about the answer so far."""
+
+    def usage(self) -> Usage | None:
+        """Return the tokens the answer has cost, as far as the server said."""
+        return None
+
+    # --- reading ---
+
+    async def enter(self) -> None:
+        """Open it for a block, which is not entered when this raises: nothing stays open."""
+        self._enter_read()
+        try:
+            self._check_readable()
+            if self._decoder is None:
+                await self._open(resumable=False)
+        except anyio.get_cancelled_exc_class():
+            self.report("cancelled", None)
+            raise
+        except Exception as error:
+            self.report("abandoned" if isinstance(error, StreamClosedError) else "failed", error)
+            raise
+        finally:
+            self._reading = False
+        self.managed = True
+
+    async def fill(self) -> bool:
+        """Read the network until further items can be received; False when completed.
+
+        Cancelled, it loses nothing. Raises as reading does.
+        """
+        self._enter_read()
+        sender = self.sender
+        try:
+            while True:
+                if sender.lifecycle.state is not StreamState.FLOWING:
+                    self._check_readable()
+                    if sender.lifecycle.state is StreamState.COMPLETED:
+                        return False
+                if self._verdict is not None:
+                    await self._conclude(self._verdict)
+                elif self._decoder is None:
+                    await self._open(resumable=True)
+                else:
+                    # Not in a coroutine of its own: once for each network read (3 %).
+                    try:
+                        data = await self._exchange.read()
+                    except Exception as error:  # noqa: BLE001 - told apart, or raised again
+                        if await self._broken(error):
+                            return True
+                    else:
+                        if self._digest(self._decoder, data):
+                            return True
+        finally:
+            self._reading = False
+
+    def _enter_read(self) -> None:
+        if self._reading:
+            raise StreamBusyError("another task is reading this stream: one reader at a time")
+        self._reading = True
+
+    def _check_readable(self) -> None:
+        state = self.sender.lifecycle.state
+        if state is StreamState.CLOSED:
+            closed = StreamClosedError("the stream is closed")
+            self.explain(closed)
+            raise closed
+        if state is StreamState.FAILED and isinstance(self._verdict, PenstockError):
+            # Never a clean end: who reads on after a failure meets it again.
+            raise self._verdict
+
+    async def _open(self, failed: PenstockError | None = None, *, resumable: bool) -> None:
+        try:
+            exchange = await self.sender.open(failed, resumable=resumable)
+        except PenstockError as error:
+            if not isinstance(error, StreamClosedError):
+                self._verdict = error
+                self.report("failed", error)
+            raise
+        self._exchange = exchange
+        self._decoder = self.new_decoder(exchange)
+        self.timings.waited_for_head = self.sender.limits.waited
+
+    def _digest(self, decoder: Decoder[T], data: bytes) -> bool:
+        """Make items of what a read brought; whether there are any."""
+        sender, timings = self.sender, self.timings
+        limits = sender.limits
+        timings.last_read = now = limits.now
+        timings.waited = limits.waited
+        if sender.lifecycle.state is not StreamState.FLOWING:
+            self._check_readable()
+            sender.body_began()
+            if data:
+                timings.first_byte = now
+        items = decoder.feed(data) if data else decoder.end()
+        if decoder.token_seen:
+            limits.token_arrived()
+            if math.isnan(timings.first_token):
+                timings.first_token = now
+                if sender.reports is not None:
+                    sender.reports.first_token(now)
+        if decoder.finished_all:
+            limits.answer_finished(progress=decoder.token_seen)
+        if decoder.error is not None:
+            self._verdict = decoder.error
+        elif decoder.done:
+            self._verdict = COMPLETE
+        if not items:
+            return False
+        error = self.arrived(items)
+        if error is not None and not isinstance(self._verdict, PenstockError):
+            self._verdict = error
+        # What is unread stays in front: `first_token` reads ahead.
+        del self.batch[: self.pos]
+        self.pos = 0
+        if self.batch or type(items) is not list:
+            self.batch += items
+        else:
+            self.batch = items
+        return True
+
+    async def _broken(self, error: Exception) -> bool:
+        """Take a failed read: an end, another attempt, or a failure; whether it brought items."""
+        if isinstance(error, AnswerEnded):
+            # Silence after every finish_reason. The connection has no end to be reused after.
+            assert self._decoder is not None
+            return self._digest(self._decoder, b"")
+        try:
+            failure = await self.sender.read_failed(error)
+        except StreamClosedError as closed:
+            self.explain(closed)
+            raise
+        if self.sender.lifecycle.state is StreamState.FLOWING:
+            self._verdict = failure
+        else:
+            self._decoder = None
+            await self._open(failure, resumable=True)
+        return False
+
+    async def _conclude(self, verdict: _Complete | PenstockError) -> None:
+        """Everything received has been handed out: complete the call, or raise its failure."""
+        sender = self.sender
+        if isinstance(verdict, PenstockError):
+            # What was read ahead comes with the error only.
+            self.pos = len(self.batch)
+            self.explain(verdict)
+            if verdict.request_id is None:
+                verdict.request_id = request_id(self.headers)
+            error = self._verdict = sender.redacted(verdict)
+            self.report("failed", error)
+            await sender.fail(error)
+        sender.finish()
+        self.report("completed", None)
+        if self.managed:
+            # Without waiting: the end of the body may be a segment behind [DONE], and
+            # leaving the block has a moment for that.
+            self._exchange.settle_nowait()
+        else:
+            await sender.settle(drain=True)
+
+    async def aclose(self, outcome: Outcome) -> None:
+        """Settle everything, and tell the observer what became of it. Idempotent."""
+        if self.sender.lifecycle.state not in (StreamState.COMPLETED, StreamState.FAILED):
+            self.forget()
+        try:
+            await self.sender.close()
+        finally:
+            self.report(outcome, None)
+
+    def forget(self) -> None:
+        """Drop what was read and not handed out, as it is not asked for any more."""
+        self.batch = []
+        self.pos = 0
+
+    # --- what is known about it ---
+
+    @property
+    def headers(self) -> Headers:
+        """The response's headers; empty until they are in."""
+        exchange = self.sender.exchange
+        return Headers() if exchange is None else exchange.headers
+
+    def statistics(self) -> StreamStatistics:
+        """Numbers of this moment."""
+        sender = self.sender
+        exchange = sender.exchange
+        decoder = self._decoder
+        return self.timings.statistics(
+            attempts=sender.attempts,
+            events=0 if decoder is None else decoder.events,
+            bytes=0 if exchange is None else exchange.body_bytes,
+            started=sender.started,
+            headers_at=sender.headers_at,
+        )
+
+    def report(self, outcome: Outcome, error: Exception | None) -> None:
+        """Tell the observer, if there is one, how it ended; only the first time counts."""
+        self.sender.report_finished(outcome, error, self.usage)

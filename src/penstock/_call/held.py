@@ -1,0 +1,81 @@
+"""What one call holds: slots of limiters, and an exchange on a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from .._http.exchange import Exchange
+from .._limiter.limiter import Limiter
+from .._limiter.slots import Slot, lent_slots
+from ..errors import APIStatusError, SlotTimeout
+
+__all__ = ["Held"]
+
+
+class Held:
+    """Slots and an exchange, given back together on every way out of a call."""
+
+    __slots__ = ("_slots", "exchange")
+
+    def __init__(self) -> None:
+        self._slots: Sequence[Slot] | None = None
+        """None until the first attempt has asked whose limits count."""
+        self.exchange: Exchange | None = None
+        """The exchange of the current attempt, or of the last one."""
+
+    async def take_slots(self, limiter: Limiter | None, patience: float | None) -> None:
+        """Wait for a slot of each limiter that applies. Cancelled, the caller releases them.
+
+        The limiters are that of the fan-out around the call and that of the client, once if
+        they are the same. Raises SlotTimeout after `patience` seconds (None: no limit).
+        """
+        if self._slots is None:
+            lines = [slot.line for slot in lent_slots()[-1:]]
+            if limiter is not None and limiter.line not in lines:
+                lines.append(limiter.line)
+            self._slots = [Slot(line) for line in lines]
+        if not self._slots:
+            return  # a cancel scope is 3 % of a request
+        with anyio.move_on_after(patience) as scope:
+            for slot in self._slots:
+                await slot.acquire()
+        if scope.cancelled_caught:
+            raise SlotTimeout(f"the limiter had no free slot for {patience:g} s (Timeouts.slot)")
+
+    def release_slots(self) -> None:
+        """Give the slots back. Idempotent."""
+        for slot in self._slots or ():
+            slot.release()
+
+    def step_aside(self) -> None:
+        """Give the slots back for the time until the next attempt, lent ones included."""
+        for slot in self._slots or ():
+            slot.step_aside()
+
+    def refused(self, error: APIStatusError, pause: float | None) -> None:
+        """Report an error status to the limiters, and the seconds their other users wait."""
+        for slot in self._slots or ():
+            slot.refused(error, pause)
+
+    def succeeded(self) -> None:
+        """Report a complete answer to the limiters."""
+        for slot in self._slots or ():
+            slot.succeeded()
+
+    async def aclose(self, *, drain: bool = False) -> None:
+        """Give back slots and connection; the latter is reused only after a whole answer.
+
+        `drain` waits a moment for an end of the body that is on its way. Idempotent. Cancelled,
+        the connection is closed all the same.
+        """
+        self.release_slots()
+        if self.exchange is not None:
+            await self.exchange.aclose(drain=drain)
+
+    def close(self) -> None:
+        """Give everything back now, cutting the connection, without waiting."""
+        self.release_slots()
+        if self.exchange is not None:
+            self.exchange.close()

@@ -1,0 +1,74 @@
+"""The bytes of any endpoint's response, with the guarantees of a completion stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from .._http.exchange import Exchange
+from ..errors import PenstockError
+from .base_stream import BaseStream
+from .body import BodyReader
+from .call import Call, Service
+
+__all__ = ["ResponseStream"]
+
+
+class _Bytes:
+    """The decoder of what is not decoded."""
+
+    __slots__ = ("done", "error", "events", "finished_all", "token_seen")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.error: PenstockError | None = None
+        self.token_seen = False
+        self.finished_all = False
+        self.events = 0
+
+    def feed(self, data: bytes) -> Sequence[bytes]:
+        self.token_seen = True
+        return [data]
+
+    def end(self) -> Sequence[bytes]:
+        self.token_seen = False
+        self.done = True
+        return ()
+
+
+class _BytesReader(BodyReader[bytes]):
+    __slots__ = ()
+
+    def new_decoder(self, exchange: Exchange) -> _Bytes:
+        return _Bytes()
+
+
+@final
+class ResponseStream(BaseStream[bytes]):
+    """The body of one response as it arrives: an async iterator of `bytes`, never empty.
+
+    Made by `client.stream(...)` without any I/O. The request is sent by `async with`, or by the
+    first read when used without it. The transfer coding and content coding are removed. Iteration
+    ends at the proper end of the body; any other end is an error.
+
+    Leaving `async with` closes the connection at once, unless the body was read to its end. A
+    cancelled read loses nothing and can be repeated. One task reads at a time; any task may
+    close. `Timeouts.first_token` and `idle` count any bytes as progress.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, service: Service, call: Call) -> None:
+        super().__init__(_BytesReader(service, call))
+
+    async def read(self) -> bytes:
+        """Read what is left of the body and return it.
+
+        Cancelled, it loses nothing and may be called again. Raises as reading does.
+        """
+        reader = self._reader
+        while await reader.fill():
+            pass  # what is unread stays in the batch
+        rest = b"".join(reader.batch[reader.pos :])
+        reader.pos = len(reader.batch)
+        return rest

@@ -1,0 +1,145 @@
+"""Bodies that are read as a whole: collected, then decoded, or raised as the error they report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from penstock.errors import APIResponseError, PenstockError
+from penstock.types import (
+    ChatCompletion,
+    ModelList,
+    Payload,
+    TextCompletion,
+    decode_json,
+)
+
+from .accumulate import Accumulator
+from .completion import CompletionDecoder
+from .decode import ChunkDecodeError, decode_completion, decode_models
+from .error_details import error_details
+from .json_values import as_object, is_list, is_object, objects
+from .stream_error import body_excerpt, reports_error, stream_error
+from .text_completion import TextAccumulator, TextCompletionDecoder, decode_text_completion
+from .unstreamed import MAX_BODY_BYTES, looks_like_events, without_sentinel
+
+__all__ = ["WholeAnswer", "completion_of", "models_of", "text_completion_of"]
+
+R = TypeVar("R")
+P = TypeVar("P", bound=Payload)
+
+
+class WholeAnswer(Generic[R]):
+    """Collects a body; its end makes the one item there is."""
+
+    __slots__ = ("_body", "_decode", "done", "error", "events", "finished_all", "token_seen")
+
+    def __init__(self, decode: Callable[[bytes], R]) -> None:
+        self._decode = decode
+        self._body = bytearray()
+        self.done = False
+        """The body is whole and was understood."""
+        self.error: PenstockError | None = None
+        """Why there is no answer."""
+        self.token_seen = False
+        """A whole answer has no tokens that come one by one."""
+        self.finished_all = False
+        """A whole answer ends with its body alone."""
+        self.events = 0
+        """A whole answer has no events."""
+
+    def feed(self, data: bytes) -> Sequence[R]:
+        """Take the next bytes; there is no item before the end."""
+        self._body += data
+        if len(self._body) > MAX_BODY_BYTES:
+            self.error = APIResponseError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+            self._body.clear()
+        return ()
+
+    def end(self) -> Sequence[R]:
+        """Take the end of the body; return the answer, or set `error`."""
+        try:
+            answer = self._decode(bytes(self._body))
+        except PenstockError as error:
+            self.error = error
+            return ()
+        self.done = True
+        return (answer,)
+
+
+def completion_of(body: bytes) -> ChatCompletion:
+    """Return the completion that a whole body spells, or raise the error that it reports.
+
+    A server that streams unless told otherwise sends events: they are put together.
+    """
+    if looks_like_events(body):
+        decoder, answer = CompletionDecoder("text/event-stream"), Accumulator()
+        answer.extend([*decoder.feed(body), *decoder.end()])
+        if decoder.error is not None:
+            decoder.error.partial = answer.completion()
+            raise decoder.error
+        return answer.completion()
+    return _with_choices(body, decode_completion)
+
+
+def text_completion_of(body: bytes) -> TextCompletion:
+    """Return the text completion that a whole body spells, or raise the error that it reports."""
+    if looks_like_events(body):
+        decoder, answer = TextCompletionDecoder("text/event-stream"), TextAccumulator()
+        answer.extend([*decoder.feed(body), *decoder.end()])
+        if decoder.error is not None:
+            decoder.error.partial = cast("Any", answer.completion())
+            raise decoder.error
+        return answer.completion()
+    return _with_choices(body, decode_text_completion)
+
+
+def models_of(body: bytes) -> ModelList:
+    """Return the list of models that a whole body spells, or raise the error that it reports."""
+    return _decoded(body, decode_models)
+
+
+C = TypeVar("C", ChatCompletion, TextCompletion)
+
+
+def _with_choices(body: bytes, decode: Callable[[bytes], C]) -> C:
+    completion = _decoded(body, decode)
+    if not completion.choices and completion.usage is None:
+        # A success without an answer is none.
+        payload = decode_json(completion.raw or body)
+        if error_details(payload).message:
+            raise stream_error(payload, body)
+        raise APIResponseError("the response has no choices", body=body_excerpt(body))
+    return completion
+
+
+def _decoded(body: bytes, decode: Callable[[bytes], P]) -> P:
+    error = _reported(body)
+    if error is not None:
+        raise error
+    if b"[DONE]" in body[-64:]:
+        body = without_sentinel(body)
+    try:
+        return decode(body)
+    except ChunkDecodeError as cause:
+        raise APIResponseError(f"the response is {cause}", body=body_excerpt(body)) from cause
+
+
+def _reported(body: bytes) -> PenstockError | None:
+    # Looked for only where it can be: the body is not parsed twice for nothing.
+    if b'"error"' not in body:
+        return None
+    try:
+        payload: Any = decode_json(without_sentinel(body))
+    except ValueError:
+        return None
+    if reports_error(payload):
+        return stream_error(payload, body)
+    if is_object(payload) and is_list(payload.get("choices")):
+        for choice in objects(payload["choices"]):
+            said = choice.get("error")
+            if said or choice.get("finish_reason") == "error":
+                return stream_error({"error": said or "the choice ended in an error"}, body)
+    if as_object(payload).get("type") == "error":
+        return stream_error(payload, body)
+    return None
