@@ -13,6 +13,11 @@ SOURCE = TESTS.parent / "src" / "penstock"
 ELSEWHERE = {
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
+    "_call/base_stream": ("call/test_stream.py", "what every stream has in common"),
+    "_call/body": ("call/test_reader.py", "what every reader has in common"),
+    "_call/held": ("call/test_attempts.py", "what an attempt holds"),
+    "_call/refusal": ("call/test_attempts.py", "how an attempt ends"),
+    "_call/secrets": ("call/test_redact.py", "what is masked"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
     "cli/demo_figures": ("cli/test_demo.py", "what the demo shows"),
     "blocking/resources": ("blocking/generated/test_resources.py", "generated as the module is"),

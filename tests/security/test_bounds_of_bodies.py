@@ -23,8 +23,7 @@ from penstock import (
     TotalTimeout,
     race,
 )
-from penstock._call import attempts as send
-from penstock._call import reader
+from penstock._call import reader, refusal
 from penstock._wire import completion, encoding, whole_answer
 from penstock._wire.chunked import MAX_LINE, MAX_TRAILERS
 from penstock._wire.completion import MAX_CHOICES, CompletionDecoder
@@ -150,8 +149,8 @@ async def test_an_error_body_above_the_bound_leaves_the_status(status: int, code
     assert error.status_code == status
     if not coded:
         assert str(error.body).startswith("x" * 60)
-    assert network.connections[0].bytes_sent < send.ERROR_BODY_BYTES + MIB
-    assert peak < 4 * send.ERROR_BODY_BYTES
+    assert network.connections[0].bytes_sent < refusal.ERROR_BODY_BYTES + MIB
+    assert peak < 4 * refusal.ERROR_BODY_BYTES
 
 
 # --- compressed bodies ---

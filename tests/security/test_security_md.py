@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import penstock
-from penstock._call.attempts import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
 from penstock._call.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
+from penstock._call.refusal import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
 from penstock._http.dial import MAX_ADDRESSES
 from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS, MAX_HEADER_LINES
 from penstock._http.head_gate import MAX_HEAD_BYTES

@@ -9,7 +9,7 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, Limiter, Timeouts
-from penstock._call.attempts import ERROR_BODY_SECONDS
+from penstock._call.refusal import ERROR_BODY_SECONDS
 from penstock.testing.cuts import drip
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend

@@ -25,11 +25,9 @@ What it defends against:
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import random
-import time
 from collections.abc import Callable
 
 import anyio
@@ -42,29 +40,22 @@ from .._http.outgoing import Outgoing
 from .._loops import event_loop_clock
 from .._policy.deadlines import ConnectDeadline, Deadlines
 from .._policy.retry import retry_delay, sibling_pause
-from .._policy.retry_after import asked_wait
-from .._wire.credentials import header_secrets
-from .._wire.status import request_id, status_error
+from .._wire.status import request_id
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
 from ..observing import Outcome
 from ..types import Usage
 from .call import Call, Service
-from .faults import UNREADABLE, public_error
+from .faults import public_error
 from .held import Held
 from .lifecycle import Event, Lifecycle, StreamState
-from .redact import redact_error, redact_text
+from .refusal import ERROR_BODY_SECONDS, read_refusal, refusal_error
 from .reports import Reports
+from .secrets import Secrets
 
 __all__ = ["Sender"]
 
 _logger = logging.getLogger("penstock")
 _logger.addHandler(logging.NullHandler())
-
-# An error body above this is cut to its excerpt: what a person can use stands at its start.
-ERROR_BODY_BYTES = 1024 * 1024
-ERROR_EXCERPT_BYTES = 64 * 1024
-# Nor is it waited for any longer: the status is known, and a slot is held.
-ERROR_BODY_SECONDS = 10.0
 
 
 class Sender:
@@ -75,7 +66,6 @@ class Sender:
         "_due",
         "_failures",
         "_held",
-        "_key",
         "_pending",
         "_scope",
         "_total_at",
@@ -86,6 +76,7 @@ class Sender:
         "lifecycle",
         "limits",
         "reports",
+        "secrets",
         "service",
         "started",
     )
@@ -104,6 +95,7 @@ class Sender:
         self.headers_at = math.nan
         """When the head of the success response was in; NaN until then."""
         self.limits = Deadlines(call.timeouts, total_at=math.inf, streaming=call.streaming)
+        self.secrets = Secrets(service, call)
         self._held = Held()
         self._failures = 0
         self._pending: PenstockError | None = None
@@ -113,7 +105,6 @@ class Sender:
         self._total_at = math.inf
         self._scope: anyio.CancelScope | None = None
         """Around `open`, while a task is in it."""
-        self._key: str | None = None
         self._body_until = math.inf
 
     @property
@@ -162,7 +153,7 @@ class Sender:
             raise
         except PenstockError as error:
             self._step(Event.FAIL)
-            self.redacted(error)
+            self.secrets.mask(error)
             raise
         except BaseException:
             if resumable and self._goes_on():
@@ -170,7 +161,7 @@ class Sender:
             exchange = self.exchange
             if self._pending is None and exchange is not None and exchange.refused:
                 # The caller will not wait for the rest of its body, but it was refused.
-                self._pending = self._refused(exchange, exchange.collected)
+                self._pending = self._refused(refusal_error(exchange, exchange.collected))
             if self._pending is None and self.lifecycle.state in (
                 StreamState.SENDING,
                 StreamState.WAITING,
@@ -220,7 +211,9 @@ class Sender:
             if not exchange.status:
                 await exchange.send(self._signed())
             if not (200 <= exchange.status < 300 or self.call.any_status):
-                raise await self._refusal(exchange)
+                # A point in time: a wait that is broken off and resumed does not put it off.
+                self._body_until = min(self._body_until, self.clock() + ERROR_BODY_SECONDS)
+                raise self._refused(await read_refusal(exchange, self._body_until))
         except PenstockError:
             raise
         except Exception as error:
@@ -246,7 +239,7 @@ class Sender:
         self._body_until = math.inf
         service.live.add(self)
         await held.take_slots(service.limiter, timeouts.slot)
-        self._key = await service.authorize()
+        self.secrets.add_key(await service.authorize())
         connecting = ConnectDeadline(timeouts, now=self.clock(), total_at=self._total_at)
         stream, reused = await service.connections.acquire(connecting)
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
@@ -254,38 +247,14 @@ class Sender:
         return held.exchange
 
     def _signed(self) -> Outgoing:
-        outgoing = self.call.outgoing
-        if self._key is None or any(
-            name.lower() == b"authorization" for name, _ in outgoing.headers
-        ):
+        outgoing, key = self.call.outgoing, self.secrets.key
+        if key is None or any(name.lower() == b"authorization" for name, _ in outgoing.headers):
             return outgoing
-        authorization = (b"Authorization", b"Bearer " + self._key.encode("ascii"))
+        authorization = (b"Authorization", b"Bearer " + key.encode("ascii"))
         return msgspec.structs.replace(outgoing, headers=[*outgoing.headers, authorization])
 
-    async def _refusal(self, exchange: Exchange) -> APIStatusError:
-        # A point in time: a wait that is broken off and resumed does not put it off.
-        self._body_until = min(self._body_until, self.clock() + ERROR_BODY_SECONDS)
-        # The status is what counts, whatever becomes of the body (rule 11 of the wire).
-        try:
-            with (
-                contextlib.suppress(ConnectionFailed, TimeoutError),
-                anyio.CancelScope(deadline=self._body_until),
-            ):
-                await exchange.read_all(ERROR_BODY_BYTES)
-            body = exchange.collected
-        except UNREADABLE:
-            body = exchange.collected[:ERROR_EXCERPT_BYTES]
-        return self._refused(exchange, body)
-
-    def _refused(self, exchange: Exchange, body: bytes) -> APIStatusError:
-        """The error of a refusal; limiters learn of it."""
-        error = status_error(
-            exchange.status,
-            exchange.headers,
-            body,
-        )
-        status = exchange.status
-        error.retry_after = asked_wait(status, exchange.headers, error.body, time.time())
+    def _refused(self, error: APIStatusError) -> APIStatusError:
+        """Tell the limiters of a refusal, and return it."""
         pause = sibling_pause(
             error,
             failures=self._failures + 1,
@@ -301,7 +270,7 @@ class Sender:
         """Set when the request is sent again, or raise the error when it is not."""
         # The only wait comes first: cancelled in it, the failure is still pending.
         await self.settle()
-        self.redacted(error)
+        self.secrets.mask(error)
         self._pending = None
         self._failures += 1
         exchange = self.exchange
@@ -409,25 +378,6 @@ class Sender:
         self.service.live.discard(self)
         self._held.close()
 
-    # --- what others may see ---
-
-    def redacted(self, error: PenstockError) -> PenstockError:
-        """The error without the key and whatever else is secret in the request."""
-        return redact_error(error, *self.secrets())
-
-    def secrets(self) -> list[str | None]:
-        """What no error and no value for an observer may show."""
-        secrets = [self._key, *header_secrets(self.call.outgoing.headers)]
-        proxy = self.service.connections.dialer.proxy
-        if proxy is not None:
-            secrets += [proxy.password, *header_secrets(proxy.authorization)]
-        return secrets
-
-    def _request_id(self) -> str | None:
-        # For an observer, so without what a server may have sent back in it.
-        rid = None if self.exchange is None else request_id(self.exchange.headers)
-        return rid and redact_text(rid, *self.secrets())
-
     def report_finished(
         self,
         outcome: Outcome,
@@ -444,3 +394,7 @@ class Sender:
                 request_id=self._request_id(),
                 now=self.clock(),
             )
+
+    def _request_id(self) -> str | None:
+        exchange = self.exchange
+        return self.secrets.mask_text(None if exchange is None else request_id(exchange.headers))

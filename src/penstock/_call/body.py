@@ -259,7 +259,7 @@ class BodyReader(ABC, Generic[T]):
             self.explain(verdict)
             if verdict.request_id is None:
                 verdict.request_id = request_id(self.headers)
-            error = self._verdict = sender.redacted(verdict)
+            error = self._verdict = sender.secrets.mask(verdict)
             self.report("failed", error)
             await sender.fail(error)
         sender.finish()

@@ -14,7 +14,6 @@ from ..errors import APIResponseError, PenstockError
 from ..types import Usage
 from .body import BodyReader
 from .call import Call, Service
-from .redact import redact_error
 
 __all__ = ["Fetch"]
 
@@ -68,5 +67,4 @@ class Fetch(BodyReader[R], Generic[R]):
 
     def redaction(self) -> Callable[[PenstockError], PenstockError]:
         """What masks the key in later errors; it holds the secrets alone, no connection."""
-        secrets = self.sender.secrets()
-        return lambda error: redact_error(error, *secrets)
+        return self.sender.secrets.mask
