@@ -21,6 +21,7 @@ from penstock.testing.replies import (
     json_reply,
     sse_event,
     sse_reply,
+    status_reply,
     tokens,
 )
 from penstock.testing.script import End, Pause, Stall
@@ -91,6 +92,8 @@ class Examples:
             "stalled_answer": stalled_answer,
             "unfinished_answer": unfinished_answer,
             "named_events": named_events,
+            "status_reply": status_reply,
+            "text_completion": text_completion,
             "in_a_new_folder": self._in_a_new_folder,
             "tests_pass": tests_pass,
         }
@@ -167,6 +170,18 @@ def named_events(*payloads: dict[str, Any]) -> Reply:
     """Events that have the `type` of their payload as their name, as other APIs send them."""
     events = [f"event: {payload['type']}\n".encode() + sse_event(payload) for payload in payloads]
     return sse_reply(events, done=False)
+
+
+def text_completion(*texts: str) -> Reply:
+    """A streamed answer of the endpoint for text completions."""
+    pieces = [
+        {"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [choice]}
+        for choice in (
+            *({"index": 0, "text": text, "finish_reason": None} for text in texts),
+            {"index": 0, "text": "", "finish_reason": "length"},
+        )
+    ]
+    return sse_reply(pieces)
 
 
 def tool_call(name: str, arguments: str) -> Reply:
