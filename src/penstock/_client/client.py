@@ -162,6 +162,9 @@ class AsyncClient:
         at once. Most servers then report usage only on request:
         `"stream_options": {"include_usage": True}`. Raises a PenstockError, with `partial` if
         the answer had begun.
+
+        A request with a `prompt` in place of `messages` is one for the legacy endpoint, and
+        returns a TextCompletion.
         """
         options: dict[str, Any] = {
             name: value
@@ -174,8 +177,10 @@ class AsyncClient:
         }
         params = {**request, **options}
         params.pop("stream", None)
-        async with self._endpoint.stream(params) as stream:
-            return await stream.collect()
+        async with self._endpoint.any_stream(params) as stream:
+            answer: Any = await stream.collect()
+        completion: ChatCompletion = answer
+        return completion
 
     async def request(
         self,

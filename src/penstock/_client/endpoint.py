@@ -68,6 +68,11 @@ class Endpoint:
         call = self.chat_call(params, stream=True)
         return CompletionStream(self.service, call, None if output is None else output.completion)
 
+    def any_stream(self, params: dict[str, Any]) -> CompletionStream | TextCompletionStream:
+        """Return a stream for a chat request, or for one with a `prompt` in place of `messages`."""
+        text = "prompt" in params and "messages" not in params
+        return self.text_stream(params) if text else self.stream(params)
+
     def text_stream(self, params: dict[str, Any]) -> TextCompletionStream:
         """Return a stream for the keyword arguments of `completions.create`."""
         return TextCompletionStream(self.service, self.text_call(params, stream=True))

@@ -11,7 +11,10 @@ __all__ = ["HasCompletions", "Request", "check_client", "open_stream"]
 
 
 Request = Mapping[str, Any]
-"""The keyword arguments of `create()`: {"model": ..., "messages": [...], ...}."""
+"""The keyword arguments of `create()`: {"model": ..., "messages": [...], ...}.
+
+With a `prompt` in place of `messages` it is a request for a text completion.
+"""
 
 
 class _Streams(Protocol):
@@ -41,6 +44,12 @@ def check_client(client: object) -> None:
 def open_stream(client: HasCompletions, request: Request) -> CompletionStream:
     """Return the stream of one request, which has sent nothing yet.
 
-    Raises ValueError or TypeError if the request is not valid.
+    A request with a `prompt` and no `messages` is a text completion: its stream has the same
+    methods, and yields `TextCompletion` pieces. Raises ValueError or TypeError if the request is
+    not valid.
     """
+    if "prompt" in request and "messages" not in request:
+        texts: Any = client  # whoever asks for text has a client that can
+        stream: CompletionStream = texts.completions.stream(**request)
+        return stream
     return client.chat.completions.stream(**request)
