@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._many.race import Attempt, RaceStatistics, race
     from ._wire.events import Event
     from .blocking.client import Client
+    from .config import ClientConfig
     from .errors import (
         AllAttemptsFailed,
         APIConnectionError,
@@ -110,6 +111,7 @@ __all__ = [
     "ChunkEvent",
     "ChunkReceiveStream",
     "Client",
+    "ClientConfig",
     "CompletionChannel",
     "CompletionStream",
     "CompletionTokensDetails",
@@ -218,6 +220,7 @@ _HOME = {
     "_client.resources": ("ChatRequest",),
     "_call.lifecycle": ("StreamState",),
     "blocking.client": ("Client",),
+    "config": ("ClientConfig",),
     "errors": (
         "APIConnectionError",
         "APIResponseError",

@@ -17,7 +17,7 @@ import anyio.lowlevel
 import pytest
 
 import penstock
-from penstock import AsyncClient, Limiter, PenstockError, Provider, Timeouts, providers
+from penstock import AsyncClient, Limiter, PenstockError, Timeouts, providers
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import (
@@ -30,7 +30,7 @@ from penstock.testing.replies import (
 )
 from penstock.testing.script import End, Reply, Reset, Send, Stall, reply
 from penstock.testing.sweep import open_fds
-from tests.support.chat import KEY, MESSAGES, REQUEST, URL, Watcher, client_on
+from tests.support.chat import KEY, MESSAGES, REQUEST, Watcher, client_on
 
 __all__ = ["anyio_backend"]
 
@@ -129,119 +129,24 @@ def test_what_a_client_shows_of_itself() -> None:
     assert KEY not in shown
 
 
-# --- the environment ---
+# --- copies ---
 
 
-async def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARETA_API_KEY", f" {KEY}\n")
-    monkeypatch.setenv("PARETA_BASE_URL", " http://pareta.test/api/v1/\n")
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+async def test_a_client_is_neither_copied_nor_pickled(copied: Any) -> None:
     network = MemoryNetwork(HELLO)
-    async with AsyncClient.from_env("pareta", network=network) as client:
+    async with client_on(network) as client:
         await client.complete(REQUEST)
-    (request,) = network.requests
-    assert request.headers["authorization"] == f"Bearer {KEY}"
-    assert request.headers["host"] == "pareta.test"
-    assert request.target == "/api/v1/chat/completions"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "openai",
-        "pareta",
-        "oruel",
-        "tensoras",
-        "groq",
-        "openrouter",
-        "deepseek",
-        "ollama",
-        "vllm",
-        "llamacpp",
-        "OpenAI",
-    ],
-)
-def test_every_provider_has_its_own_address(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = providers.get(name)
-    if provider.key_required:
-        monkeypatch.setenv(f"{name.upper()}_API_KEY", KEY)
-    client = AsyncClient.from_env(name)
-    assert client.provider is provider
-    url = client._endpoint.base_url
-    assert provider.base_url.startswith(f"{url.origin.scheme}://{url.origin.host}")
-    assert provider.base_url.endswith(url.path)
-
-
-@pytest.mark.parametrize("value", [None, "", "  \n"])
-def test_a_missing_key_is_named(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    if value is not None:
-        monkeypatch.setenv("PARETA_API_KEY", value)
-    with pytest.raises(ValueError, match="PARETA_API_KEY"):
-        AsyncClient.from_env("pareta")
-
-
-def test_a_bad_key_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret with blanks")
-    with pytest.raises(ValueError, match="OPENAI_API_KEY") as caught:
-        AsyncClient.from_env()
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
-
-
-def test_a_bad_url_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", "api.openai.com/v1")
-    with pytest.raises(ValueError, match="OPENAI_BASE_URL"):
-        AsyncClient.from_env(api_key=KEY)
-
-
-def test_an_unknown_provider_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="openai, pareta, oruel"):
-        AsyncClient.from_env("nobody")
-
-
-def test_an_empty_url_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARETA_BASE_URL", "")
-    client = AsyncClient.from_env("pareta", api_key=KEY)
-    assert client._endpoint.base_url.origin.host == "api.pareta.ai"
-
-
-async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARETA_API_KEY", "sk-of-the-environment")
-    monkeypatch.setenv("PARETA_BASE_URL", "http://environment.test/v1")
-    network = MemoryNetwork(HELLO)
-    async with AsyncClient.from_env("pareta", api_key=KEY, base_url=URL, network=network) as client:
+        with pytest.raises(TypeError, match="ClientConfig"):
+            copied(client)
+        # Nothing of it was closed.
         await client.complete(REQUEST)
-    assert network.connects == [("api.test", 80)]
-    assert network.requests[0].headers["authorization"] == f"Bearer {KEY}"
-
-
-def test_an_empty_key_argument_is_an_error_not_the_environments(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PARETA_API_KEY", KEY)
-    with pytest.raises(ValueError, match="API key"):
-        AsyncClient.from_env("pareta", api_key="")
-
-
-async def test_a_provider_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    acme = Provider("acme", "http://acme.test/v2", "ACME_API_KEY")
-    monkeypatch.setenv("ACME_API_KEY", KEY)
-    network = MemoryNetwork(HELLO)
-    async with AsyncClient.from_env(acme, network=network) as client:
-        await client.complete(REQUEST)
-        assert "acme" in repr(client)
-    assert network.requests[0].target == "/v2/chat/completions"
-
-
-async def test_a_local_server_needs_no_key() -> None:
-    network = MemoryNetwork(HELLO)
-    async with AsyncClient.from_env("ollama", network=network) as client:
-        await client.complete(REQUEST)
-    assert "authorization" not in network.requests[0].headers
-
-
-def test_the_constructor_reads_no_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "not a valid key")
-    monkeypatch.setenv("OPENAI_BASE_URL", "not a valid URL")
-    assert AsyncClient()._endpoint.base_url.origin.host == "api.openai.com"
+    assert len(network.connects) == 1
+    with (
+        penstock.Client("http://localhost:1") as blocking,
+        pytest.raises(TypeError, match="ClientConfig"),
+    ):
+        copied(blocking)
 
 
 # --- keys ---

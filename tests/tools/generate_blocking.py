@@ -70,6 +70,7 @@ def names(text: str) -> frozenset[str]:
 
 BY_BASE = "__init__ __aenter__ __aexit__ __aiter__ __anext__ __del__ __repr__ aclose"
 FEED = names("__aiter__ read_batch")
+NOT_DRIVEN = names("__del__ __reduce__ __repr__")
 MODULES = (
     Module(
         "src/penstock/blocking/resources.py",
@@ -83,7 +84,14 @@ MODULES = (
     Module(
         "src/penstock/blocking/client.py",
         ("src/penstock/_client/client.py",),
-        (Twin("AsyncClient", "Client", bases="Driver", without=names("__del__ __repr__")),),
+        (
+            Twin(
+                "AsyncClient",
+                "Client",
+                bases="Driver",
+                without=names("__del__ __reduce__ __repr__"),
+            ),
+        ),
     ),
     Module(
         "src/penstock/blocking/stream.py",

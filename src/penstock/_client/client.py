@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import providers
 from .._call.call import Service
@@ -17,14 +16,14 @@ from .._http.dial import Dialer
 from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
+from .._wire.credentials import hides_arguments
 from .._wire.query import Query
-from .._wire.request import checked_key
-from .._wire.url import BaseURL
 from ..observing import Notifier
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
 from .endpoint import APIKey, Endpoint, checked_retries, checked_wait, key_source
+from .environment import base_url_for, key_from_environment
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
 
@@ -43,10 +42,13 @@ class AsyncClient:
     end of the block. Creating a client does no I/O and needs no event loop. Any number of
     tasks of one event loop may use it.
 
-    - `base_url`: URL of the API, usually ending in /v1; default: the provider's. A query in
-      it (`?api-version=...`) is sent with every request.
+    - `base_url`: URL of the API, usually ending in /v1. A query in it (`?api-version=...`)
+      is sent with every request. Default: the provider's, or that of its environment
+      variable (`OPENAI_BASE_URL`).
     - `api_key`: sent as a bearer token. A string, or a callable (sync or async) that is
-      called for one before each attempt.
+      called for one before each attempt. Without `base_url` the default is the key in the
+      provider's environment variable (`OPENAI_API_KEY`); to a `base_url` of your own no key
+      is sent by default.
     - `timeouts`, `max_retries`: defaults for every call. A request is retried only while no
       byte of the response body has arrived.
     - `max_retry_wait`: seconds. If a server asks for a longer wait before the retry, the
@@ -63,9 +65,10 @@ class AsyncClient:
     - `network`: an httpcore network backend instead of real sockets. The proxies of the
       environment are then ignored.
 
-    ValueError or TypeError for invalid arguments, before any I/O.
+    ValueError or TypeError for invalid arguments and for a missing key, before any I/O.
     """
 
+    @hides_arguments
     def __init__(
         self,
         base_url: str | None = None,
@@ -89,26 +92,30 @@ class AsyncClient:
         if limiter is not None and not isinstance(limiter, Limiter):
             raise TypeError(f"limiter must be a penstock.Limiter, not {type(limiter).__name__}")
         provider = providers.get(provider)
-        url = BaseURL.parse(provider.base_url if base_url is None else base_url)
-        url = url.with_query(Query.of(default_query, "default_query"))
+        url = base_url_for(provider, base_url).with_query(Query.of(default_query, "default_query"))
         chosen = Proxy.parse(proxy) if proxy else None
         if proxy is None and uds is None and network is None:
             chosen = proxy_from_environment(url.origin)
         dialer = Dialer(url.origin, ssl_context=ssl_context, proxy=chosen, uds=uds, network=network)
+        notifier = None if observer is None else Notifier(observer)
+        max_retries, max_retry_wait = checked_retries(max_retries), checked_wait(max_retry_wait)
+        if base_url is None and api_key is None:
+            # Only for the provider's own URL: to another one its key is not sent.
+            api_key = key_from_environment(provider, headers)
         self._connections = Connections(dialer)
         service = Service(
             connections=self._connections,
             limiter=limiter,
-            notifier=None if observer is None else Notifier(observer),
+            notifier=notifier,
             authorize=key_source(api_key),
-            max_retry_wait=checked_wait(max_retry_wait),
+            max_retry_wait=max_retry_wait,
         )
         self._endpoint = Endpoint(
             service,
             url,
             headers=headers,
             timeouts=timeouts,
-            max_retries=checked_retries(max_retries),
+            max_retries=max_retries,
         )
         self.provider: Provider = provider
         """The provider that was given or named."""
@@ -120,6 +127,7 @@ class AsyncClient:
         """The server's models: `await client.models.list()`."""
 
     @classmethod
+    @hides_arguments
     def from_env(cls, provider: str | Provider = "openai", **overrides: Any) -> AsyncClient:
         """Create a client from the environment variables that the provider names.
 
@@ -127,25 +135,8 @@ class AsyncClient:
         ValueError names the variable if a key is required and missing.
         """
         chosen = providers.get(provider)
-        if overrides.get("base_url") is None and chosen.base_url_env:
-            url = os.environ.get(chosen.base_url_env, "").strip() or None
-            if url is not None:
-                try:
-                    BaseURL.parse(url)
-                except ValueError as error:
-                    raise ValueError(f"{chosen.base_url_env}: {error}") from None
-            overrides["base_url"] = url
-        if overrides.get("api_key") is None and chosen.api_key_env:
-            key = os.environ.get(chosen.api_key_env, "").strip()
-            if key:
-                try:
-                    overrides["api_key"] = checked_key(key)
-                except ValueError as error:
-                    raise ValueError(f"{chosen.api_key_env}: {error}") from None
-            elif chosen.key_required:
-                raise ValueError(
-                    f"no API key for {chosen.name}: set {chosen.api_key_env}, or pass api_key="
-                )
+        if overrides.get("api_key") is None:
+            overrides["api_key"] = key_from_environment(chosen, overrides.get("headers"))
         return cls(provider=chosen, **overrides)
 
     async def complete(
@@ -284,6 +275,12 @@ class AsyncClient:
         gracefully, within `Timeouts.close`.
         """
         await self._endpoint.service.aclose(self._endpoint.timeouts.close)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client cannot be pickled or copied, as it owns connections: make another one,"
+            " from a penstock.ClientConfig where settings must be sent to another process"
+        )
 
     def __del__(self) -> None:
         connections = getattr(self, "_connections", None)

@@ -149,7 +149,8 @@ class Endpoint:
         """A call to a path below the base URL. ValueError or TypeError before any I/O."""
         if timeouts is not None and not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
-        # Before the headers, so that no error has a credential among the variables here.
+        # The headers come last, so that no error has a credential among the variables here.
+        retries = self.max_retries if max_retries is None else checked_retries(max_retries)
         target = self.base_url.target(path, Query.of(extra_query, "extra_query"))
         headers = self.headers.for_call(
             method,
@@ -161,7 +162,7 @@ class Endpoint:
         return Call(
             outgoing=Outgoing(method, target, headers, body or b""),
             timeouts=self.timeouts if timeouts is None else timeouts,
-            max_retries=self.max_retries if max_retries is None else checked_retries(max_retries),
+            max_retries=retries,
             streaming=streaming,
             model=model,
             any_status=any_status,
@@ -236,7 +237,11 @@ def key_source(api_key: APIKey | None) -> Callable[[], Awaitable[str | None]]:
         return known
 
     async def asked() -> str | None:
-        key = api_key()
-        return checked_key(await key if inspect.isawaitable(key) else key)
+        # In no variable: tools that report crashes show them.
+        return checked_key(await _given(api_key()))
 
     return asked
+
+
+async def _given(key: Any) -> object:
+    return await key if inspect.isawaitable(key) else key

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
+import traceback
 import urllib.parse
 from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
-__all__ = ["SHORTEST_SECRET", "cover_all", "header_secrets", "names_a_credential"]
+__all__ = [
+    "SHORTEST_SECRET",
+    "cover_all",
+    "forget_variables",
+    "header_secrets",
+    "hides_arguments",
+    "names_a_credential",
+    "target_secrets",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # A shorter "key" (local servers accept any word) would match ordinary text.
 SHORTEST_SECRET = 8
 
 # For any server or gateway: authorization, x-api-key, cf-access-token ...
 _NAME = re.compile(r"auth|cookie|credential|key|password|secret|signature|token", re.IGNORECASE)
+
+
+# In a URL also Azure's shared access signature and the key of its functions.
+_PARAMETER = re.compile(_NAME.pattern + "|^sig$|^code$", re.IGNORECASE)
 
 
 def names_a_credential(header: bytes) -> bool:
@@ -27,6 +45,42 @@ def header_secrets(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
     values = [value.decode("latin-1") for name, value in headers if names_a_credential(name)]
     # Of "Bearer sk-..." also the part after the scheme, which may come back alone.
     return values + [value.rpartition(" ")[2] for value in values]
+
+
+def target_secrets(target: str) -> list[str]:
+    """Return the credentials in the query of a request's target."""
+    parameters = urllib.parse.parse_qsl(target.partition("?")[2])
+    return [value for name, value in parameters if _PARAMETER.search(name)]
+
+
+def forget_variables(error: BaseException) -> None:
+    """Clear the local variables of the functions that an error was raised through.
+
+    Tools that report crashes show them. Functions that are still running keep theirs.
+    """
+    ahead: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while ahead:
+        link = ahead.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            traceback.clear_frames(link.__traceback__)
+            ahead += [link.__cause__, link.__context__]
+
+
+def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function whose arguments may be secret: its errors have no local variables."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            forget_variables(error)
+            del args, kwargs
+            raise
+
+    return call
 
 
 def cover_all(

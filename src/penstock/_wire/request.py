@@ -38,14 +38,18 @@ _RESERVED = frozenset({"connection", "content-length", "host", "transfer-encodin
 
 def checked_key(key: object) -> str:
     """Return an API key that is safe in a header. Errors never show it."""
-    if not isinstance(key, str):
-        raise TypeError(f"the API key must be a string, not {type(key).__name__}")
-    if not _KEY.fullmatch(key):
-        raise ValueError(
-            "the API key is empty or contains blanks, control or non-ASCII characters"
-            " (a line break from a file, perhaps)"
-        )
-    return key
+    kind = type(key)
+    if isinstance(key, str) and _KEY.fullmatch(key):
+        return key
+    # Tools that report crashes show the variables of every frame.
+    is_text = isinstance(key, str)
+    del key
+    if not is_text:
+        raise TypeError(f"the API key must be a string, not {kind.__name__}")
+    raise ValueError(
+        "the API key is empty or contains blanks, control or non-ASCII characters"
+        " (a line break from a file, perhaps)"
+    )
 
 
 class RequestHeaders:
@@ -106,7 +110,7 @@ def checked_headers(headers: Mapping[str, str] | None) -> HeaderFields:
             raise ValueError(
                 f"the value of the header {name} must be a string without control characters"
             )
-        checked[name.lower()] = (name.encode("ascii"), value.strip().encode("latin-1"))
+        checked[name.lower()] = (name.encode("ascii"), value.strip(" \t").encode("latin-1"))
     return checked
 
 

@@ -16,6 +16,7 @@ from .._client.resources import ChatRequest
 from .._client.response import Response
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
+from .._wire.credentials import hides_arguments
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
@@ -49,6 +50,7 @@ class Client(Driver):
     RuntimeError that says what to do instead; after `close()` they are a StreamClosedError.
     """
 
+    @hides_arguments
     def __init__(
         self,
         base_url: str | None = None,
@@ -92,6 +94,7 @@ class Client(Driver):
         """The server's models: `await client.models.list()`."""
 
     @classmethod
+    @hides_arguments
     def from_env(cls, provider: str | Provider = "openai", **overrides: Any) -> Client:
         """Create a client from the environment variables that the provider names.
 

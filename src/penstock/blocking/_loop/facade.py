@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from ..._client.client import AsyncClient
 from ..._client.endpoint import APIKey
@@ -66,6 +66,9 @@ class Driver:
     def provider(self) -> Provider:
         """The provider that the client was made for."""
         return self._async.provider
+
+    def __reduce__(self) -> NoReturn:
+        self._async.__reduce__()
 
     def __repr__(self) -> str:
         return repr(self._async)
