@@ -148,7 +148,7 @@ class Endpoint:
     ) -> Call:
         """A call to a path below the base URL. ValueError or TypeError before any I/O."""
         if timeouts is not None and not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts has to be penstock.Timeouts, not {type(timeouts).__name__}")
+            raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
         # The headers come last, so that no error has a credential among the variables here.
         retries = self.max_retries if max_retries is None else checked_retries(max_retries)
         target = self.base_url.target(path, Query.of(extra_query, "extra_query"))
