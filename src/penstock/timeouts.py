@@ -23,7 +23,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     slot: float | None = None
     """Seconds to wait for a slot of the limiter (SlotTimeout)."""
     read: float | None = 600.0
-    """Seconds without any byte from the server; a ping counts as bytes (ReadTimeout)."""
+    """Seconds in which no byte moves either way; a ping counts as bytes (ReadTimeout)."""
     first_token: float | None = None
     """Seconds from sending the request to the first token; streams only (FirstTokenTimeout)."""
     idle: float | None = None

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from penstock._http.dial import Dialer
-from penstock._http.network import ClosedLocally, Deadline, NetworkStream
+from penstock._http.network import ClosedLocally, Deadline, NetworkStream, Upload
 from penstock._http.proxy import Proxy
 from penstock._wire.url import Origin
 from penstock.testing.certificates import server_ssl_context
@@ -93,6 +93,26 @@ class Pipe(NetworkStream):
         self.sent += data
         if self.on_send is not None:
             self.on_send(data)
+
+    async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+        await anyio.lowlevel.checkpoint()
+        while True:
+            if self.closed:
+                raise ClosedLocally
+            if self.send_error is not None:
+                raise self.send_error
+            if not self.stuck:
+                data = bytes(upload.peek())
+                upload.advance(len(data))
+                self.sent += data
+                if self.on_send is not None:
+                    self.on_send(data)
+                if not upload:
+                    return True
+            if self.incoming:
+                return False
+            if self.stuck:
+                await self._wait(deadline)
 
     def is_clean(self) -> bool:
         return not self.closed and not self.incoming and not self.foreign

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import pytest
 
 from penstock._http import asyncio_stream, trio_stream
 from penstock._http.descriptors import KEEPALIVE_IDLE
-from penstock._http.network import ClosedLocally, ConnectionFailed, NetworkStream
+from penstock._http.network import ClosedLocally, ConnectionFailed, NetworkStream, Upload
+from penstock._http.trio_stream import TrioStream
 from penstock._loops import in_trio
 from penstock.testing.server import closed_port
 from penstock.testing.sweep import BackendName, cancel_sweep, open_fds
@@ -54,6 +57,15 @@ def send_without_blocking(peer: socket.socket, data: bytes) -> int:
         return 0
     finally:
         peer.settimeout(5)
+
+
+async def read_slowly(peer: socket.socket, size: int, into: bytearray) -> None:
+    peer.setblocking(False)
+    while len(into) < size:
+        try:
+            into.extend(peer.recv(100_000))
+        except BlockingIOError:
+            await anyio.sleep(0.001)
 
 
 class StreamContract:
@@ -255,17 +267,7 @@ class StreamContract:
     async def test_a_large_write_goes_out_as_the_peer_reads(self) -> None:
         data = bytes(range(256)) * 8192  # 2 MiB
         async with connected(SMALL) as (stream, peer), anyio.create_task_group() as group:
-            got = bytearray()
-
-            async def read() -> None:
-                peer.setblocking(False)
-                while len(got) < len(data):
-                    try:
-                        got.extend(peer.recv(100_000))
-                    except BlockingIOError:
-                        await anyio.sleep(0.001)
-
-            group.start_soon(read)
+            group.start_soon(read_slowly, peer, len(data), got := bytearray())
             await stream.send(data, NoDeadline())
         assert got == data
 
@@ -276,6 +278,108 @@ class StreamContract:
                 peer.sendall(b"early")
             with pytest.raises(OutOfTime), anyio.fail_after(5):
                 await stream.send(bytes(8_000_000), Within(0.02))
+
+    # --- uploads ---
+
+    async def test_an_upload_goes_out_as_the_peer_reads(self) -> None:
+        data = bytes(range(256)) * 8192  # 2 MiB
+        async with connected(SMALL) as (stream, peer), anyio.create_task_group() as group:
+            group.start_soon(read_slowly, peer, len(data), got := bytearray())
+            assert await stream.upload(Upload(data), NoDeadline())
+        assert got == data
+
+    @pytest.mark.parametrize("when", ["before", "while it waits"])
+    @pytest.mark.parametrize("what", ["bytes", "end", "reset", "bytes and reset"])
+    async def test_an_upload_stops_when_the_peer_says_something(self, what: str, when: str) -> None:
+        async with connected(SMALL) as (stream, peer):
+            upload = Upload(bytes(8_000_000))
+
+            def act() -> None:
+                if what.startswith("bytes"):
+                    peer.sendall(b"early")
+                if what == "end":
+                    peer.shutdown(socket.SHUT_WR)
+                if what.endswith("reset"):
+                    reset(peer)
+
+            async def act_later() -> None:
+                await anyio.sleep(0.02)
+                act()
+
+            if when == "before":
+                act()
+                await at_the_door(stream)
+                await turns(5)
+            failed = False
+            async with anyio.create_task_group() as group:
+                if when != "before":
+                    group.start_soon(act_later)
+                with anyio.fail_after(5):
+                    try:
+                        assert not await stream.upload(upload, NoDeadline())
+                    except ConnectionFailed:
+                        failed = True
+            assert failed <= ("reset" in what or what == "end")
+            assert len(upload) > 1_000_000
+            # What the peer said is not lost, whatever became of the upload.
+            if what.startswith("bytes"):
+                assert await stream.receive(NoDeadline()) == b"early"
+            if what == "end":
+                assert await stream.receive(NoDeadline()) == b""
+            elif what != "bytes":
+                with pytest.raises(ConnectionFailed):
+                    await stream.receive(NoDeadline())
+
+    async def test_an_interrupted_upload_goes_on_where_it_was(self) -> None:
+        data = bytes(range(251)) * 10_000
+        async with connected(SMALL) as (stream, peer), anyio.create_task_group() as group:
+            upload = Upload(data)
+            with anyio.move_on_after(0.01) as scope:
+                await stream.upload(upload, NoDeadline())
+            assert scope.cancelled_caught
+            peer.sendall(b"early")
+            with anyio.fail_after(5):
+                assert not await stream.upload(upload, NoDeadline())
+            assert await stream.receive(NoDeadline()) == b"early"
+            group.start_soon(read_slowly, peer, len(data), got := bytearray())
+            assert await stream.upload(upload, NoDeadline())
+        assert got == data
+
+    async def test_a_blocked_upload_ends_at_the_deadline(self) -> None:
+        async with connected(SMALL) as (stream, _):
+            deadline = Within(0.02)
+            with pytest.raises(OutOfTime), anyio.fail_after(5):
+                await stream.upload(Upload(bytes(8_000_000)), deadline)
+            assert not deadline.waiting
+
+    async def test_an_upload_counts_what_the_network_takes(self) -> None:
+        class Counting(NoDeadline):
+            count = 0
+
+            def byte_arrived(self) -> None:
+                self.count += 1
+
+        data = bytes(2_000_000)
+        async with connected(SMALL) as (stream, peer), anyio.create_task_group() as group:
+            deadline = Counting()
+            group.start_soon(read_slowly, peer, len(data), bytearray())
+            assert await stream.upload(Upload(data), deadline)
+            assert deadline.count >= 4
+
+    async def test_close_wakes_a_blocked_upload(self) -> None:
+        async with connected(SMALL) as (stream, _), anyio.create_task_group() as group:
+            deadline = NoDeadline()
+
+            async def write() -> None:
+                with pytest.raises(ClosedLocally):
+                    await stream.upload(Upload(bytes(8_000_000)), deadline)
+
+            group.start_soon(write)
+            await until(lambda: deadline.waiting)
+            stream.close()
+            await until(lambda: not deadline.waiting)
+            with pytest.raises(ClosedLocally):
+                await stream.upload(Upload(b"x"), NoDeadline())
 
     async def test_a_cancelled_write_can_be_left(self) -> None:
         async with connected(SMALL) as (stream, _):
@@ -361,6 +465,42 @@ class StreamContract:
         async with connected() as (stream, _):
             stream.close()
             assert not stream.is_clean()
+
+    # --- other processes ---
+
+    async def test_a_forked_process_leaves_the_connection_alone(self) -> None:
+        async with connected() as (stream, peer):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # pytest has other threads
+                pid = os.fork()
+            if not pid:  # the child: nothing of pytest may run here
+                try:
+                    clean = stream.is_clean()
+                    stream.close()
+                    os._exit(clean)
+                finally:
+                    os._exit(1)
+            _, status = os.waitpid(pid, 0)
+            assert status == 0, "an inherited connection must not be used again"
+            await stream.send(b"hello", NoDeadline())
+            assert peer.recv(10) == b"hello"
+            peer.sendall(b"x")
+            assert await stream.receive(NoDeadline()) == b"x"
+
+    async def test_closing_in_a_forked_process_does_not_wait(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with connected() as (stream, peer):
+            # As seen by the child: a copy that is not closed for the parent.
+            monkeypatch.setattr(os, "getpid", lambda: -1)
+            with anyio.fail_after(5):
+                await stream.aclose(1.0)
+            monkeypatch.undo()
+            if not isinstance(stream, TrioStream):
+                peer.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    peer.recv(1)
+                stream._closed = False  # type: ignore[attr-defined]
 
     # --- closing ---
 

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock import ReadTimeout, Timeouts, TotalTimeout
 from penstock._http.asyncio_stream import HIGH_WATER, AsyncioStream, connect_tcp
-from penstock._http.network import ClosedLocally, ConnectionFailed
+from penstock._http.network import ClosedLocally, ConnectionFailed, Upload
+from penstock._policy.deadlines import Deadlines
 from penstock.testing.clock import Backend
 from penstock.testing.plugin import REAL_BACKENDS
 from penstock.testing.sweep import BackendName, open_fds
@@ -151,6 +153,7 @@ class Transport(asyncio.Transport):
         self.blocked = False
         self.closing = False
         self.written = b""
+        self.buffered = 0
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
@@ -166,7 +169,11 @@ class Transport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
         if self.blocked:
+            self.buffered += len(data)
             self.stream.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
 
     def is_closing(self) -> bool:
         return self.closing
@@ -304,6 +311,60 @@ def test_the_deadline_of_a_write_is_exact() -> None:
         assert transport.written == b"ab"
         assert len(deadline.waits) == 1
         stream.close()
+
+    run_virtual("asyncio", main)
+
+
+@pytest.mark.parametrize("how", ["send", "upload"])
+def test_a_slow_write_is_not_silence(how: str) -> None:
+    """Silence counts from the last byte that the network took."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stream, transport = made()
+        transport.blocked = True
+
+        def take() -> None:
+            transport.buffered -= 1
+            if not transport.buffered:
+                stream.resume_writing()
+
+        for n in range(1, 11):
+            loop.call_later(2 * n, take)
+        deadline = Deadlines(Timeouts(read=3), total_at=math.inf, streaming=False)
+        if how == "send":
+            await stream.send(bytes(10), deadline)
+        else:
+            assert await stream.upload(Upload(bytes(10)), deadline)
+        assert loop.time() == 20
+        loop.call_later(2, take)
+        transport.buffered = 0
+        with pytest.raises(ReadTimeout):
+            await stream.send(bytes(10), deadline)
+        # The timer that saw progress gave three seconds more.
+        assert 25 <= loop.time() <= 26
+        stream.close()
+
+    run_virtual("asyncio", main)
+
+
+def test_a_slow_write_does_not_put_off_the_total_limit() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stream, transport = made()
+        transport.blocked = True
+
+        def take() -> None:
+            transport.buffered -= 1
+            loop.call_later(0.5, take)
+
+        take()
+        deadline = Deadlines(Timeouts(read=3, total=7), total_at=7, streaming=False)
+        with pytest.raises(TotalTimeout):
+            await stream.upload(Upload(bytes(1000)), deadline)
+        assert loop.time() == 7
+        stream.close()
+        transport.buffered = 10**9
 
     run_virtual("asyncio", main)
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
+
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._http.connections import KEEPALIVE_EXPIRY, Connections
+from penstock._http.connections import KEEPALIVE, Connections
 from penstock._http.dial import Dialer
 from penstock._http.network import ConnectionFailed, Deadline, NetworkStream
+from penstock._loops import in_trio
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.sweep import BackendName, cancel_sweep
 
@@ -67,10 +72,9 @@ async def test_an_expired_one_is_dropped() -> None:
     old, fresh = Pipe(), Pipe()
     connections, dialer = pool(fresh)
     connections.release(old)
-    await anyio.sleep(KEEPALIVE_EXPIRY)
+    await anyio.sleep(KEEPALIVE)
     assert await connections.acquire(NoDeadline()) == (fresh, False)
     assert old.closed
-    assert old.acloses == [0]
     assert dialer.dials == 1
 
 
@@ -78,22 +82,120 @@ async def test_just_before_its_expiry_it_is_used() -> None:
     old = Pipe()
     connections, _ = pool()
     connections.release(old)
-    await anyio.sleep(KEEPALIVE_EXPIRY - 0.001)
+    await anyio.sleep(KEEPALIVE - 0.001)
     assert await connections.acquire(NoDeadline()) == (old, True)
 
 
-async def test_expired_ones_below_are_dropped_one_at_a_time() -> None:
-    old = [Pipe() for _ in range(3)]
-    connections, _ = pool()
+@pytest.mark.parametrize("how", ["acquire", "fresh", "count"])
+async def test_all_expired_ones_are_closed_by_the_next_use(how: str) -> None:
+    old, young, new = [Pipe() for _ in range(3)], Pipe(), Pipe()
+    connections, _ = pool(new)
     for pipe in old:
         connections.release(pipe)
-    await anyio.sleep(KEEPALIVE_EXPIRY)
-    fresh = Pipe()
-    connections.release(fresh)
-    for count in (1, 2, 3):
-        assert await connections.acquire(NoDeadline()) == (fresh, True)
-        assert sum(pipe.closed for pipe in old) == count
-        connections.release(fresh)
+    await anyio.sleep(KEEPALIVE - 1)
+    connections.release(young)
+    await anyio.sleep(1)
+    if how == "acquire":
+        assert await connections.acquire(NoDeadline()) == (young, True)
+    elif how == "fresh":
+        assert await connections.acquire(NoDeadline(), fresh=True) == (new, False)
+    else:
+        assert connections.count_idle() == 1
+    assert all(pipe.closed for pipe in old)
+    assert not young.closed
+
+
+async def test_expired_ones_are_closed_while_nothing_happens(anyio_backend_name: str) -> None:
+    old = [Pipe() for _ in range(3)]
+    connections, _ = pool()
+    for number, pipe in enumerate(old):
+        await anyio.sleep(min(number, 1))
+        connections.release(pipe)
+    for number in range(3):
+        await anyio.sleep(KEEPALIVE - 2 if not number else 1)
+        await anyio.sleep(0.02)
+        # trio has no timers without a task.
+        closed = 0 if anyio_backend_name == "trio" else number + 1
+        assert sum(pipe.closed for pipe in old) == closed
+    assert connections.count_idle() == 0
+    assert all(pipe.closed for pipe in old)
+    assert connections._timer is None
+
+
+async def test_the_timer_does_not_keep_a_client() -> None:
+    connections, _ = pool()
+    connections.release(Pipe())
+    gone = weakref.ref(connections)
+    del connections
+    gc.collect()
+    assert gone() is None
+    await anyio.sleep(2 * KEEPALIVE)
+
+
+async def test_a_timer_of_a_loop_that_has_gone_is_replaced() -> None:
+    connections, _ = pool()
+    pipe = Pipe()
+    if in_trio():
+        return
+    other = asyncio.new_event_loop()
+    connections._timer = other.call_later(1000, print)
+    connections._timer_loop = other
+    other.close()
+    connections.release(pipe)
+    await anyio.sleep(KEEPALIVE + 0.1)
+    assert pipe.closed
+
+
+async def test_at_most_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock._http.connections.MAX_IDLE", 3)
+    pipes = [Pipe() for _ in range(5)]
+    connections, _ = pool()
+    for pipe in pipes:
+        connections.release(pipe)
+    assert [pipe.closed for pipe in pipes] == [True, True, False, False, False]
+    assert connections.count_idle() == 3
+
+
+async def test_nothing_is_kept_without_keepalive() -> None:
+    connections = Connections(PipeDialer(), keepalive=0)
+    pipe = Pipe()
+    connections.release(pipe)
+    assert pipe.closed
+    assert connections.count_idle() == 0
+
+
+async def test_counting_closes_what_is_not_usable() -> None:
+    good, bad = Pipe(), Pipe()
+    connections, _ = pool()
+    connections.release(good)
+    connections.release(bad)
+    bad.feed(b"")
+    assert connections.count_idle() == 1
+    assert bad.closed
+    assert not good.closed
+    assert await connections.acquire(NoDeadline()) == (good, True)
+
+
+def test_counting_outside_an_event_loop_closes_nothing() -> None:
+    connections, _ = pool()
+    pipe = Pipe()
+
+    async def main() -> None:
+        connections.release(pipe)
+
+    anyio.run(main)
+    assert connections.count_idle() == 1
+    assert not pipe.closed
+    assert connections.close() == 1
+
+
+async def test_a_fresh_one_leaves_the_idle_ones() -> None:
+    idle, new = Pipe(), Pipe()
+    connections, dialer = pool(new)
+    connections.release(idle)
+    assert await connections.acquire(NoDeadline(), fresh=True) == (new, False)
+    assert dialer.dials == 1
+    assert await connections.acquire(NoDeadline()) == (idle, True)
 
 
 async def test_a_failed_dial_takes_nothing() -> None:
@@ -235,7 +337,7 @@ def test_any_history_hands_out_the_newest_that_is_fit(steps: list[tuple[str, int
             await anyio.sleep(pause)
             now = anyio.current_time()
             if action == "acquire":
-                fit = [p for at, p in idle if at > now - KEEPALIVE_EXPIRY and p.is_clean()]
+                fit = [p for at, p in idle if at > now - KEEPALIVE and p.is_clean()]
                 fresh = Pipe()
                 dialer.pipes.append(fresh)
                 stream, reused = await connections.acquire(NoDeadline())

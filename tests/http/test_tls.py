@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock._http import tls
-from penstock._http.network import ClosedLocally, ConnectionFailed
+from penstock._http.network import ClosedLocally, ConnectionFailed, Upload
 from penstock._http.tls import TLSStream, default_context, start_tls
 from penstock.testing.certificates import client_ssl_context, server_ssl_context
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -93,15 +94,45 @@ async def test_a_handshake_in_pieces(size: int) -> None:
     await stream.aclose(1.0)
 
 
-async def test_http_1_1_alone_is_offered() -> None:
+@pytest.mark.parametrize("offered", [["h2", "http/1.1"], ["http/1.1"], ["http/1.0"], None])
+async def test_our_own_context_offers_http_1_1_alone(offered: list[str] | None) -> None:
     authority = trustme.CA()
     server = server_with(authority, "localhost")
-    server.set_alpn_protocols(["h2", "http/1.1"])
-    client = ssl.create_default_context()
+    if offered is not None:
+        server.set_alpn_protocols(offered)
+    client = default_context()
     authority.configure_trust(client)
     stream, peer, _ = await connected(server=server, client=client)
-    assert peer.object.selected_alpn_protocol() == "http/1.1"
+    selected = "http/1.1" if offered and "http/1.1" in offered else None
+    assert peer.object.selected_alpn_protocol() == selected
     await stream.aclose(1.0)
+
+
+@pytest.mark.parametrize("offer", [["h2", "http/1.1"], ["http/1.1"], None])
+async def test_the_caller_s_context_is_used_as_it_is(offer: list[str] | None) -> None:
+    authority = trustme.CA()
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    if offer is not None:
+        client.set_alpn_protocols(offer)
+    # Used by penstock, and then by another library.
+    for protocols in (["http/1.1"], None, ["h2"], ["h2", "http/1.1"]):
+        server = server_with(authority, "localhost")
+        if protocols is not None:
+            server.set_alpn_protocols(protocols)
+        pipe = Pipe()
+        peer = TLSPeer(pipe, server)
+        if offer and protocols and "h2" in protocols and "h2" in offer:
+            with pytest.raises(ConnectionFailed, match="selected the protocol h2") as caught:
+                await start_tls(pipe, client, "localhost", NoDeadline())
+            assert caught.value.permanent
+            assert pipe.closed
+            assert peer.object.selected_alpn_protocol() == "h2"
+        else:
+            stream = await start_tls(pipe, client, "localhost", NoDeadline())
+            both = bool(offer and protocols and "http/1.1" in protocols)
+            assert peer.object.selected_alpn_protocol() == ("http/1.1" if both else None)
+            await stream.aclose(1.0)
 
 
 def refused_servers() -> dict[str, tuple[ssl.SSLContext, str, str]]:
@@ -618,3 +649,95 @@ async def test_ssl_cert_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with pytest.raises(ConnectionFailed, match="certificate was refused"):
         await connected(client=default_context())
+
+
+# --- uploads ---
+
+
+def uploading(size: int, **options: Any) -> tuple[Upload, bytes]:
+    data = bytes(range(256)) * (size // 256)
+    return Upload(data), data
+
+
+@pytest.mark.parametrize("ticket", [False, True])
+async def test_an_upload_goes_on_over_a_session_ticket(ticket: bool) -> None:
+    stream, peer, pipe = await connected(
+        client=context(ssl.TLSVersion.TLSv1_3 if ticket else ssl.TLSVersion.TLSv1_2)
+    )
+    upload, data = uploading(1_000_000)
+    assert bool(pipe.incoming) == ticket
+    assert await stream.upload(upload, NoDeadline())
+    assert peer.received == data
+
+
+async def test_an_upload_stops_for_text_and_goes_on_where_it_was() -> None:
+    stream, peer, pipe = await connected()
+    upload, data = uploading(1_000_000)
+    pipe.stuck = True
+    with anyio.move_on_after(5) as scope:
+        await stream.upload(upload, NoDeadline())
+    # Cancelled, it has lost nothing, and its records stay in order.
+    assert scope.cancelled_caught
+    async with anyio.create_task_group() as group:
+        group.start_soon(feed_later, peer, 3)
+        assert not await stream.upload(upload, NoDeadline())
+    assert not stream.is_clean()
+    assert await stream.receive(NoDeadline()) == TEXT
+    assert not stream.is_clean()
+    pipe.stuck = False
+    assert await stream.upload(upload, NoDeadline())
+    assert peer.received == data
+    assert stream.is_clean()
+    await stream.aclose(1.0)
+
+
+async def feed_later(peer: TLSPeer, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    peer.feed(TEXT)
+
+
+@pytest.mark.parametrize("how", ["end", "cut", "reset"])
+async def test_an_upload_stops_at_the_end_of_the_connection(how: str) -> None:
+    stream, peer, pipe = await connected()
+    upload, _ = uploading(1_000_000)
+    pipe.stuck = True
+
+    async def end() -> None:
+        await anyio.sleep(3)
+        if how == "end":
+            peer.end()
+        else:
+            pipe.feed(b"" if how == "cut" else ConnectionFailed("reset"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(end)
+        assert not await stream.upload(upload, NoDeadline())
+    if how == "end":
+        assert await stream.receive(NoDeadline()) == b""
+    else:
+        with pytest.raises(ConnectionFailed):
+            await stream.receive(NoDeadline())
+
+
+async def test_nothing_is_said_behind_half_an_upload() -> None:
+    stream, peer, pipe = await connected()
+    upload, _ = uploading(1_000_000)
+    pipe.stuck = True
+    with anyio.move_on_after(5):
+        await stream.upload(upload, NoDeadline())
+    pipe.stuck = False
+    await stream.aclose(1.0)
+    assert not peer.ended
+    assert peer.alert is None
+
+
+def test_a_forked_process_says_nothing_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        stream, peer, pipe = await connected()
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        await stream.aclose(1.0)
+        monkeypatch.undo()
+        assert not peer.ended
+        assert pipe.acloses == [1.0]
+
+    run_virtual("asyncio", main)

@@ -71,7 +71,7 @@ async def test_connect_refused(status: int, permanent: bool) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"])
 async def test_connect_answered_with_junk(answer: bytes) -> None:
-    with pytest.raises(ConnectionFailed, match="answer is not understood") as caught:
+    with pytest.raises(ConnectionFailed, match="response is not understood") as caught:
         await connect(Pipe(answer))
     assert not caught.value.permanent
 

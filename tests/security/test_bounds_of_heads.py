@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from penstock import APIConnectionError, APIResponseError
-from penstock._http import dial
+from penstock._http import dial, lookup
 from penstock._http.dial import Dialer
 from penstock._http.exchange import MAX_HEADER_LINES
 from penstock._http.head_gate import MAX_HEAD_BYTES
@@ -96,7 +96,7 @@ async def test_the_head_of_a_proxy() -> None:
     network = MemoryNetwork(reply(b"HTTP/1.1 200 OK\r\nx-a: ", Repeat(b"a" * 1000)))
     url, proxy = "https://api.test/v1", "http://proxy.test"
     async with client_on(network, base_url=url, proxy=proxy, max_retries=0) as client:
-        with pytest.raises(APIConnectionError, match="proxy's answer has a head that is too large"):
+        with pytest.raises(APIConnectionError, match="head of the proxy's response is too large"):
             await client.complete(REQUEST)
     assert network.connections[0].bytes_sent <= MAX_HEAD_BYTES + 65536
     assert network.open_connections == 0
@@ -123,4 +123,4 @@ async def test_a_name_with_many_addresses(count: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dial, "_connectors", Refusing)
     with pytest.raises(ConnectionFailed, match="cannot connect"):
         await Dialer(Origin("http", "many.test", 80)).dial(NoDeadline())
-    assert len(tried) == min(count, dial.MAX_ADDRESSES)
+    assert len(tried) == min(count, lookup.MAX_ADDRESSES)

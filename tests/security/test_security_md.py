@@ -8,9 +8,10 @@ from pathlib import Path
 import penstock
 from penstock._call.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
 from penstock._call.refusal import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
-from penstock._http.dial import MAX_ADDRESSES
+from penstock._http.connections import MAX_IDLE
 from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS, MAX_HEADER_LINES
 from penstock._http.head_gate import MAX_HEAD_BYTES
+from penstock._http.lookup import MAX_ADDRESSES
 from penstock._http.network import READ_SIZE
 from penstock._policy.retry import MAX_RETRY_WAIT
 from penstock._wire.accumulate import MAX_TOOL_CALLS
@@ -53,6 +54,7 @@ BOUNDS = {
     "wait before a retry that a server may ask for": f"{MAX_RETRY_WAIT:g} s",
     "bytes after the end of a stream that are read for reuse": size(DRAIN_BYTES),
     "time in which they are read": f"{DRAIN_SECONDS:g} s",
+    "idle connections of a client": str(MAX_IDLE),
 }
 
 

@@ -44,7 +44,9 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
 each_coding = pytest.mark.parametrize("coding", ENCODERS)
 
 
-@pytest.mark.parametrize("lines", [[], ["identity"], [""], ["Identity ,", " identity"]])
+@pytest.mark.parametrize(
+    "lines", [[], ["identity"], [""], ["Identity ,", " identity"], ["none"], ["None, identity"]]
+)
 def test_no_coding_needs_no_decoder(lines: list[str]) -> None:
     assert content_decoder(Headers([("content-encoding", line) for line in lines])) is None
 

@@ -1,6 +1,6 @@
 """HTTP/1.1 on sockets: connections, and one exchange at a time on each of them.
 
-The only rooms that import httpcore. HTTP/2 is left out on purpose: on one shared
+The only package that imports httpcore. HTTP/2 is left out on purpose: on one shared
 connection a slow consumer stalls its siblings, and leaving a stream early does not stop
 the server.
 """

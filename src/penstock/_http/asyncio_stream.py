@@ -1,8 +1,8 @@
 """Network stream on an asyncio transport (uvloop's as well).
 
-Lean on purpose: this runs once for each network read of each stream. One future a wait,
-no cancel scope, and one timer for the connection that is re-armed only when it fires
-(httpcore's stock backend spends about 30 us a read on scopes, events and pausing).
+Lean on purpose, because it runs for each network read of each stream: one future per wait,
+no cancel scope, and one timer per connection that is re-armed only when it fires. (httpcore's
+own backend spends about 30 us a read on scopes, events and pausing.)
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import math
 import os
 from typing import Any, NoReturn, cast
 
-from .descriptors import enable_keepalive, fd_is_readable, shutdown_fd
-from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
+from .descriptors import bound_unsent, enable_keepalive, fd_is_readable, read_fd, shutdown_fd
+from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
+from .unix import connect_unix_socket
 
 __all__ = ["AsyncioStream", "connect_tcp", "connect_unix"]
 
-# Bytes that may wait for the consumer before the transport stops reading. asyncio hands
-# over at most 256 KiB at a time, so this bounds a connection at about 320 KiB.
+# Bytes that may wait for the consumer before the transport stops reading. asyncio delivers
+# at most 256 KiB at a time, so this bounds a connection at about 320 KiB.
 HIGH_WATER = 65536
 
 
@@ -37,11 +38,11 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         "_paused",
         "_pid",
         "_size",
+        "_stuck",
         "_timer",
         "_timer_at",
         "_transport",
         "_waiter",
-        "_writable",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,9 +54,11 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         self._paused = False
         self._ended = False
         self._closed = False
+        # The transport's own buffer is full: the peer takes bytes too slowly.
+        self._stuck = False
         self._error: Exception | None = None
+        # Of the one task that reads or writes.
         self._waiter: asyncio.Future[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -68,6 +71,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             enable_keepalive(sock)
+            bound_unsent(sock)
 
     def data_received(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -83,31 +87,39 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._closed:
+            self._rescue()
         self._ended = True
         self._error = exc
         self._transport = None
         self._wake()
-        for waiter in (self._writable, self._lost):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+
+    def _rescue(self) -> None:
+        """Take what arrived before a write failed: a transport gives up without reading it."""
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sock is not None and not self._paused:
+            data = read_fd(sock.fileno(), HIGH_WATER)
+            if data:
+                self._chunks.append(data)
 
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
+        self._stuck = True
 
     def resume_writing(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        self._stuck = False
+        self._wake()
 
-    # --- called by the rooms above ---
+    # --- called by the modules above ---
 
     async def receive(self, deadline: Deadline) -> bytes:
         if self._chunks or self._ended:
-            # Nobody waited: siblings get their turn, and a pending cancellation is
-            # delivered here, before anything leaves the buffer.
+            # There is nothing to wait for. Let other tasks run, and let a pending
+            # cancellation arrive here, before anything leaves the buffer.
             await asyncio.sleep(0)
             deadline.check(self._loop.time())
-        # A loop, since what woke it may have been taken by `receive_nowait` since then.
+        # A loop, because `receive_nowait` may have taken what woke it.
         while not (self._chunks or self._ended or self._closed):
             await self._wait(deadline)
         if self._closed:
@@ -119,17 +131,17 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         return b""
 
     async def _wait(self, deadline: Deadline) -> None:
-        """Wait until something has happened; raises when nothing does in time."""
+        """Wait until something happens; raise if nothing does in time."""
         loop = self._loop
         now = loop.time()
         self._deadline = deadline.begin(now)
         if self._deadline <= now:
             # Not left to the timer: the loop reads sockets before it looks at timers, so
-            # a peer who always has something to send would never be late.
+            # a peer that always has something to send would never be late.
             deadline.end(now)
             await self._too_late(deadline)
-        # An armed timer that is early enough stays: firing, it looks at the deadline of
-        # the day. So a stream that keeps receiving hardly ever touches the timers.
+        # Keep a timer that fires early enough; when it fires, it re-checks the current
+        # deadline. So a stream that keeps receiving hardly ever touches the timers.
         if self._deadline < self._timer_at:
             self._arm()
         self._waiter = waiter = loop.create_future()
@@ -142,8 +154,8 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             await self._too_late(deadline)
 
     async def _too_late(self, deadline: Deadline) -> NoReturn:
-        # An outer scope that expired by now goes first; its cancellation needs a turn of the
-        # loop, and could not be delivered to a wait that was over already.
+        # An outer scope that has expired goes first. Its cancellation needs one more loop
+        # iteration, because it could not reach a wait that was already over.
         error = deadline.error()
         await asyncio.sleep(0)
         raise error
@@ -158,19 +170,17 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         early = self._timer_at < self._deadline
         self._timer = None
         self._timer_at = math.inf
-        if self._waiter is None and self._writable is None:
+        if self._waiter is None:
             return
         if early:
             if self._deadline < math.inf:
                 self._arm()
             return
         self._wake()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
 
     def _wake(self) -> None:
-        # A result, never an exception: one that a native cancellation overtakes would be
-        # reported as never retrieved.
+        # A result, never an exception: asyncio reports an exception that a native
+        # cancellation overtakes as never retrieved.
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -190,37 +200,68 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         return self._take() if self._chunks else b""
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
-        self._check_open()
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionFailed(_reason(self._error)) from self._error
-        self._transport.write(data)
-        # pause_writing comes from within write, when the peer takes bytes too slowly.
-        while (writable := self._stuck()) is not None:
-            loop = self._loop
-            self._deadline = deadline.begin(loop.time())
-            if self._deadline < self._timer_at:
-                self._arm()
-            try:
-                await asyncio.shield(writable)
-            finally:
-                deadline.end(loop.time())
-            if self._stuck() is writable:
-                raise deadline.error()
-        self._check_open()
-
-    def _check_open(self) -> None:
+        self._writer().write(data)
+        # pause_writing is called from within write.
+        while self._stuck and not (self._ended or self._closed):
+            await self._wait_to_write(deadline)
         if self._closed:
             raise ClosedLocally
 
-    def _stuck(self) -> asyncio.Future[None] | None:
-        """What a writer has to wait for, unless it would wait for nothing any more."""
-        return None if self._ended or self._closed else self._writable
+    async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+        while True:
+            transport = self._writer()
+            if not self._stuck:
+                piece = upload.peek()
+                transport.write(piece)
+                upload.advance(len(piece))
+            while self._stuck and not (self._chunks or self._ended or self._closed):
+                await self._wait_to_write(deadline)
+            if self._closed:
+                raise ClosedLocally
+            if not upload:
+                return True
+            if self._chunks or self._ended:
+                return False
+            await asyncio.sleep(0)
+
+    def _writer(self) -> asyncio.Transport:
+        if self._closed:
+            raise ClosedLocally
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionFailed(_reason(self._error)) from self._error
+        return self._transport
+
+    async def _wait_to_write(self, deadline: Deadline) -> None:
+        """Wait once; the caller looks at what has happened. Raises when the time is up."""
+        loop = self._loop
+        left = self._unwritten()
+        now = loop.time()
+        self._deadline = deadline.begin(now)
+        if self._deadline <= now:
+            deadline.end(now)
+            raise deadline.error()
+        if self._deadline < self._timer_at:
+            self._arm()
+        self._waiter = waiter = loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            deadline.end(loop.time())
+            if self._unwritten() < left:
+                # Slow, but not silent.
+                deadline.byte_arrived()
+
+    def _unwritten(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def is_clean(self) -> bool:
         transport = self._transport
         if self._closed or self._ended or self._chunks or transport is None:
             return False
         if self._paused or transport.is_closing() or _running_loop() is not self._loop:
+            return False
+        if self._pid != os.getpid():
             return False
         sock = transport.get_extra_info("socket")
         return sock is not None and not fd_is_readable(sock.fileno())
@@ -230,17 +271,16 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             return
         self._closed = True
         if self._pid != os.getpid():
-            # In a forked process: the connection is the parent's, and goes on.
             return
-        # Shut, not only closed: the peer learns of it now, also when this is garbage
-        # collection, another thread, or a forked process holds the descriptor, too.
+        # Shut down, not only closed: the peer learns of it now, even if this is garbage
+        # collection or another thread, or if a forked process holds the descriptor too.
         sock = None if self._transport is None else self._transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             shutdown_fd(sock.fileno())
         if _running_loop() is self._loop:
             self._abort()
             return
-        # The loop closes the descriptor when it comes round, if it is still there.
+        # The loop closes the descriptor in its next iteration, if there is one.
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._abort)
 
@@ -250,18 +290,18 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             self._timer.cancel()
             self._timer = None
         self._wake()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
         if self._transport is not None:
             self._transport.abort()
 
     async def aclose(self, grace: float | None) -> None:
-        # A plain TCP connection has nothing to say goodbye with; what was written is out.
+        # Plain TCP has no farewell message, and what was written is out.
         self.close()
+        if self._pid != os.getpid():
+            return
         while self._transport is not None and _running_loop() is self._loop:
             if self._lost is None:
                 self._lost = self._loop.create_future()
-            # The transport reports the loss on the next turn of the loop.
+            # The transport reports the loss in the next iteration of the loop.
             await asyncio.shield(self._lost)
 
 
@@ -285,7 +325,14 @@ async def connect_tcp(host: str, port: int, family: int) -> AsyncioStream:
 
 async def connect_unix(path: str) -> AsyncioStream:
     """Connect to a Unix socket. Raises OSError; cancelled, it leaves nothing open."""
-    return await _connect("create_unix_connection", path=path)
+    sock = await connect_unix_socket(path)
+    try:
+        return await _connect("create_unix_connection", sock=sock)
+    except BaseException:
+        if not isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+            # uvloop has closed the descriptor, and the socket object must not close it again.
+            sock.detach()
+        raise
 
 
 async def _connect(method: str, **address: Any) -> AsyncioStream:
@@ -294,7 +341,7 @@ async def _connect(method: str, **address: Any) -> AsyncioStream:
     try:
         await getattr(loop, method)(lambda: stream, **address)
     except BaseException:
-        # The loop closes a transport it could not hand over; this covers one it could.
+        # The loop closes a transport that it could not deliver; this closes a delivered one.
         stream.close()
         raise
     return stream

@@ -1,68 +1,130 @@
 """The idle connections of one client.
 
-In place of httpcore's pool, which loses slots for good when a request is cancelled
+They replace httpcore's pool, which loses slots for good when a request is cancelled
 (encode/httpcore#1093) and whose bookkeeping is quadratic. Here a request costs the same
-whatever the number of connections. Who acquires a connection owns it, until it is
+whatever the number of connections. Whoever acquires a connection owns it until it is
 released or discarded.
 """
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections import deque
 
 import anyio
 
+from .._loops import in_trio
 from .dial import Dialer
 from .network import Deadline, NetworkStream
 
-__all__ = ["KEEPALIVE_EXPIRY", "Connections"]
+__all__ = ["KEEPALIVE", "MAX_IDLE", "Connections"]
 
-KEEPALIVE_EXPIRY = 30.0
+KEEPALIVE = 30.0
 """Seconds an idle connection is kept: below what most load balancers and NATs allow."""
+
+MAX_IDLE = 1000
+"""Idle connections that are kept at most; beyond it the one that is idle longest is closed."""
+
+# Seconds by which timers may fire early (uvloop rounds to milliseconds).
+TIMER_SLACK = 0.01
 
 
 class Connections:
-    """A last-in-first-out stack of idle connections to one origin."""
+    """A last-in-first-out stack of idle connections to one origin.
 
-    def __init__(self, dialer: Dialer, *, keepalive_expiry: float = KEEPALIVE_EXPIRY) -> None:
+    Expired ones are closed by the next use and by `count_idle`, under asyncio also by a
+    timer of the event loop. (trio has no timers without a task.)
+    """
+
+    def __init__(self, dialer: Dialer, *, keepalive: float = KEEPALIVE) -> None:
         self.dialer = dialer
-        self._keepalive_expiry = keepalive_expiry
+        self._keepalive = keepalive
+        # The oldest are at the left.
         self._idle: deque[tuple[float, NetworkStream]] = deque()
+        # Of the event loop that it belongs to; set while there are idle connections.
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_loop: asyncio.AbstractEventLoop | None = None
         self.closed: bool = False
-        """Whether idle connections are no longer kept."""
+        """True once idle connections are no longer kept."""
 
-    async def acquire(self, deadline: Deadline) -> tuple[NetworkStream, bool]:
-        """A connection to send a request on, and whether it has been used before.
+    async def acquire(
+        self, deadline: Deadline, *, fresh: bool = False
+    ) -> tuple[NetworkStream, bool]:
+        """Return a connection for a request, and whether it has served before.
 
-        Raises ConnectionFailed or the error of `deadline`; then nothing was taken.
+        With `fresh` it is always a new one. Raises ConnectionFailed or the error of
+        `deadline`; then nothing was taken.
         """
-        now = anyio.current_time()
-        # The oldest lie at the left; looking at one there keeps this O(1).
-        if self._idle and self._idle[0][0] <= now - self._keepalive_expiry:
-            await self.discard(self._idle.popleft()[1])
-        while self._idle:
-            since, stream = self._idle.pop()
-            if since > now - self._keepalive_expiry and stream.is_clean():
+        self._expire()
+        while self._idle and not fresh:
+            _, stream = self._idle.pop()
+            if stream.is_clean():
                 return stream, True
             await self.discard(stream)
         return await self.dialer.dial(deadline), False
 
     def release(self, stream: NetworkStream) -> None:
-        """Back to the idle ones: the exchange on it is over, with nothing left unread."""
-        if self.closed:
+        """Keep the connection: its exchange is over, with nothing left unread."""
+        if self.closed or not self._keepalive:
             stream.close()
-        else:
-            self._idle.append((anyio.current_time(), stream))
+            return
+        self._idle.append((anyio.current_time(), stream))
+        if len(self._idle) > MAX_IDLE:
+            self._idle.popleft()[1].close()
+        self._set_timer()
 
     async def discard(self, stream: NetworkStream) -> None:
-        """Cut it, and return when nothing of it is open any more."""
+        """Close the connection; return when nothing of it is open any more."""
         stream.close()
         with anyio.CancelScope(shield=True):
             await stream.aclose(0)
 
+    def count_idle(self) -> int:
+        """Return how many idle connections are usable; close the others.
+
+        Outside an event loop, return how many there are.
+        """
+        kept = deque[tuple[float, NetworkStream]]()
+        try:
+            self._expire()
+        except anyio.NoEventLoopError:
+            return len(self._idle)
+        for since, stream in self._idle:
+            if stream.is_clean():
+                kept.append((since, stream))
+            else:
+                stream.close()
+        self._idle = kept
+        return len(kept)
+
+    def _expire(self, slack: float = 0.0) -> None:
+        """Close the connections that have been idle for too long."""
+        oldest = anyio.current_time() - self._keepalive + slack
+        while self._idle and self._idle[0][0] <= oldest:
+            self._idle.popleft()[1].close()
+
+    def _set_timer(self) -> None:
+        if in_trio():
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer_loop is not loop:
+            # Weakly, so that the timer does not keep an abandoned client.
+            when = self._idle[0][0] + self._keepalive
+            self._timer = loop.call_at(when, _on_timer, weakref.ref(self))
+            self._timer_loop = loop
+
+    def on_timer(self) -> None:
+        """Called by the event loop when the oldest connection has expired."""
+        self._timer = self._timer_loop = None
+        self._expire(TIMER_SLACK)
+        if self._idle:
+            self._set_timer()
+
     async def aclose(self, grace: float | None) -> None:
         """Close the idle ones gracefully, within `grace` seconds in all, and keep none again."""
         self.closed = True
+        self._stop_timer()
         idle = [stream for _, stream in self._idle]
         self._idle.clear()
         try:
@@ -70,13 +132,24 @@ class Connections:
                 for stream in idle:
                     await stream.aclose(grace)
         finally:
-            # Out of time, or natively cancelled, which goes through shields.
+            # Out of time, or natively cancelled, which ignores shields.
             for stream in idle:
                 stream.close()
 
     def close(self) -> int:
-        """Cut the idle ones from `__del__`; gives how many there were."""
+        """Close the idle ones now, from `__del__`; return how many there were."""
         count = len(self._idle)
         while self._idle:
             self._idle.pop()[1].close()
         return count
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._timer_loop = None
+
+
+def _on_timer(connections: weakref.ref[Connections]) -> None:
+    alive = connections()
+    if alive is not None:
+        alive.on_timer()

@@ -1,4 +1,4 @@
-"""What is done with a socket's file descriptor, whichever event loop owns it."""
+"""Operations on a socket's file descriptor, whichever event loop owns it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import os
 import select
 import socket
 
-__all__ = ["enable_keepalive", "fd_is_readable", "shutdown_fd"]
-
+__all__ = ["bound_unsent", "enable_keepalive", "fd_is_readable", "read_fd", "shutdown_fd"]
 
 # Seconds of silence after which the kernel probes whether the peer is still there, as
 # OpenAI's own client sets them: streams may be silent for minutes behind a NAT.
 KEEPALIVE_IDLE = 60
-
-
 KEEPALIVE_INTERVAL = 60
-
-
 KEEPALIVE_PROBES = 5
+
+# Bytes that may wait in the kernel to be sent. Its own bound is megabytes: an upload would look
+# finished, and then silent, long before it is.
+MAX_UNSENT = 131072
 
 
 def fd_is_readable(fd: int) -> bool:
-    """Whether the descriptor has bytes, an end or an error waiting; one system call."""
+    """Return True if bytes, an end or an error wait; a closed descriptor counts as one."""
     if fd < 0:
         return True
     if hasattr(select, "poll"):
@@ -32,14 +31,23 @@ def fd_is_readable(fd: int) -> bool:
     return bool(select.select([fd], [], [], 0)[0])
 
 
+def read_fd(fd: int, size: int) -> bytes:
+    """Return up to `size` bytes that wait in the socket, b"" if there are none."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as duplicate:
+            return duplicate.recv(size, socket.MSG_DONTWAIT)
+    except OSError:
+        return b""
+
+
 def shutdown_fd(fd: int) -> None:
-    """Tell the peer that this connection is over, whoever owns the descriptor."""
+    """End the connection in both directions; the descriptor stays open."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as duplicate:
         duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def enable_keepalive(sock: socket.socket) -> None:
-    """Have the kernel notice a peer that vanished, as far as the platform has the options."""
+    """Let the kernel notice a peer that vanished, as far as the platform has the options."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in (
@@ -49,3 +57,10 @@ def enable_keepalive(sock: socket.socket) -> None:
         ):
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def bound_unsent(sock: socket.socket) -> None:
+    """Bound what waits in the kernel to be sent, where the platform can."""
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)

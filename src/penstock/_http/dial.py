@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from itertools import chain, zip_longest
 from typing import Protocol
 
 import anyio
 
 from .._loops import in_trio
 from .._wire.url import Origin
-from ..errors import ConnectTimeout
+from ..errors import ConnectTimeout, PenstockError
 from . import lazy
 from .foreign_stream import ForeignStream
+from .lookup import Lookups
 from .network import ConnectionFailed, Deadline, NetworkStream
 from .proxy import Proxy
 from .tunnel import tunnel
 
-__all__ = [
-    "Dialer",
-]
+__all__ = ["Dialer"]
 
-# Seconds after which the next address is tried beside the one before (RFC 8305, 5).
+# Seconds after which the next address is tried beside the previous one (RFC 8305, 5).
 ATTEMPT_DELAY = 0.25
-# A name may resolve to thousands of addresses; what none of the first answers, the rest will not.
-MAX_ADDRESSES = 16
 
 
 class Dialer:
@@ -46,24 +40,33 @@ class Dialer:
         self.origin = origin
         self.proxy = proxy
         self._ssl_context = ssl_context
+        self._lookups = Lookups()
         self._uds = uds
         self._network = network
 
     @property
     def forwards(self) -> bool:
-        """Whether requests go to the proxy itself, which passes them on (http:// origins)."""
+        """True if requests go to the proxy itself, which forwards them (http:// origins)."""
         return self.proxy is not None and not self.proxy.is_socks and self.origin.scheme == "http"
 
     async def dial(self, deadline: Deadline) -> NetworkStream:
-        """A connected stream, over TLS where the origin asks for it.
+        """Return a connected stream, over TLS if the origin is https.
 
-        Raises ConnectionFailed or the error of `deadline`. Whatever goes wrong,
-        cancellation included, nothing stays open.
+        Raises ConnectionFailed or the error of `deadline`. On any failure or cancellation
+        nothing stays open.
         """
         opened: list[NetworkStream] = []
         try:
             with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
                 return await self._connect(opened, deadline)
+        except OSError as error:
+            # As when there are no descriptors left to load modules or certificates.
+            await _close_all(opened)
+            if isinstance(error, PenstockError):
+                raise
+            raise ConnectionFailed(
+                f"cannot connect to {self.origin.authority}: {_reason(error)}"
+            ) from error
         except BaseException:
             await _close_all(opened)  # noqa: ASYNC102 - shielded inside
             raise
@@ -95,7 +98,7 @@ class Dialer:
                 raise ConnectionFailed(
                     f"cannot connect to {self._uds}: {_reason(error)}"
                 ) from error
-        addresses = await _resolve(hop)
+        addresses = await self._lookups.resolve(hop)
         try:
             return await _first_to_connect(addresses, hop.port, connectors.connect_tcp)
         except OSError as error:
@@ -119,8 +122,8 @@ class Dialer:
     async def _start_tls(
         self, stream: NetworkStream, hostname: str, deadline: Deadline
     ) -> NetworkStream:
-        # ssl is loaded, and a context made, only for https; the context once per client,
-        # since loading the authorities takes 15 to 27 ms.
+        # Only https needs ssl and a context. There is one context for each client, because
+        # loading the authorities takes 15 to 27 ms.
         from .tls import default_context, start_tls
 
         if self._ssl_context is None:
@@ -132,7 +135,7 @@ class Dialer:
 
 
 def _reason(error: OSError) -> str:
-    # asyncio puts the address in place of the system's words for the error.
+    # asyncio replaces the system's words for the error by the address.
     return os.strerror(error.errno) if error.errno else str(error)
 
 
@@ -145,7 +148,7 @@ async def _close_all(streams: list[NetworkStream]) -> None:
 
 
 class _Connectors(Protocol):
-    """What the module for an event loop offers."""
+    """What the module of an event loop offers."""
 
     async def connect_tcp(self, host: str, port: int, family: int) -> NetworkStream: ...
     async def connect_unix(self, path: str) -> NetworkStream: ...
@@ -161,31 +164,12 @@ def _connectors() -> _Connectors:
     return asyncio_stream
 
 
-async def _resolve(hop: Origin) -> list[tuple[str, int]]:
-    """(address, family) pairs, the families taking turns (RFC 8305, 4)."""
-    try:
-        literal = ipaddress.ip_address(hop.host.partition("%")[0])
-    except ValueError:
-        pass
-    else:
-        return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
-    try:
-        found = await anyio.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ConnectionFailed(f"cannot resolve {hop.host}: {error}") from error
-    by_family: dict[int, list[tuple[str, int]]] = {}
-    for family, _, _, _, address in found:
-        by_family.setdefault(family, []).append((address[0], family))
-    turns = chain.from_iterable(zip_longest(*by_family.values()))
-    return list(dict.fromkeys(pair for pair in turns if pair is not None))[:MAX_ADDRESSES]
-
-
 async def _first_to_connect(
     addresses: list[tuple[str, int]],
     port: int,
     connect: Callable[[str, int, int], Awaitable[NetworkStream]],
 ) -> NetworkStream:
-    """Happy Eyeballs: each address a moment after the one before, or when that one failed."""
+    """Try each address a moment after the previous one, or once that failed (Happy Eyeballs)."""
     if len(addresses) == 1:
         ((host, family),) = addresses
         return await connect(host, port, family)

@@ -15,6 +15,7 @@ from .._wire.framing import FramingError, body_framing, keeps_alive
 from ..headers import Headers
 from . import lazy
 from .connections import Connections
+from .duplex import Duplex
 from .head_gate import HeadGate, HeadTooLarge
 from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
 from .outgoing import Outgoing, as_httpcore
@@ -120,6 +121,11 @@ class Exchange:
         version: bytes = extensions["http_version"]
         self._rest = gate.rest
         self._gate = None
+        unsent = gate.unsent
+        if unsent is not None and response.status < 300:
+            # The server answers while it reads, and may need the rest of the request. Any
+            # other early answer ends the upload.
+            self._stream = Duplex(self._stream, unsent)
         try:
             self._framing = body_framing(
                 method=outgoing.method,
@@ -132,7 +138,11 @@ class Exchange:
             self._fault = error
         else:
             # The request did not ask to switch protocols (101): what follows is not HTTP.
-            self._keep = self.status >= 200 and keeps_alive(version, self.headers, self._framing)
+            self._keep = (
+                unsent is None
+                and self.status >= 200
+                and keeps_alive(version, self.headers, self._framing)
+            )
 
     @property
     def awaits_head(self) -> bool:

@@ -1,7 +1,7 @@
 """Gives httpcore a response up to the end of its head, and holds back the rest.
 
-httpcore (with h11) serialises the request and parses the head; the body is read past
-it, by decoders that lose nothing when a read is cancelled.
+httpcore (with h11) serialises the request and parses the head. The body is read without it,
+by decoders that lose nothing when a read is cancelled.
 """
 
 from __future__ import annotations
@@ -11,77 +11,87 @@ import ssl
 from typing import Any, NoReturn, cast
 
 from . import lazy
-from .network import ConnectionFailed, Deadline, NetworkStream
+from .network import ConnectionFailed, Deadline, NetworkStream, Upload
 
 __all__ = ["MAX_HEAD_BYTES", "HeadGate", "HeadTooLarge"]
 
 MAX_HEAD_BYTES = 64 * 1024
 """Bound of a response's head, informational heads (1xx) before it included.
 
-Of precedents: h11 has 16 KiB, Node.js 16 KiB, curl 300 KiB, each without the informational ones.
+Precedents: h11 has 16 KiB, Node.js 16 KiB, curl 300 KiB, each without the informational ones.
 """
 
-# A head ends at an empty line; h11 takes a bare LF for a line's end as well.
+# A head ends at an empty line; h11 accepts a bare LF as a line ending, too.
 _HEAD_END = re.compile(rb"\n\r?\n")
-# How much of what went before can belong to that pattern.
+# How many bytes of the previous piece can belong to that pattern.
 _TAIL = 2
 
 
 class HeadTooLarge(Exception):
-    """A head above the bound, or no end of informational ones."""
+    """The head is above the bound, or informational heads never end."""
 
     def __init__(self) -> None:
         super().__init__(f"the head of the response is larger than {MAX_HEAD_BYTES} bytes")
 
 
 class HeadGate:
-    """One exchange's view of a connection: an httpcore network stream by its methods.
+    """One exchange's view of a connection, with the methods of an httpcore network stream.
 
-    Not by inheritance, so that httpcore is imported at the first request only.
+    It does not inherit from that class, so that httpcore is imported at the first request.
     """
 
     def __init__(self, stream: NetworkStream, deadline: Deadline, *, reused: bool = False) -> None:
         self._stream = stream
         self._reused = reused
         self._deadline = deadline
-        self._unsent: list[bytes] = []
+        self._request: list[bytes] = []
+        # Made of `_request` when httpcore has written it all.
+        self._upload: Upload | None = None
+        # The end of the head may lie across two pieces.
         self._tail = b""
+        # Raised only if no response explains why the server stopped reading.
         self._write_failed: ConnectionFailed | None = None
+        # What httpcore was given of the head, and, after `rewind`, is given once more.
         self._given: list[bytes] = []
         self._again = b""
         self._left = MAX_HEAD_BYTES
-        self.sent = False
-        """Whether the request is out."""
-        self.rest = b""
+        self.sent: bool = False
+        """True once the whole request is written, or can no longer be written."""
+        self.rest: bytes = b""
         """What came after the end of the head."""
-        self.touched = False
-        """Whether any byte of a response has arrived."""
-        self.ended = False
-        """Whether the peer ended the connection before the head was whole."""
+        self.touched: bool = False
+        """True once any byte of a response has arrived."""
+        self.ended: bool = False
+        """True if the peer ended the connection before the head was whole."""
 
     async def answer(self, request: lazy.httpcore.Request) -> lazy.httpcore.Response:
-        """Have httpcore send the request and parse the head of its answer.
+        """Let httpcore send the request and parse the head of the response.
 
-        By a fresh connection object each time: it holds no state between two exchanges, and
-        the stream it stands on is ours.
+        Each time with a new connection object: it holds no state between two exchanges, and
+        the stream below it is ours.
         """
         stream = cast("lazy.httpcore.AsyncNetworkStream", self)
         connection = lazy.httpcore.AsyncHTTP11Connection(request.url.origin, stream)
         return await connection.handle_async_request(request)
 
     def rewind(self) -> None:
-        """Let another httpcore connection take over where a cancelled one was.
+        """Let another httpcore connection continue where a cancelled one was.
 
-        The request is out and is not sent again; what had been given of the head is given
-        once more.
+        The request is not written again; the pieces of the head are given once more.
         """
         self._again = b"".join(self._given)
-        self._unsent.clear()
+        self._request.clear()
+
+    @property
+    def unsent(self) -> Upload | None:
+        """What is left of the request when the server answered early, else None."""
+        return None if self.sent else self._upload
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if not self.sent:
-            await self._flush()
-            self.sent = True
+        # An early answer is read first. If it is informational, or not whole, httpcore reads
+        # again, and the upload continues.
+        if not self.sent and not self.rest:
+            await self._write()
         if self._again:
             again, self._again = self._again, b""
             return again
@@ -113,33 +123,36 @@ class HeadGate:
             return data
         cut = end.end() - len(self._tail)
         self._tail = b""
-        # Kept for the next read: after an informational head (1xx) another head follows.
+        # For the next read: after an informational head (1xx) another head follows.
         self.rest = data[cut:]
         return data[:cut]
 
-    async def _flush(self) -> None:
-        # httpcore writes head and body apart; together they are one segment.
-        data = b"".join(self._unsent)
-        self._unsent.clear()
-        # Looked at once more, at the last moment: what comes before the request is sent
-        # cannot be its answer.
-        if self._reused and not self._stream.is_clean():
-            raise ConnectionFailed("the idle connection was no longer usable")
+    async def _write(self) -> None:
+        """Write the request, until all is written or the server sends something."""
+        if self._upload is None:
+            # httpcore writes head and body separately; together they are one segment.
+            self._upload = Upload(b"".join(self._request))
+            self._request.clear()
+            # Checked again at the last moment: what arrives before the request is written
+            # cannot be its response.
+            if self._reused and not self._stream.is_clean():
+                raise ConnectionFailed("the idle connection was no longer usable")
         try:
-            await self._stream.send(data, self._deadline)
+            self.sent = await self._stream.upload(self._upload, self._deadline)
         except ConnectionFailed as error:
-            # A server may answer, and close, before it has read the whole request: its
-            # answer says more than the broken pipe.
+            # A server may answer, and close, before it has read the whole request. Its
+            # response says more than the broken pipe.
             self._write_failed = error
+            self.sent = True
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if buffer and not self.sent:
-            self._unsent.append(buffer)
+            self._request.append(buffer)
 
     async def aclose(self) -> None:
-        """Nothing: httpcore closes on every exception, and this may be a wait to be resumed.
+        """Do nothing: httpcore closes on every exception, but this wait may be resumed.
 
-        Who owns the connection closes it.
+        The owner of the connection closes it.
         """
 
     async def start_tls(

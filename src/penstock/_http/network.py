@@ -1,13 +1,15 @@
-"""What the rooms above ask of a network stream, whatever carries its bytes.
+"""What the other modules ask of a network stream, whatever carries its bytes.
 
 Rules that every stream keeps:
 
-- Nothing is lost by cancelling: bytes leave a stream only after the last await of
-  `receive`, so a cancelled one leaves them for the next.
-- A deadline wakes the reader with an error of its own; it is no cancellation and cannot
-  be mistaken for one.
-- `close` is synchronous and cuts the connection at once, so that cleaning up needs no
-  await that a second cancellation could break off.
+- A cancelled call loses nothing. Bytes leave a stream only after the last await of
+  `receive`, so a cancelled `receive` leaves them for the next one.
+- A deadline raises an error of its own. It is not a cancellation and cannot be mistaken
+  for one.
+- `close` is synchronous and closes the connection at once, so that cleaning up needs no
+  await that a second cancellation could interrupt.
+- A stream belongs to the process that made it. In a forked child `close` and `aclose` leave
+  the connection alone, because the parent still uses it.
 """
 
 from __future__ import annotations
@@ -17,13 +19,18 @@ from typing import Protocol
 
 __all__ = [
     "READ_SIZE",
+    "WRITE_SIZE",
     "ClosedLocally",
     "ConnectionFailed",
     "Deadline",
     "NetworkStream",
+    "Upload",
 ]
 
 READ_SIZE = 65536
+
+WRITE_SIZE = 262144
+"""Bytes of an upload that are written at once; between two writes other tasks run."""
 
 
 class ConnectionFailed(Exception):
@@ -31,8 +38,8 @@ class ConnectionFailed(Exception):
 
     def __init__(self, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)
-        self.permanent = permanent
-        """True where trying again cannot help, as with a certificate that does not verify."""
+        self.permanent: bool = permanent
+        """True if another attempt cannot help, as with a certificate that does not verify."""
 
 
 class ClosedLocally(Exception):
@@ -40,13 +47,47 @@ class ClosedLocally(Exception):
 
 
 class Deadline(Protocol):
-    """How long a wait for the network may take; see `penstock._policy.deadlines`."""
+    """How long waits for the network may take; see `penstock._policy.deadlines`."""
 
-    def begin(self, now: float) -> float: ...
-    def end(self, now: float) -> None: ...
-    def check(self, now: float) -> None: ...
-    def byte_arrived(self) -> None: ...
-    def error(self) -> Exception: ...
+    def begin(self, now: float) -> float:
+        """Note that a wait begins; return the time at which it must end."""
+        ...
+
+    def end(self, now: float) -> None:
+        """Note that the wait is over."""
+        ...
+
+    def check(self, now: float) -> None:
+        """Raise `error()` if the time is up although there was no wait."""
+        ...
+
+    def byte_arrived(self) -> None:
+        """Note that bytes moved in either direction, which ends the silence."""
+        ...
+
+    def error(self) -> Exception:
+        """Return the error of the deadline that the last wait was given."""
+        ...
+
+
+class Upload:
+    """Bytes that the network has not taken yet. True while there are any."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, data: bytes) -> None:
+        self._left = memoryview(data)
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def peek(self) -> memoryview:
+        """Return the next bytes, WRITE_SIZE at most, without taking them."""
+        return self._left[:WRITE_SIZE]
+
+    def advance(self, count: int) -> None:
+        """Drop this many bytes: the network has taken them."""
+        self._left = self._left[count:]
 
 
 class NetworkStream(ABC):
@@ -56,34 +97,44 @@ class NetworkStream(ABC):
 
     @abstractmethod
     async def receive(self, deadline: Deadline) -> bytes:
-        """What has arrived, at least one byte; b"" when the peer has ended politely.
+        """Return what has arrived, at least one byte; b"" once the peer has ended properly.
 
         Raises ConnectionFailed, ClosedLocally, or the error of `deadline`.
         """
 
     @abstractmethod
     def receive_nowait(self) -> bytes:
-        """What has arrived so far, perhaps b""; raises nothing."""
+        """Return what has arrived so far, perhaps b""; raises nothing."""
 
     @abstractmethod
     async def send(self, data: bytes, deadline: Deadline) -> None:
-        """Hand the bytes to the network. Raises as `receive` does."""
+        """Write all the bytes. Raises as `receive` does."""
+
+    @abstractmethod
+    async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+        """Write until nothing is left, or until the peer sends something or ends.
+
+        Returns True if everything is written; else call it again with the same `upload`,
+        unless the response makes that pointless. A small upload is one write, as with
+        `send`. Every byte that the network takes ends the silence that `deadline` measures.
+        A cancelled call loses nothing. Raises as `receive` does.
+        """
 
     @abstractmethod
     def is_clean(self) -> bool:
-        """Whether an idle connection can take a request.
+        """Return True if an idle connection can take a request.
 
-        It has to be open, belong to the event loop that runs now, and nothing may have
-        arrived: bytes that nobody asked for would be taken for the next answer.
+        It must be open and belong to this process and to the running event loop, and
+        nothing may have arrived: those bytes would be taken for the next response.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Cut the connection now; a blocked reader gets ClosedLocally. Any number of times.
+        """Close the connection now; a blocked reader gets ClosedLocally. Idempotent.
 
         Safe from `__del__` and from any thread.
         """
 
     @abstractmethod
     async def aclose(self, grace: float | None) -> None:
-        """Close gracefully within `grace` seconds, then return when nothing is open any more."""
+        """Close gracefully within `grace` seconds; return when nothing is open any more."""

@@ -11,14 +11,14 @@ __all__ = ["Outgoing", "as_httpcore"]
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A request, ready to be sent (any number of times)."""
+    """A request, ready to be sent any number of times."""
 
     method: str
     target: str
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
-    # Tools that report crashes show the variables of every frame: no key, no prompt there.
+    # Crash reporters show the variables of every frame: show no key and no prompt there.
     def __repr__(self) -> str:
         return f"<Outgoing {self.method} {self.target}>"
 
@@ -27,11 +27,11 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> lazy.httpcore.Request:
-    """The request as httpcore takes it, for whoever the dialer's connections lead to."""
+    """Return the request as httpcore takes it, for the peer of the dialer's connections."""
     origin, proxy = dialer.origin, dialer.proxy
     target, headers = outgoing.target, outgoing.headers
     if dialer.forwards and proxy is not None:
-        # A proxy is given the whole URL (RFC 9112, 3.2.2).
+        # A forwarding proxy needs the whole URL (RFC 9112, 3.2.2).
         target = f"{origin.scheme}://{origin.authority}{target}"
         headers = [*headers, *proxy.authorization]
     return lazy.httpcore.Request(
@@ -45,8 +45,8 @@ def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> lazy.httpcore.Request:
 class _Body:
     """A request's body in one piece.
 
-    httpcore would make an async generator of plain bytes, and a cancelled request would
-    leave that to the garbage collector.
+    httpcore makes an async generator of plain bytes, and a cancelled request leaves that to
+    the garbage collector.
     """
 
     __slots__ = ("_left",)

@@ -1,4 +1,4 @@
-"""Proxies: which one applies, and how a connection is made through it."""
+"""Proxies: their URLs, and which one the environment names."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 import msgspec
 
 from .._wire.url import Origin, has_controls, is_host
+from .no_proxy import bypasses_proxy
 
 __all__ = [
     "Proxy",
     "proxy_from_environment",
 ]
 
-# As the environment has bytes that are no UTF-8; a user name has to become bytes again.
+# The environment has such characters for bytes that are not UTF-8; a user name must be encoded.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 class Proxy(msgspec.Struct, frozen=True):
-    """A proxy server. `socks5` and `socks5h` are the same here: the proxy resolves names."""
+    """A proxy server. `socks5` and `socks5h` mean the same: the proxy resolves names."""
 
     scheme: str
     host: str
@@ -33,11 +34,13 @@ class Proxy(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, url: str) -> Proxy:
-        """From `scheme://[user:password@]host[:port]`; ValueError says what is wrong with it."""
-        # No message quotes any part of the URL, nor does urlsplit's own come through:
-        # where the URL is malformed, any part of it may be the password.
+        """Parse `scheme://[user:password@]host[:port]`; ValueError says what is wrong.
+
+        No message quotes any part of the URL, and urlsplit's own messages are dropped: in a
+        malformed URL any part may be the password.
+        """
         if " " in url or has_controls(url):
-            # urlsplit would drop some of them.
+            # urlsplit drops some of them.
             raise ValueError("the proxy's URL contains blanks or control characters")
         if _SURROGATE.search(url):
             raise ValueError("the proxy's URL contains a lone surrogate: it is not valid Unicode")
@@ -46,20 +49,20 @@ class Proxy(msgspec.Struct, frozen=True):
         except ValueError:
             raise ValueError("the proxy's URL cannot be understood") from None
         if parts.scheme not in _DEFAULT_PORTS:
-            raise ValueError("the proxy's scheme is none of http, https, socks5 and socks5h")
+            raise ValueError("the proxy's scheme must be http, https, socks5 or socks5h")
         if "@" in parts.path + parts.query + parts.fragment:
             raise ValueError(
                 "the proxy's URL has an @ behind the host: special characters in a user name"
-                " or password have to be percent-encoded"
+                " or password must be percent-encoded"
             )
         try:
             port = parts.port
         except ValueError:
-            raise ValueError("the proxy's port is no number from 1 to 65535") from None
+            raise ValueError("the proxy's port is not a number from 1 to 65535") from None
         if not parts.hostname:
             raise ValueError("the proxy's URL has no host")
         if not is_host(parts.hostname):
-            raise ValueError("the proxy's host has characters that no host has")
+            raise ValueError("the proxy's host has characters that a host cannot have")
         has_user = bool(parts.username or parts.password)
         return cls(
             scheme=parts.scheme,
@@ -75,7 +78,7 @@ class Proxy(msgspec.Struct, frozen=True):
 
     @property
     def authorization(self) -> list[tuple[bytes, bytes]]:
-        """The header that names the user (RFC 7617), if there is one."""
+        """The header that names the user (RFC 7617); empty without a user name."""
         if self.username is None:
             return []
         pair = f"{self.username}:{self.password or ''}".encode()
@@ -90,23 +93,22 @@ class Proxy(msgspec.Struct, frozen=True):
         return f"Proxy({self.origin})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # msgspec's own, which the rich package prints, has all fields.
+        # msgspec's own, which the rich package prints, shows all fields.
         return [("server", str(self.origin))]
 
 
 def proxy_from_environment(origin: Origin) -> Proxy | None:
-    """What HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say for this origin.
+    """Return the proxy that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name, if any.
 
-    By the standard library's reading of them: lower case wins, NO_PROXY lists host
-    suffixes, HTTP_PROXY is ignored under CGI.
+    Lower case wins, and HTTP_PROXY is ignored under CGI. See `no_proxy` for NO_PROXY.
     """
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
-    # Costs 20 ms to import, so only where somebody uses it.
-    from urllib.request import getproxies_environment, proxy_bypass
+    # Its import takes 20 ms, so only where there is a proxy.
+    from urllib.request import getproxies_environment
 
     proxies = getproxies_environment()
     url = proxies.get(origin.scheme) or proxies.get("all")
-    if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
+    if not url or bypasses_proxy(origin.host, origin.port, proxies.get("no", "")):
         return None
     return Proxy.parse(url.strip())

@@ -1,4 +1,4 @@
-"""SOCKS5 (RFC 1928), with the user name and password of RFC 1929 where there are any."""
+"""SOCKS5 (RFC 1928), with the user name and password of RFC 1929 if there are any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect_socks5"]
 
-# By the type of the address in a reply: how long that is. A name (3) begins with its length.
+# The length of the address in a reply, by its type. A name (3) begins with its length.
 _ADDRESS_SIZES = {1: 4, 4: 16}
 _NAME = 3
 
@@ -20,7 +20,7 @@ _NAME = 3
 async def connect_socks5(
     stream: NetworkStream, proxy: Proxy, origin: Origin, deadline: Deadline
 ) -> None:
-    """Have the SOCKS proxy at the other end of `stream` connect it to the origin."""
+    """Let the SOCKS proxy at the other end of `stream` connect it to the origin."""
     try:
         from socksio import ProtocolError, socks5
     except ImportError:
@@ -34,7 +34,7 @@ async def connect_socks5(
     user, password = (proxy.username or "").encode(), (proxy.password or "").encode()
     if max(len(user), len(password)) > 255:
         raise ConnectionFailed(
-            "SOCKS has room for a user name and a password of 255 bytes each", permanent=True
+            "a user name or password for SOCKS must be at most 255 bytes", permanent=True
         )
     methods = [socks5.SOCKS5AuthMethod.NO_AUTH_REQUIRED]
     if proxy.username is not None:
@@ -68,7 +68,7 @@ async def connect_socks5(
 
 
 class _Answers:
-    """Whole answers, which socksio asks for, from a connection that may bring them in pieces."""
+    """Reads whole replies, which socksio needs, from a connection that may deliver pieces."""
 
     def __init__(self, stream: NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
@@ -87,7 +87,7 @@ class _Answers:
     async def versioned(self, size: int) -> bytes:
         answer = await self.exactly(size)
         if answer[0] != 5:
-            raise _misunderstood("it speaks no SOCKS5")
+            raise _misunderstood("it does not speak SOCKS5")
         return answer
 
     async def reply(self) -> bytes:
@@ -104,4 +104,4 @@ class _Answers:
 
 
 def _misunderstood(reason: str) -> ConnectionFailed:
-    return ConnectionFailed(f"the SOCKS proxy's answer is not understood: {reason}")
+    return ConnectionFailed(f"the SOCKS proxy's reply is not understood: {reason}")

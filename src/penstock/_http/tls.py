@@ -1,8 +1,8 @@
-"""TLS over any network stream of ours, by the ssl module's memory buffers.
+"""TLS over any of our network streams, by the ssl module's memory buffers.
 
 One implementation for asyncio, uvloop and trio, also inside a proxy's TLS. Unlike
-asyncio's own it tells a proper end (close_notify) from a cut connection, so a truncated
-body never looks finished (RFC 8446, 6.1).
+asyncio's own it distinguishes a proper end (close_notify) from a cut connection, so a
+truncated body never looks complete (RFC 8446, 6.1).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import ssl
 
 import anyio
 
-from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
+from .alpn import HTTP11, check_protocol
+from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
 
 __all__ = ["TLSStream", "default_context", "start_tls"]
 
@@ -23,12 +24,19 @@ RECORD_SIZE = 16384
 
 
 def default_context() -> ssl.SSLContext:
-    """A context that verifies; authorities from certifi unless the environment names others."""
-    if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
-        return ssl.create_default_context()
-    import certifi
+    """Return a context that verifies and offers HTTP/1.1.
 
-    return ssl.create_default_context(cafile=certifi.where())
+    The authorities are certifi's unless the environment names others.
+    """
+    if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
+        context = ssl.create_default_context()
+    else:
+        import certifi
+
+        context = ssl.create_default_context(cafile=certifi.where())
+    # A server that finds no protocol offered may assume another.
+    context.set_alpn_protocols([HTTP11])
+    return context
 
 
 class TLSStream(NetworkStream):
@@ -42,26 +50,29 @@ class TLSStream(NetworkStream):
         "_object",
         "_outgoing",
         "_over",
+        "_pid",
+        "_records",
         "_unread",
     )
 
     def __init__(self, inner: NetworkStream, context: ssl.SSLContext, hostname: str) -> None:
         self._inner = inner
+        self._pid = os.getpid()
         self._closed = False
-        # Nothing more can be read: the peer has ended, or else there is a failure.
+        # Nothing more can be read: the peer has ended, or `_failure` says what went wrong.
         self._over = False
         self._failure: ssl.SSLError | None = None
         self._unread = b""
+        # Records of an upload that the network has not taken: nothing may come between them.
+        self._records = Upload(b"")
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        # HTTP/1.1 only; a server that finds no protocol offered may assume another.
-        context.set_alpn_protocols(["http/1.1"])
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side=False, server_hostname=hostname
         )
 
     async def handshake(self, deadline: Deadline) -> None:
-        """Agree on keys and verify the server. Raises ConnectionFailed with the reason."""
+        """Agree on keys and verify the server; raise ConnectionFailed with the reason."""
         while True:
             try:
                 self._object.do_handshake()
@@ -69,9 +80,9 @@ class TLSStream(NetworkStream):
                 await self._flush(deadline)
                 await self._fill(deadline)
             except ssl.SSLCertVerificationError as error:
-                # The alert tells the server; what it has against it matters more here.
+                # Send the alert to the server; if that fails, the refusal matters more.
                 with contextlib.suppress(ConnectionFailed):
-                    await self._flush(deadline)  # noqa: ASYNC120 - a cancellation goes before the refusal
+                    await self._flush(deadline)  # noqa: ASYNC120 - a cancellation may replace the refusal
                 raise ConnectionFailed(
                     f"the server's certificate was refused: {error.verify_message}",
                     permanent=True,
@@ -80,6 +91,7 @@ class TLSStream(NetworkStream):
                 raise ConnectionFailed(f"the TLS handshake failed: {_text(error)}") from error
             else:
                 await self._flush(deadline)
+                check_protocol(self._object.selected_alpn_protocol())
                 return
 
     async def receive(self, deadline: Deadline) -> bytes:
@@ -89,8 +101,8 @@ class TLSStream(NetworkStream):
                 return data
             if self._over:
                 return self._end()
-            # Reading may have to answer, as to a key update.
-            if self._outgoing.pending:
+            # Reading may need an answer, as to a key update. Behind an upload it must wait.
+            if self._outgoing.pending and not self._records:
                 await self._flush(deadline)
             await self._fill(deadline)
 
@@ -110,7 +122,7 @@ class TLSStream(NetworkStream):
         return self._decrypt()
 
     def _decrypt(self) -> bytes:
-        # Every record that is whole, so that a burst of events costs one turn.
+        # Every whole record, so that a burst of events costs one loop iteration.
         pieces: list[bytes] = []
         if self._unread:
             pieces.append(self._unread)
@@ -143,30 +155,53 @@ class TLSStream(NetworkStream):
         try:
             await self._inner.send(self._outgoing.read(), deadline)
         except BaseException:
-            # Part of a record may be out: nothing can follow it.
+            # Part of a record may be out, and nothing can follow it.
             self.close()
             raise
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
+        self._encrypt(data)
+        await self._flush(deadline)
+
+    def _encrypt(self, data: bytes | memoryview) -> None:
         try:
             self._object.write(data)
         except ssl.SSLError as error:
             raise ConnectionFailed(f"the TLS connection failed: {_text(error)}") from error
-        await self._flush(deadline)
+
+    async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+        while True:
+            if not self._records:
+                piece = upload.peek()
+                self._encrypt(piece)
+                upload.advance(len(piece))
+                self._records = Upload(self._outgoing.read())
+            written = await self._inner.upload(self._records, deadline)
+            if written and not upload:
+                return True
+            # A session ticket may have arrived, which is not an answer.
+            came = self._inner.receive_nowait()
+            if came:
+                self._incoming.write(came)
+                self._unread = self._decrypt()
+            if self._unread or self._over or not (came or written):
+                return False
 
     def is_clean(self) -> bool:
-        # Session tickets and key updates may have come while idle; they are no answer,
-        # but text or an end are.
+        # Session tickets and key updates may arrive while idle. They are not a response;
+        # text or an end is.
         self._unread = self.receive_nowait()
-        return not self._unread and not self._over and self._inner.is_clean()
+        if self._unread or self._over or self._records:
+            return False
+        return self._inner.is_clean()
 
     def close(self) -> None:
         self._closed = True
         self._inner.close()
 
     async def aclose(self, grace: float | None) -> None:
-        if not self._closed:
-            # Announce the end; the peer's own close_notify is not waited for.
+        if not (self._closed or self._records) and self._pid == os.getpid():
+            # Announce the end, without waiting for the peer's own close_notify.
             with contextlib.suppress(ssl.SSLError):
                 self._object.unwrap()
             with (
@@ -179,7 +214,7 @@ class TLSStream(NetworkStream):
 
 
 class _Unlimited:
-    """No limit of its own: the scope around the call is the limit."""
+    """No deadline of its own: the scope around the call bounds it."""
 
     def begin(self, now: float) -> float:
         return math.inf
@@ -204,7 +239,7 @@ def _text(error: ssl.SSLError) -> str:
 async def start_tls(
     inner: NetworkStream, context: ssl.SSLContext, hostname: str, deadline: Deadline
 ) -> TLSStream:
-    """Put TLS over `inner`; whatever goes wrong, cancellation included, `inner` is closed."""
+    """Put TLS over `inner`; on any failure or cancellation `inner` is closed."""
     try:
         stream = TLSStream(inner, context, hostname)
         await stream.handshake(deadline)

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
 
 import trio
 
-from .descriptors import enable_keepalive, fd_is_readable, shutdown_fd
-from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream
+from .descriptors import bound_unsent, enable_keepalive, fd_is_readable, shutdown_fd
+from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
+from .unix import connect_unix_socket
 
 __all__ = ["TrioStream", "connect_tcp", "connect_unix"]
 
 
 class TrioStream(NetworkStream):
-    """Waits for the socket, then reads it; reads at once only while it is likely to be full."""
+    """Waits for the socket, then reads it; reads at once only if more is likely to be there."""
 
-    __slots__ = ("_closed", "_failed", "_full", "_sock", "_token")
+    __slots__ = ("_closed", "_failed", "_full", "_pid", "_sock", "_token")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._pid = os.getpid()
         self._closed = False
         # The kernel reports a reset once, and an end of file from then on.
         self._failed: OSError | None = None
-        # The last read took as much as it asked for, so that there may be more.
+        # The last read returned as much as it asked for, so there may be more.
         self._full = False
         self._token = trio.lowlevel.current_trio_token()
 
     async def receive(self, deadline: Deadline) -> bytes:
         if self._full:
-            # Siblings get their turn.
+            # Let other tasks run.
             await trio.lowlevel.checkpoint()
             deadline.check(trio.current_time())
         else:
-            # Not read first: of a live stream that would bring nothing but EAGAIN, and a
-            # checkpoint besides (12 % of what an event costs).
+            # Do not read first: on a live stream that returns EAGAIN, and needs a checkpoint
+            # as well (12 % of what an event costs).
             await self._until_readable(deadline)
         while True:
             if self._closed:
@@ -43,7 +46,7 @@ class TrioStream(NetworkStream):
             try:
                 data = self._sock.recv(READ_SIZE)
             except BlockingIOError:
-                await self._until_readable(deadline)  # noqa: ASYNC120 - EAGAIN is no loss
+                await self._until_readable(deadline)  # noqa: ASYNC120 - EAGAIN is not an error
                 continue
             except OSError as error:
                 self._failed = error
@@ -58,8 +61,8 @@ class TrioStream(NetworkStream):
             raise ClosedLocally
         began = trio.current_time()
         if not await self._wait(trio.lowlevel.wait_readable, deadline):
-            # Bytes that came together with the deadline are bytes: they go first. But a peer
-            # who always has something to send cannot outrun what had run out before.
+            # Bytes that came together with the deadline go first. But a peer that always has
+            # something to send cannot put off a deadline that had passed before the wait.
             if not fd_is_readable(self._sock.fileno()):
                 raise deadline.error()
             deadline.check(began)
@@ -82,16 +85,65 @@ class TrioStream(NetworkStream):
             try:
                 view = view[self._sock.send(view) :]
             except BlockingIOError:
-                if not await self._wait(trio.lowlevel.wait_writable, deadline):  # noqa: ASYNC120 - EAGAIN is no loss
+                if not await self._wait(trio.lowlevel.wait_writable, deadline):  # noqa: ASYNC120 - EAGAIN is not an error
                     raise deadline.error() from None
             except OSError as error:
-                self._failed = error
-                raise ConnectionFailed(f"the connection failed: {error}") from error
+                raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> ConnectionFailed:
+        self._failed = error
+        return ConnectionFailed(f"the connection failed: {error}")
+
+    async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            if self._closed:
+                raise ClosedLocally
+            try:
+                upload.advance(self._sock.send(upload.peek()))
+            except BlockingIOError:
+                await self._until_either(deadline)  # noqa: ASYNC120 - EAGAIN is not an error
+            except OSError as error:
+                raise self._failure(error) from error
+            else:
+                deadline.byte_arrived()
+                if not upload:
+                    return True
+                await trio.lowlevel.checkpoint()
+            if self._closed:
+                raise ClosedLocally
+            if fd_is_readable(self._sock.fileno()):
+                return False
+
+    async def _until_either(self, deadline: Deadline) -> None:
+        """Wait until the socket can be read or written; raise when the time is up."""
+        ready = False
+
+        async def wait(wait_ready: Callable[[socket.socket], Awaitable[None]]) -> None:
+            nonlocal ready
+            if not self._closed:  # which may have happened before this task began
+                with contextlib.suppress(trio.ClosedResourceError):
+                    await wait_ready(self._sock)
+            ready = True
+            nursery.cancel_scope.cancel()
+
+        at = deadline.begin(trio.current_time())
+        try:
+            # Two tasks, because trio lets a task wait for one thing; only a blocked upload
+            # needs them.
+            async with trio.open_nursery() as nursery:
+                nursery.cancel_scope.deadline = at
+                nursery.start_soon(wait, trio.lowlevel.wait_readable)
+                nursery.start_soon(wait, trio.lowlevel.wait_writable)
+        finally:
+            deadline.end(trio.current_time())
+        if not ready:
+            raise deadline.error()
 
     async def _wait(
         self, wait_ready: Callable[[socket.socket], Awaitable[None]], deadline: Deadline
     ) -> bool:
-        """Wait for the socket; False when the deadline came first."""
+        """Wait for the socket; return False if the deadline came first."""
         at = deadline.begin(trio.current_time())
         try:
             with trio.CancelScope(deadline=at) as scope:
@@ -103,7 +155,7 @@ class TrioStream(NetworkStream):
         return not scope.cancelled_caught
 
     def is_clean(self) -> bool:
-        if self._closed or _running_token() is not self._token:
+        if self._closed or _running_token() is not self._token or self._pid != os.getpid():
             return False
         return not fd_is_readable(self._sock.fileno())
 
@@ -111,12 +163,16 @@ class TrioStream(NetworkStream):
         if self._closed:
             return
         self._closed = True
+        if self._pid != os.getpid():
+            # Close this process's descriptor and nothing else: trio's epoll is shared, too.
+            self._sock.close()
+            return
         shutdown_fd(self._sock.fileno())
         if _running_token() is self._token:
             self._close_socket()
             return
-        # Garbage collection, or another thread: the peer knows already, trio closes the
-        # descriptor when it comes round, if it is still there.
+        # Garbage collection or another thread. The peer knows already; trio closes the
+        # descriptor in its next iteration, if there is one.
         try:
             self._token.run_sync_soon(self._close_socket)
         except trio.RunFinishedError:
@@ -128,9 +184,9 @@ class TrioStream(NetworkStream):
             self._sock.close()
 
     async def aclose(self, grace: float | None) -> None:
-        # A plain TCP connection has nothing to say goodbye with.
+        # Plain TCP has no farewell message.
         self.close()
-        if _running_token() is self._token:
+        if _running_token() is self._token and self._pid == os.getpid():
             self._close_socket()
 
 
@@ -149,6 +205,7 @@ async def connect_tcp(host: str, port: int, family: int) -> TrioStream:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         enable_keepalive(sock)
+        bound_unsent(sock)
         return await _connect(sock, address)
     except BaseException:
         sock.close()
@@ -157,29 +214,23 @@ async def connect_tcp(host: str, port: int, family: int) -> TrioStream:
 
 async def connect_unix(path: str) -> TrioStream:
     """Connect to a Unix socket. Raises OSError; cancelled, it leaves nothing open."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        return await _connect(sock, path)
-    except BaseException:
-        sock.close()
-        raise
+    return TrioStream(await connect_unix_socket(path))
 
 
 def _address6(host: str, port: int) -> tuple[str, int, int, int]:
-    # The zone of a link-local address is a number of its own in a socket address.
+    # In a socket address the zone of a link-local address is a number of its own.
     host, _, zone = host.partition("%")
     if not zone:
         return host, port, 0, 0
     return host, port, 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
 
 
-async def _connect(sock: socket.socket, address: object) -> TrioStream:
+async def _connect(sock: socket.socket, address: tuple[object, ...]) -> TrioStream:
     await trio.lowlevel.checkpoint_if_cancelled()
     try:
-        sock.connect(address)  # type: ignore[arg-type]
+        sock.connect(address)
     except BlockingIOError:
-        await trio.lowlevel.wait_writable(sock)  # noqa: ASYNC120 - EINPROGRESS is no loss
+        await trio.lowlevel.wait_writable(sock)  # noqa: ASYNC120 - EINPROGRESS is not an error
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code)) from None

@@ -18,7 +18,7 @@ __all__ = ["tunnel"]
 async def tunnel(
     stream: NetworkStream, proxy: Proxy, origin: Origin, deadline: Deadline
 ) -> NetworkStream:
-    """Have the proxy at the other end connect `stream` to the origin; gives what leads there."""
+    """Let the proxy connect `stream` to the origin; return the stream that leads there."""
     if proxy.is_socks:
         await connect_socks5(stream, proxy, origin, deadline)
         return stream
@@ -32,17 +32,17 @@ async def tunnel(
     try:
         response = await gate.answer(request)
     except HeadTooLarge:
-        raise ConnectionFailed("the proxy's answer has a head that is too large") from None
+        raise ConnectionFailed("the head of the proxy's response is too large") from None
     except lazy.httpcore.ProtocolError as error:
         if gate.ended:
             raise ConnectionFailed("the proxy closed the connection") from error
         raise ConnectionFailed(
-            f"the proxy's answer is not understood: {one_line(str(error))}"
+            f"the proxy's response is not understood: {one_line(str(error))}"
         ) from error
     if not 200 <= response.status < 300:
         extensions = cast("Any", response).extensions
         reason = one_line(extensions.get("reason_phrase", b"").decode("latin-1"))
-        # 4xx is the proxy's last word: wrong credentials, or a target it refuses.
+        # Another attempt cannot change a 4xx: wrong credentials, or a refused target.
         raise ConnectionFailed(
             f"the proxy refused to connect: {response.status} {reason}".rstrip(),
             permanent=response.status < 500,

@@ -31,6 +31,10 @@ _ZLIB = zlib.MAX_WBITS
 _RAW = -zlib.MAX_WBITS
 
 
+# "none" is not registered, but some servers say it.
+_NOT_ENCODED = ("", "identity", "none")
+
+
 class EncodingError(ValueError):
     """The body's content coding is unknown or broken, or its output is over a bound.
 
@@ -119,7 +123,7 @@ def content_decoder(headers: Headers) -> ContentDecoder | None:
     Raises EncodingError for any coding except gzip and deflate, and for several at once.
     """
     given = headers.get("content-encoding", "").lower().split(",")
-    codings = [name for coding in given if (name := coding.strip(" \t")) not in ("", "identity")]
+    codings = [name for coding in given if (name := coding.strip(" \t")) not in _NOT_ENCODED]
     if not codings:
         return None
     if codings in (["gzip"], ["x-gzip"], ["deflate"]):

@@ -17,7 +17,7 @@ import h11
 
 from penstock._http.connections import Connections
 from penstock._http.exchange import Exchange, MalformedResponse
-from penstock._http.network import ConnectionFailed, Deadline
+from penstock._http.network import ConnectionFailed, Deadline, Upload
 from penstock._http.outgoing import Outgoing
 from penstock._wire.encoding import EncodingError
 from penstock._wire.framing import FramingError
@@ -53,6 +53,11 @@ class Peer(Pipe):
 
     async def receive(self, deadline: Deadline) -> bytes:
         return self._take()
+
+    async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+        self.sent += upload.peek()
+        upload.advance(len(upload))
+        return True
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         self.sent += data
