@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 import re
 import threading
@@ -308,6 +309,30 @@ def test_values_are_pickled() -> None:
     again = [pickle.loads(pickle.dumps(each)) for each in made]
     assert [repr(each) for each in again] == [repr(each) for each in made]
     assert text_of(again[2].partial) == "x"
+
+
+def test_settings_are_pickled() -> None:
+    """A client cannot be pickled or copied; a `ClientConfig` can, and opens a client in another
+    process.
+    """
+    client = client_on(HELLO)
+    for attempt in (pickle.dumps, copy.copy):
+        with pytest.raises(TypeError, match="ClientConfig"):
+            attempt(client)
+    with serve_in_thread(HELLO) as server:
+        config = penstock.ClientConfig(server.base_url)
+        code, output, errors = run_program(OPEN, pickle.dumps(config).hex())
+    assert (code, output.strip()) == (0, "Hello"), errors
+
+
+OPEN = """
+import pickle, sys
+
+config = pickle.loads(bytes.fromhex(sys.argv[1]))
+request = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+with config.open_blocking() as client:
+    print(client.complete(request).choices[0].message.content)
+"""
 
 
 FORK = """
