@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -20,9 +20,11 @@ from penstock.types import (
     ChoiceDelta,
     ChunkChoice,
     Function,
+    FunctionDelta,
     Model,
     ModelList,
     ToolCall,
+    ToolCallDelta,
     Usage,
     decode_json,
     decode_object,
@@ -37,7 +39,7 @@ def test_every_public_name_is_listed() -> None:
         for name, value in vars(types).items()
         if isinstance(value, type) and issubclass(value, msgspec.Struct)
     }
-    assert structs - set(types.__all__) == {"GroqExtras", "Payload", "Reasoning"}
+    assert structs - set(types.__all__) == {"GroqExtras", "MessageMembers", "Part", "Payload"}
     assert set(types.__all__) <= structs
 
 
@@ -85,13 +87,7 @@ class TestPayload:
                     "logprobs": None,
                 }
             ],
-            "usage": {
-                "prompt_tokens": 1,
-                "completion_tokens": 2,
-                "total_tokens": 3,
-                "prompt_tokens_details": None,
-                "completion_tokens_details": None,
-            },
+            "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
             "system_fingerprint": None,
             "service_tier": None,
         }
@@ -153,6 +149,164 @@ class TestMessage:
                 {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
             ],
         }
+
+
+PARTS: list[Any] = [
+    ChatCompletion(),
+    ChatCompletionMessage(),
+    Choice(),
+    ChunkChoice(),
+    ChoiceDelta(),
+    Function(),
+    FunctionDelta(),
+    ToolCall(),
+    ToolCallDelta(),
+    Usage(),
+    types.ChoiceLogprobs(),
+    types.PromptTokensDetails(),
+    types.TokenLogprob(),
+]
+
+
+class TestMembersWithoutAField:
+    """Each part of a response keeps the members that its type does not know."""
+
+    @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+    def test_in_every_part(self, part: Any) -> None:
+        part = copy.deepcopy(part)
+        before = part.to_dict()
+        assert "vendor" not in part
+        part.extra = {"vendor": {"deep": [1, None]}}
+        assert part.to_dict() == {**before, "vendor": {"deep": [1, None]}}
+        assert part["vendor"] == {"deep": [1, None]}
+        assert "vendor" in part
+        assert 7 not in part
+        json.dumps(part.to_dict())
+        assert pickle.loads(pickle.dumps(part)) == copy.deepcopy(part) == part
+
+    def test_a_dict_is_the_callers_own(self) -> None:
+        message = ChatCompletionMessage(extra={"details": [{"text": "a"}]})
+        message.to_dict()["details"][0].clear()
+        assert message["details"] == [{"text": "a"}]
+
+    def test_of_inner_parts_in_the_dict_of_the_outer(self) -> None:
+        call = ToolCall(id="a", function=Function("f", "{}", extra={"x": 1}), extra={"y": 2})
+        answer = ChatCompletion(choices=[Choice(message=ChatCompletionMessage(tool_calls=[call]))])
+        assert answer["choices"][0]["message"]["tool_calls"] == [
+            {
+                "id": "a",
+                "type": "function",
+                "function": {"name": "f", "arguments": "{}", "x": 1},
+                "y": 2,
+            }
+        ]
+
+    def test_they_are_refused_by_the_fast_decoder(self) -> None:
+        for part in PARTS:
+            with pytest.raises(msgspec.ValidationError):
+                msgspec.json.decode(b'{"vendor":1}', type=type(part))
+
+
+class TestRareMembers:
+    def test_audio(self) -> None:
+        message = ChatCompletionMessage(extra={"audio": {"id": "a", "data": "AAAA", "new": 1}})
+        assert message.audio is not None
+        assert (message.audio.id, message.audio.data, message.audio["new"]) == ("a", "AAAA", 1)
+        assert ChoiceDelta(extra={"audio": {"transcript": "x"}}).audio == types.Audio(
+            transcript="x"
+        )
+
+    def test_images(self) -> None:
+        images = [{"type": "image_url", "image_url": {"url": "data:x"}}]
+        assert ChatCompletionMessage(extra={"images": images}).images == images
+
+    def test_a_function_call_of_the_old_form(self) -> None:
+        called = {"name": "f", "arguments": "{}"}
+        assert ChatCompletionMessage(extra={"function_call": called}).function_call == Function(
+            "f", "{}"
+        )
+
+    def test_a_custom_call_has_no_function(self) -> None:
+        call = ToolCall(id="a", type="custom", extra={"custom": {"name": "sql", "input": "x"}})
+        assert call.custom == types.CustomCall("sql", "x")
+        assert call.to_dict() == {
+            "id": "a",
+            "type": "custom",
+            "custom": {"name": "sql", "input": "x"},
+        }
+        assert ToolCallDelta(extra={"custom": {"input": "x"}}).custom == types.CustomCall("", "x")
+
+    def test_tokens_and_what_stopped_them(self) -> None:
+        choice = Choice(extra={"token_ids": [1, 2], "stop_reason": 5})
+        assert (choice.token_ids, choice.stop_reason) == ([1, 2], 5)
+        assert ChunkChoice(extra={"stop_reason": "x"}).stop_reason == "x"
+        assert ChatCompletion(extra={"prompt_token_ids": [1]}).prompt_token_ids == [1]
+        assert ChatCompletionChunk(extra={"prompt_token_ids": [1]}).prompt_token_ids == [1]
+
+    @pytest.mark.parametrize("value", [None, "x", 5, {"id": 7}, {"name": 7, "data": 7}])
+    def test_what_does_not_fit_is_none(self, value: Any) -> None:
+        extra = {"audio": value, "images": value, "function_call": value}
+        message = ChatCompletionMessage(extra=extra)
+        assert (message.audio, message.images) == (None, None)
+        assert message.function_call in (None, Function(extra={"id": 7}))
+        assert message["audio"] == value
+
+    def test_there_are_none(self) -> None:
+        for part in (ChatCompletionMessage(), ChoiceDelta()):
+            assert (part.audio, part.images, part.function_call) == (None, None, None)
+        assert (ToolCall().custom, ToolCallDelta().custom) == (None, None)
+        choice = Choice()
+        assert (choice.token_ids, choice.stop_reason, ChunkChoice().stop_reason) == (None,) * 3
+        assert ChatCompletion().prompt_token_ids is None
+
+
+class TestForRequest:
+    MESSAGE = ChatCompletionMessage(
+        content="4",
+        reasoning_field="Hm",
+        extra={"reasoning_details": [{"text": "Hm"}], "audio": {"id": "a"}},
+    )
+    PLAIN: ClassVar = {"role": "assistant", "content": "4", "audio": {"id": "a"}}
+
+    @pytest.mark.parametrize("provider", [None, "groq", "deepseek", "acme"])
+    def test_reasoning_as_the_caller_says(self, provider: str | None) -> None:
+        assert self.MESSAGE.for_request(False, provider=provider) == self.PLAIN
+        assert self.MESSAGE.for_request(True, provider=provider) == {
+            **self.PLAIN,
+            "reasoning": "Hm",
+            "reasoning_details": [{"text": "Hm"}],
+        }
+
+    @pytest.mark.parametrize(
+        ("provider", "reasoning"),
+        [
+            ("groq", {}),
+            ("cerebras", {}),
+            ("deepseek", {"reasoning_content": "Hm", "reasoning_details": [{"text": "Hm"}]}),
+            ("openrouter", {"reasoning": "Hm", "reasoning_details": [{"text": "Hm"}]}),
+            ("vllm", {"reasoning": "Hm", "reasoning_details": [{"text": "Hm"}]}),
+            (None, {"reasoning": "Hm", "reasoning_details": [{"text": "Hm"}]}),
+        ],
+    )
+    def test_reasoning_as_the_provider_wants_it(
+        self, provider: str | None, reasoning: dict[str, Any]
+    ) -> None:
+        assert self.MESSAGE.for_request(provider=provider) == {**self.PLAIN, **reasoning}
+
+    def test_no_reasoning_is_made_up(self) -> None:
+        message = ChatCompletionMessage(content="x")
+        assert message.for_request(provider="deepseek") == {"role": "assistant", "content": "x"}
+
+
+class TestText:
+    def test_is_the_content_of_choice_0(self) -> None:
+        said = [(1, "b"), (0, "a")]
+        choices = [Choice(index=i, message=ChatCompletionMessage(content=t)) for i, t in said]
+        assert ChatCompletion(choices=choices).text == "a"
+
+    @pytest.mark.parametrize("choices", [[], [Choice()], [Choice(index=1)]])
+    def test_is_empty_if_there_is_none(self, choices: list[Choice]) -> None:
+        assert ChatCompletion(choices=choices).text == ""
 
 
 class TestModelList:

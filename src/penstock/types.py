@@ -1,21 +1,29 @@
 """Responses as typed values that keep the untouched payload.
 
 The field names are those of OpenAI's chat completions reference. Servers differ: a member
-that may be missing is optional here. Members without a field stay in `to_dict()` and `[...]`.
+that may be missing is optional here. Members without a field survive in `to_dict()`, `[...]`
+and `in` of every part, in whole answers as in those assembled from chunks, and go back to the
+server with a message that is put into `messages`.
+
+Some members have no field but a property, because most answers do not have them: `audio`,
+`images`, `function_call`, `custom`, `token_ids`, `prompt_token_ids`, `stop_reason`.
 """
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar, cast, overload
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, cast, overload
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ._typed.decoding import decode_as, name_of
+from ._typed.members import EXTRA, RAW, flattened, is_list, is_object, set_aside, shape_of
 from .errors import ToolArgumentsError
 
 __all__ = [
+    "Audio",
     "ChatCompletion",
     "ChatCompletionChunk",
     "ChatCompletionMessage",
@@ -24,6 +32,7 @@ __all__ = [
     "ChoiceLogprobs",
     "ChunkChoice",
     "CompletionTokensDetails",
+    "CustomCall",
     "Function",
     "FunctionDelta",
     "Model",
@@ -44,25 +53,23 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Payload(msgspec.Struct, kw_only=True):
-    """Base of responses: typed attributes beside the payload as the server sent it."""
+class Part(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, repr_omit_defaults=True):
+    """Base of every part of a response: typed attributes, and the members without one.
 
-    # Bytes, decoded only on demand. No server uses this name.
-    raw: bytes | None = msgspec.field(default=None, name="penstock.raw")
-    """JSON text this was decoded from; None for an answer assembled from chunks."""
+    Unknown members are refused, so that the decoder notices them at no cost where there are
+    none; it then moves them to `extra`.
+    """
+
+    extra: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name=EXTRA)
+    """Members of this object without a field of their own, as parsed JSON; UNSET if none."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the payload as the server sent it, decoded anew on each call.
+        """Return this part as a server sends it: its fields and its other members.
 
-        An answer assembled from chunks has no single payload; it returns its fields in the
-        shape of a `chat.completion` object. Raises ValueError if the payload is nested more
-        deeply than the stack allows (about 1000 levels in all); `raw` has the text.
+        Each call returns a new dict of plain JSON values.
         """
-        if self.raw is None:
-            payload: dict[str, Any] = msgspec.to_builtins(self)
-            payload.pop("penstock.raw", None)
-            return payload
-        return decode_object(self.raw)
+        plain: dict[str, Any] = flattened(msgspec.to_builtins(self))
+        return plain
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]
@@ -70,13 +77,52 @@ class Payload(msgspec.Struct, kw_only=True):
     def __contains__(self, key: Any) -> bool:
         return isinstance(key, str) and key in self.to_dict()
 
+
+class Payload(Part, kw_only=True):
+    """Base of responses: typed attributes beside the payload as the server sent it."""
+
+    # Bytes, decoded only on demand.
+    raw: bytes | None = msgspec.field(default=None, name=RAW)
+    """JSON text this was decoded from; None for an answer assembled from chunks."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the payload as the server sent it, decoded anew on each call.
+
+        An answer assembled from chunks has no single payload; it returns its fields and its
+        other members in the shape of a `chat.completion` object. Raises ValueError if the
+        payload is nested more deeply than the stack allows (about 1000 levels in all); `raw`
+        has the text.
+        """
+        return super().to_dict() if self.raw is None else decode_object(self.raw)
+
     def __repr__(self) -> str:
         shown = (
             f"{name}={value!r}"
             for name in self.__struct_fields__
-            if name != "raw" and (value := getattr(self, name)) is not None
+            if name != "raw" and (value := getattr(self, name)) is not None and value is not UNSET
         )
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+P = TypeVar("P", bound=Part)
+
+
+def _part(kind: type[P], extra: dict[str, Any] | UnsetType, name: str) -> P | None:
+    """Return a member of `extra` as a part; None if there is none that fits."""
+    value: Any = extra.get(name) if extra else None
+    if not is_object(value):
+        return None
+    payload = value.copy()
+    set_aside(payload, shape_of(kind))
+    try:
+        return msgspec.convert(payload, kind)
+    except msgspec.ValidationError:
+        return None
+
+
+def _list(extra: dict[str, Any] | UnsetType, name: str) -> list[Any] | None:
+    value: Any = extra.get(name) if extra else None
+    return value if is_list(value) else None
 
 
 def decode_object(text: bytes) -> dict[str, Any]:
@@ -113,16 +159,18 @@ def _integer(digits: str) -> int | float:
 # --- usage ---------------------------------------------------------------------------
 
 
-class PromptTokensDetails(msgspec.Struct, omit_defaults=True):
+class PromptTokensDetails(Part, omit_defaults=True):
     """Breakdown of the prompt's tokens. None where the server does not say."""
 
     cached_tokens: int | None = None
     """Tokens read from the server's prompt cache."""
+    cache_write_tokens: int | None = None
+    """Tokens written to the server's prompt cache, which some servers charge for."""
     audio_tokens: int | None = None
     """Tokens of audio input."""
 
 
-class CompletionTokensDetails(msgspec.Struct, omit_defaults=True):
+class CompletionTokensDetails(Part, omit_defaults=True):
     """Breakdown of the completion's tokens. None where the server does not say."""
 
     reasoning_tokens: int | None = None
@@ -135,14 +183,18 @@ class CompletionTokensDetails(msgspec.Struct, omit_defaults=True):
     """Tokens of a predicted output that did not appear; they count as completion tokens."""
 
 
-class Usage(msgspec.Struct):
-    """Token counts of one request, as the server counts them. 0 where it does not say."""
+class Usage(Part, omit_defaults=True):
+    """Token counts of one request, as the server counts them. 0 where it does not say.
 
-    prompt_tokens: int = 0
+    What else it says of the cost stays: `usage["cost"]`, `usage["prompt_cache_hit_tokens"]`.
+    """
+
+    # Factories, so that a count of 0 is written although other defaults are left out.
+    prompt_tokens: int = msgspec.field(default_factory=int)
     """Tokens of the request: messages, tools, images and so on."""
-    completion_tokens: int = 0
+    completion_tokens: int = msgspec.field(default_factory=int)
     """Tokens generated, over all choices, reasoning included."""
-    total_tokens: int = 0
+    total_tokens: int = msgspec.field(default_factory=int)
     """Sum of both, as the server gave it."""
     prompt_tokens_details: PromptTokensDetails | None = None
     """Breakdown of `prompt_tokens`; None if not given."""
@@ -153,7 +205,7 @@ class Usage(msgspec.Struct):
 # --- log probabilities ---------------------------------------------------------------
 
 
-class TopLogprob(msgspec.Struct):
+class TopLogprob(Part):
     """One of the most likely tokens at a position."""
 
     token: str = ""
@@ -164,7 +216,7 @@ class TopLogprob(msgspec.Struct):
     """UTF-8 bytes of the token, which may be part of a character; None if not given."""
 
 
-class TokenLogprob(msgspec.Struct):
+class TokenLogprob(Part):
     """The chosen token of a position, with the most likely alternatives."""
 
     token: str = ""
@@ -177,7 +229,7 @@ class TokenLogprob(msgspec.Struct):
     """The most likely tokens at this position, as many as `top_logprobs` asked for."""
 
 
-class ChoiceLogprobs(msgspec.Struct):
+class ChoiceLogprobs(Part):
     """Log probabilities of a choice's content and refusal."""
 
     content: list[TokenLogprob] | None = None
@@ -189,7 +241,7 @@ class ChoiceLogprobs(msgspec.Struct):
 # --- tool calls ----------------------------------------------------------------------
 
 
-class Function(msgspec.Struct):
+class Function(Part):
     """Function of a tool call."""
 
     name: str = ""
@@ -206,15 +258,29 @@ class CallsTool(Protocol[R_co]):
         ...
 
 
-class ToolCall(msgspec.Struct):
+class CustomCall(Part):
+    """A call of a custom tool, which takes free text."""
+
+    name: str = ""
+    """Name of the tool, from the request's `tools`."""
+    input: str = ""
+    """What the model wrote for it."""
+
+
+class ToolCall(Part):
     """A whole tool call."""
 
     id: str | None = None
-    """Identifies the call in the tool's reply; None if the server gave no id."""
+    """Identifies the call in the tool's reply. A call that came without one was given one."""
     type: str = "function"
-    """Kind of the call: function or a server's own."""
+    """Kind of the call: function, custom or a server's own."""
     function: Function = msgspec.field(default_factory=Function)
-    """Function to call, with its arguments."""
+    """Function to call, with its arguments; empty in a call of another kind."""
+
+    @property
+    def custom(self) -> CustomCall | None:
+        """Custom tool to call, with its input; None in a call of another kind."""
+        return _part(CustomCall, self.extra, "custom")
 
     @overload
     def parse(self, kind: builtins.type[T], /) -> T: ...
@@ -247,7 +313,7 @@ class ToolCall(msgspec.Struct):
         return tool.call(self)
 
 
-class FunctionDelta(msgspec.Struct, gc=False):
+class FunctionDelta(Part, gc=False):
     """A piece of a function's name or arguments."""
 
     name: str | None = None
@@ -256,7 +322,7 @@ class FunctionDelta(msgspec.Struct, gc=False):
     """The next piece of the arguments' JSON text."""
 
 
-class ToolCallDelta(msgspec.Struct, gc=False):
+class ToolCallDelta(Part, gc=False):
     """A piece of a tool call."""
 
     index: int | None = None
@@ -268,12 +334,30 @@ class ToolCallDelta(msgspec.Struct, gc=False):
     function: FunctionDelta | None = None
     """What this piece adds to the function."""
 
+    @property
+    def custom(self) -> CustomCall | None:
+        """What this piece adds to the call of a custom tool; None if nothing."""
+        return _part(CustomCall, self.extra, "custom")
+
+
+class Audio(Part, kw_only=True, omit_defaults=True):
+    """Spoken answer."""
+
+    id: str | None = None
+    """Names the audio in a later request."""
+    data: str | None = None
+    """The sound as base64 text, in the format the request asked for."""
+    transcript: str | None = None
+    """What is said."""
+    expires_at: int | float | None = None
+    """Until when the server knows the id, in seconds since the epoch."""
+
 
 # --- messages and deltas -------------------------------------------------------------
 
 
-class Reasoning(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Reasoning text, which servers call `reasoning_content` or `reasoning`, or send as both."""
+class MessageMembers(Part, kw_only=True, omit_defaults=True):
+    """What deltas and messages share: reasoning, and members that few answers have."""
 
     reasoning_field: str | None = msgspec.field(default=None, name="reasoning")
     """The member `reasoning` alone; read `reasoning` instead."""
@@ -290,8 +374,23 @@ class Reasoning(msgspec.Struct, kw_only=True, omit_defaults=True):
         """The same text as `reasoning`."""
         return self.reasoning_content_field or self.reasoning_field
 
+    @property
+    def audio(self) -> Audio | None:
+        """Spoken answer, or the next piece of it; None if there is none."""
+        return _part(Audio, self.extra, "audio")
 
-class ChoiceDelta(Reasoning, kw_only=True, gc=False, omit_defaults=True):
+    @property
+    def images(self) -> list[Any] | None:
+        """Generated images as parsed JSON (OpenRouter's members); None if there are none."""
+        return _list(self.extra, "images")
+
+    @property
+    def function_call(self) -> Function | None:
+        """Call in the form before `tool_calls`, or the next piece of it; None if there is none."""
+        return _part(Function, self.extra, "function_call")
+
+
+class ChoiceDelta(MessageMembers, kw_only=True, gc=False, omit_defaults=True):
     """What one chunk adds to a choice's message. A part that is absent is None."""
 
     role: str | None = None
@@ -306,8 +405,11 @@ class ChoiceDelta(Reasoning, kw_only=True, gc=False, omit_defaults=True):
     """Further annotations of the text (citations, for instance), as parsed JSON."""
 
 
-class ChatCompletionMessage(Reasoning, kw_only=True, omit_defaults=True):
-    """A whole message of the assistant; it may go back into `messages` as it is."""
+class ChatCompletionMessage(MessageMembers, kw_only=True, omit_defaults=True):
+    """A whole message of the assistant; it may go back into `messages` as it is.
+
+    It then behaves as `for_request()` says, by the server the request goes to.
+    """
 
     # A factory, because omit_defaults would leave out a plain default, and no server
     # accepts a message without its role.
@@ -327,11 +429,45 @@ class ChatCompletionMessage(Reasoning, kw_only=True, omit_defaults=True):
         """The content as a value, if `response_format` was a type; else None."""
         return None
 
+    def for_request(
+        self, reasoning: bool | Literal["auto"] = "auto", *, provider: str | None = None
+    ) -> dict[str, Any]:
+        """Return the message as it stands in `messages` of a later request.
+
+        `reasoning` says whether the model's reasoning goes back: True, as it came; False, not
+        at all; "auto", as the provider of that name wants it. Groq and Cerebras refuse it,
+        DeepSeek wants `reasoning_content`, OpenRouter `reasoning` and `reasoning_details`;
+        others get it as it came.
+        """
+        message = self.to_dict()
+        wanted = _REASONING_OF.get(provider or "") if reasoning == "auto" else None
+        if reasoning is False or wanted == "":
+            for name in _REASONING:
+                message.pop(name, None)
+        elif wanted:
+            text = self.reasoning
+            for name in ("reasoning", "reasoning_content"):
+                message.pop(name, None)
+            if text:
+                message[wanted] = text
+        return message
+
+
+# Members of a message that carry reasoning.
+_REASONING = ("reasoning", "reasoning_content", "reasoning_details")
+# Under which name a provider wants reasoning text back; "" if it answers 400 to any.
+_REASONING_OF = {
+    "cerebras": "",
+    "groq": "",
+    "deepseek": "reasoning_content",
+    "openrouter": "reasoning",
+}
+
 
 # --- chunks --------------------------------------------------------------------------
 
 
-class ChunkChoice(msgspec.Struct, gc=False):
+class ChunkChoice(Part, gc=False):
     """One choice's part of a chunk."""
 
     # A negative index goes to the tolerant decoder, which makes it 0.
@@ -347,9 +483,16 @@ class ChunkChoice(msgspec.Struct, gc=False):
     """Token counts, where a server puts them here (Moonshot does) and not on the chunk."""
     error: Any = None
     """Why this choice failed, where a server says so here (OpenRouter does)."""
+    token_ids: list[int] | None = None
+    """Ids of the tokens in `delta` (vLLM's `return_token_ids`); None if not asked for."""
+
+    @property
+    def stop_reason(self) -> Any:
+        """Stop string or token id that ended the choice (vLLM); None if the server says none."""
+        return self.extra.get("stop_reason") if self.extra else None
 
 
-class GroqExtras(msgspec.Struct, gc=False):
+class GroqExtras(Part, gc=False, omit_defaults=True):
     """Groq's own member, which carries usage that other servers put on the chunk."""
 
     id: str | None = None
@@ -363,6 +506,8 @@ class GroqExtras(msgspec.Struct, gc=False):
 class ChatCompletionChunk(Payload, kw_only=True, gc=False):
     """One event of a streamed completion."""
 
+    # In the order in which servers send them: the decoder looks for each member behind the
+    # last one first.
     id: str | None = None
     """Id of the completion, the same in each of its chunks."""
     object: str | None = None
@@ -371,24 +516,31 @@ class ChatCompletionChunk(Payload, kw_only=True, gc=False):
     """Time of creation in seconds since the epoch, by the server's clock."""
     model: str | None = None
     """Model that answers, as the server names it."""
+    service_tier: str | None = None
+    """Tier that served the request."""
+    system_fingerprint: str | None = None
+    """The server's configuration, which may explain different answers to one seed."""
     choices: list[ChunkChoice] = []
     """What is new, by choice; empty in a chunk that only carries usage."""
     usage: Usage | None = None
     """Token counts; usually only in the last chunk, and only if `stream_options` asks for them."""
-    system_fingerprint: str | None = None
-    """The server's configuration, which may explain different answers to one seed."""
-    service_tier: str | None = None
-    """Tier that served the request."""
+    obfuscation: Any = None
+    """Random padding that hides the length of the text from eavesdroppers; not part of it."""
     x_groq: GroqExtras | None = None
     """Groq's own member."""
     error: Any = None
     """The failure that ended the stream, as parsed JSON; None if there is none."""
 
+    @property
+    def prompt_token_ids(self) -> list[int] | None:
+        """Ids of the prompt's tokens (vLLM's `return_token_ids`); None if they are not here."""
+        return _list(self.extra, "prompt_token_ids")
+
 
 # --- whole completions ---------------------------------------------------------------
 
 
-class Choice(msgspec.Struct):
+class Choice(Part):
     """One of a completion's answers (several if n > 1)."""
 
     index: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -399,6 +551,16 @@ class Choice(msgspec.Struct):
     """stop, length (token limit), tool_calls, content_filter or a server's own; None if cut off."""
     logprobs: ChoiceLogprobs | None = None
     """Log probabilities of the message's tokens; None if not asked for."""
+
+    @property
+    def token_ids(self) -> list[int] | None:
+        """Ids of the message's tokens (vLLM's `return_token_ids`); None if not asked for."""
+        return _list(self.extra, "token_ids")
+
+    @property
+    def stop_reason(self) -> Any:
+        """Stop string or token id that ended the choice (vLLM); None if the server says none."""
+        return self.extra.get("stop_reason") if self.extra else None
 
 
 class ChatCompletion(Payload, kw_only=True):
@@ -421,11 +583,22 @@ class ChatCompletion(Payload, kw_only=True):
     service_tier: str | None = None
     """Tier that served the request."""
 
+    @property
+    def text(self) -> str:
+        """The text of choice 0; "" if there is none."""
+        first = next((choice for choice in self.choices if choice.index == 0), None)
+        return "" if first is None else first.message.content or ""
+
+    @property
+    def prompt_token_ids(self) -> list[int] | None:
+        """Ids of the prompt's tokens (vLLM's `return_token_ids`); None if not asked for."""
+        return _list(self.extra, "prompt_token_ids")
+
 
 # --- text completions ------------------------------------------------------------------
 
 
-class TextLogprobs(msgspec.Struct, omit_defaults=True):
+class TextLogprobs(Part, omit_defaults=True):
     """Log probabilities of a text completion, as parallel lists with an entry for each token."""
 
     tokens: list[str] = []
@@ -438,7 +611,7 @@ class TextLogprobs(msgspec.Struct, omit_defaults=True):
     """Where each token begins in the text, in characters."""
 
 
-class TextChoice(msgspec.Struct):
+class TextChoice(Part):
     """One of a text completion's answers, or a piece of one."""
 
     index: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -484,7 +657,7 @@ class TextCompletion(Payload, kw_only=True):
 # --- models --------------------------------------------------------------------------
 
 
-class Model(Payload, kw_only=True):
+class Model(Payload, kw_only=True, forbid_unknown_fields=False):
     """A model the server offers; its `id` goes into `model=`."""
 
     id: str = ""
@@ -497,7 +670,7 @@ class Model(Payload, kw_only=True):
     """Usually model."""
 
 
-class ModelList(Payload, kw_only=True):
+class ModelList(Payload, kw_only=True, forbid_unknown_fields=False):
     """The models a server offers: iterable, with a length, indexed by position or by key."""
 
     data: list[Model] = []

@@ -319,14 +319,17 @@ def test_the_tolerant_way_agrees_with_the_fast_one(payload: dict[str, Any]) -> N
     data = dumped(payload)
     # Numbers of more than 63 bits are none to the tolerant way.
     assume(not re.search(rb"[0-9]{19}", data))
+    assume(b'"penstock.' not in data)
     for kind, decode in ((ChatCompletionChunk, decode_chunk), (ChatCompletion, decode_completion)):
         try:
             fast = msgspec.json.decode(data, type=kind)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
-        # A NaN in a member that msgspec skips has the same chunk decoded tolerantly.
+        # A NaN in an unknown member has the same chunk decoded tolerantly.
         slow = decode(data[:-1] + (b',"x":NaN}' if len(data) > 2 else b'"x":NaN}'))
-        fast.raw = slow.raw
+        assert isinstance(slow.extra, dict)
+        assert slow.extra.keys() == {"x"}
+        slow.extra, fast.raw = msgspec.UNSET, slow.raw
         assert msgspec.to_builtins(slow) == msgspec.to_builtins(fast)
 
 

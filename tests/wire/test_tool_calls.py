@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock._wire.tool_calls import ToolCalls
-from penstock.types import FunctionDelta, ToolCallDelta
+from penstock.types import Function, FunctionDelta, ToolCallDelta
 
 from .linear import growth
 
@@ -30,11 +31,21 @@ def whole(*pieces: ToolCallDelta) -> Whole:
     calls = ToolCalls()
     for one in pieces:
         calls.add(one)
-    return [(call.id, call.function.name, call.function.arguments) for call in calls.whole()]
+    return as_given(calls, pieces)
+
+
+def as_given(calls: ToolCalls, pieces: Sequence[ToolCallDelta]) -> Whole:
+    """The calls so far, with None for an id that no piece has."""
+    sent = {one.id for one in pieces}
+    return [
+        (call.id if call.id in sent else None, call.function.name, call.function.arguments)
+        for call in calls.whole()
+    ]
 
 
 PARIS, ROME = '{"city":"Paris"}', '{"city":"Rome"}'
 BOTH: Whole = [("a", "weather", PARIS), ("b", "weather", ROME)]
+SAME_ID: Whole = [("a", "weather", PARIS), ("a", "weather", ROME)]
 NO_IDS: Whole = [(None, "weather", PARIS), (None, "weather", ROME)]
 
 CASES: dict[str, tuple[list[ToolCallDelta], Whole]] = {
@@ -174,6 +185,55 @@ CASES: dict[str, tuple[list[ToolCallDelta], Whole]] = {
         ],
         [(None, "say", '{"text":"a}{b"}')],
     ),
+    "one id, other indexes, whole": (
+        [piece(0, "a", "weather", PARIS), piece(1, "a", "weather", ROME)],
+        SAME_ID,
+    ),
+    "one id and one index, whole": (
+        [piece(0, "a", "weather", PARIS), piece(0, "a", "weather", ROME)],
+        SAME_ID,
+    ),
+    "one id, no index, whole": (
+        [piece(None, "a", "weather", PARIS), piece(None, "a", "weather", ROME)],
+        SAME_ID,
+    ),
+    "one id, other indexes, the second in pieces": (
+        [
+            piece(0, "a", "weather", PARIS),
+            piece(1, "a", "weather", ""),
+            piece(1, None, None, '{"city":'),
+            piece(1, "a", "weather", '"Rome"}'),
+            piece(0, "a", "weather", ""),
+        ],
+        SAME_ID,
+    ),
+    "one id, other indexes and names, in turns": (
+        [
+            piece(0, "a", "weather", ""),
+            piece(1, "a", "time", ""),
+            piece(0, None, None, '{"city":'),
+            piece(1, None, None, "{}"),
+            piece(0, "a", None, '"Paris"}'),
+        ],
+        [("a", "weather", PARIS), ("a", "time", "{}")],
+    ),
+    "one id and one index, another name": (
+        [
+            piece(0, "a", "weather", '{"city":'),
+            piece(0, "a", "weather", '"Paris"}'),
+            piece(0, "a", "time", ""),
+            piece(0, "a", "time", "{}"),
+        ],
+        [("a", "weather", PARIS), ("a", "time", "{}")],
+    ),
+    "the id and the name on every piece, the index counts pieces": (
+        [
+            piece(0, "a", "weather", ""),
+            piece(1, "a", "weather", '{"city":'),
+            piece(2, "a", "weather", '"Paris"}'),
+        ],
+        [BOTH[0]],
+    ),
     "pieces that say nothing open nothing": (
         [piece(0), piece(1, "", "", ""), ToolCallDelta(function=FunctionDelta())],
         [],
@@ -199,7 +259,7 @@ def test_looking_in_between_changes_nothing(case: str) -> None:
     for one in pieces:
         calls.add(one)
         calls.whole()
-    assert [(c.id, c.function.name, c.function.arguments) for c in calls.whole()] == expected
+    assert as_given(calls, pieces) == expected
 
 
 def test_the_type_is_kept_and_defaults_to_function() -> None:
@@ -291,3 +351,109 @@ def test_a_name_behind_what_is_no_whole_object_is_a_piece_of_the_name(arguments:
     assert whole(piece(0, "a", "we", arguments), piece(0, name="ather")) == [
         ("a", "weather", arguments)
     ]
+
+
+def test_a_call_without_an_id_is_given_one_that_stays() -> None:
+    calls = ToolCalls()
+    calls.add(piece(0, None, "f", "{}"))
+    calls.add(piece(1, None, "g", "{}"))
+    first, second = calls.whole()
+    assert first.id
+    assert second.id
+    assert first.id != second.id
+    assert [call.id for call in calls.whole()] == [first.id, second.id]
+    assert calls.take_complete(finished=True, ended=False) == first
+    calls.add(piece(0, "late", None, None))
+    assert calls.whole()[0].id == "late"
+
+
+def test_members_without_a_field_are_kept_in_the_call_and_its_function() -> None:
+    signature = {"google": {"thought_signature": "SIG"}}
+    calls = ToolCalls()
+    calls.add(ToolCallDelta(index=0, id="a", extra={"extra_content": signature}))
+    calls.add(ToolCallDelta(index=0, function=FunctionDelta("f", "{}", extra={"note": "a"})))
+    calls.add(ToolCallDelta(index=0, id="a", extra={"extra_content": signature}))
+    calls.add(ToolCallDelta(index=0, function=FunctionDelta(extra={"note": "b"})))
+    [call] = calls.whole()
+    assert call.to_dict() == {
+        "id": "a",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}", "note": "ab"},
+        "extra_content": signature,
+    }
+
+
+def custom(index: int, id: str | None = None, **members: str) -> ToolCallDelta:
+    kind = "custom" if id else None
+    return ToolCallDelta(index=index, id=id, type=kind, extra={"custom": members})
+
+
+def test_custom_calls() -> None:
+    calls = ToolCalls()
+    for one in (
+        custom(0, "a", name="sql", input=""),
+        custom(1, "b", name="sql", input="x"),
+        custom(0, input="select"),
+        custom(0, input=" 1"),
+        custom(0, input="1"),
+    ):
+        calls.add(one)
+    first, second = calls.whole()
+    assert (first.id, first.type, first["custom"]) == (
+        "a", "custom", {"name": "sql", "input": "select 11"},
+    )  # fmt: skip
+    assert second["custom"] == {"name": "sql", "input": "x"}
+    assert first.function == Function()
+    # More input may come for any of them.
+    assert calls.take_complete(finished=False, ended=False) is None
+    assert calls.take_complete(finished=True, ended=False) == first
+    assert calls.take_complete(finished=True, ended=False) == second
+    assert calls.take_complete(finished=True, ended=True) is None
+
+
+def test_custom_calls_of_one_id_are_told_apart_by_index() -> None:
+    calls = ToolCalls()
+    for one in (
+        custom(0, "a", name="sql", input="x"),
+        custom(0, "a", name="sql", input="y"),
+        custom(1, "a", name="sql", input="z"),
+        custom(0, "a", input="!"),
+    ):
+        calls.add(one)
+    assert [call["custom"]["input"] for call in calls.whole()] == ["xy!", "z"]
+
+
+# --- the habits of servers ---
+
+objects = st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4), max_size=3)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["f", "g"]), objects), min_size=1, max_size=4),
+    st.sampled_from(["own", "one for all", "none"]),
+    st.sampled_from(["own", "0", "none"]),
+    st.booleans(),
+    st.data(),
+)
+def test_one_call_after_the_other(
+    calls: list[tuple[str, dict[str, Any]]],
+    ids: str,
+    indexes: str,
+    repeats: bool,
+    data: st.DataObject,
+) -> None:
+    """Whatever a server does to id and index: its calls come out as the model wrote them."""
+    pieces: list[ToolCallDelta] = []
+    expected: Whole = []
+    for number, (name, arguments) in enumerate(calls):
+        text = json.dumps(arguments)
+        id = {"own": f"id-{number}", "one for all": "x", "none": None}[ids]
+        index = {"own": number, "0": 0, "none": None}[indexes]
+        expected.append((id, name, text))
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=3)))
+        texts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        for place, part in enumerate(texts):
+            named = repeats or place == 0
+            # Without a part of the arguments a repeated name alone says nothing.
+            pieces.append(piece(index, id if named else None, name if named else None, part))
+    assert whole(*pieces) == expected

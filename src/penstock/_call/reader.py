@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .._http.exchange import Exchange
-from .._wire.accumulate import MAX_TOOL_CALLS, Accumulator
+from .._wire.accumulate import Accumulator
 from .._wire.completion import CompletionDecoder
 from ..errors import APIResponseError, PenstockError
 from ..types import ChatCompletion, ChatCompletionChunk, Usage
@@ -41,8 +41,8 @@ class Reader(BodyReader[ChatCompletionChunk]):
         """Add what was handed out to the answer, and check what is kept for later reads."""
         self.fold()
         self._folded = 0
-        if self.accumulator.tool_calls > MAX_TOOL_CALLS:
-            return APIResponseError(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
+        if self.accumulator.excess is not None:
+            return APIResponseError(self.accumulator.excess)
         ahead = len(self.batch) - self.pos
         if ahead and math.isnan(self.timings.first_token):
             size = self._exchange.body_bytes

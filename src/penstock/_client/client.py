@@ -116,6 +116,7 @@ class AsyncClient:
             headers=headers,
             timeouts=timeouts,
             max_retries=max_retries,
+            provider=provider.name,
         )
         self.provider: Provider = provider
         """The provider that was given or named."""

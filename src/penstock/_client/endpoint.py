@@ -15,6 +15,7 @@ from .._call.text_stream import TextCompletionStream
 from .._http.exchange import Exchange
 from .._http.outgoing import Outgoing
 from .._wire.encode import encode_json
+from .._wire.history import provider_at
 from .._wire.query import Query
 from .._wire.request import (
     RequestHeaders,
@@ -43,7 +44,7 @@ class Endpoint:
     Holds no reference to the client, which avoids a reference cycle.
     """
 
-    __slots__ = ("base_url", "headers", "max_retries", "service", "timeouts")
+    __slots__ = ("base_url", "headers", "max_retries", "provider", "service", "timeouts")
 
     def __init__(
         self,
@@ -53,9 +54,12 @@ class Endpoint:
         headers: Mapping[str, str] | None,
         timeouts: Timeouts,
         max_retries: int,
+        provider: str | None = None,
     ) -> None:
         self.service: Service = service
         self.base_url: BaseURL = base_url
+        self.provider: str | None = provider_at(base_url.origin.host, provider)
+        """Whose rules messages of earlier answers follow."""
         self.timeouts: Timeouts = timeouts
         self.max_retries: int = max_retries
         self.headers: RequestHeaders = RequestHeaders(base_url, headers)
@@ -119,7 +123,7 @@ class Endpoint:
         """Return the call for the arguments of `chat.completions.create`, taken from `params`."""
         options = {name: params.pop(name, None) for name in _OPTIONS}
         model, messages = params.pop("model", None), params.pop("messages", None)
-        body = completion_body(model, messages, params, stream=stream)
+        body = completion_body(model, messages, params, stream=stream, provider=self.provider)
         path = "/chat/completions"
         return self.call("POST", path, body, streaming=stream, model=model, **options)
 

@@ -1,20 +1,24 @@
-"""A streamed answer put together from its chunks.
+"""Assembles a streamed answer from its chunks.
 
-What the wire does (rules 5 to 9): any member may be absent; text comes in pieces that are
-joined, never compared, so equal deltas stay; reasoning comes under either of two names, or
-under both at once; usage comes on any chunk, in one of three places, and is never summed.
-Empty strings and null overwrite nothing.
+Rules 5 to 9 of the wire (docs/pages/internals/wire.md): any member may be absent; text comes
+in pieces that are joined, never compared, so equal deltas stay; reasoning comes under either
+of two names, or under both at once; usage comes on any chunk, in one of three places, and is
+never summed. Empty strings and null overwrite nothing.
 
     id, created, model, system_fingerprint, role    the first that is not empty
     service_tier, finish_reason, usage              the last that is not empty
     content, refusal, reasoning, arguments          joined
-    logprobs, annotations                           concatenated
+    logprobs, annotations, token_ids                concatenated
+    members without a field                         as `merge` says
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+
+import msgspec
+from msgspec import UNSET
 
 from penstock.types import (
     ChatCompletion,
@@ -28,6 +32,7 @@ from penstock.types import (
     Usage,
 )
 
+from .merge import MAX_MEMBERS, Budget, Members
 from .tool_calls import ToolCalls
 
 __all__ = [
@@ -36,20 +41,28 @@ __all__ = [
 ]
 
 MAX_TOOL_CALLS = 16384
-"""Bound of the tool calls of one answer, all its choices together."""
+"""Bound on the tool calls of one answer, all its choices together."""
+
+
+# What a server repeats beside the deltas (rule 9).
+_CUMULATIVE = "message"
 
 
 class Accumulator:
-    """Takes chunks as they come; `completion()` is the answer so far, at any time."""
+    """Takes chunks as they come; `completion()` returns the answer so far, at any time."""
 
     __slots__ = (
+        "_budget",
         "_choices",
         "_created",
         "_fingerprint",
         "_id",
+        "_members",
         "_model",
         "_tier",
         "_usage",
+        "_usage_members",
+        "excess",
         "tool_calls",
     )
 
@@ -60,18 +73,27 @@ class Accumulator:
         self._fingerprint: str | None = None
         self._tier: str | None = None
         self._usage: Usage | None = None
-        # By index, which is whatever a server says, also 2**31.
+        # By index, which may be any number, also 2**31.
         self._choices: dict[int, _ChoiceParts] = {}
+        self._budget = Budget()
+        self._members = Members(self._budget, increments=False)
+        self._usage_members = Members(self._budget, increments=False)
         self.tool_calls = 0
-        """Tool calls so far, of all choices. Who extends sees to it that they stay bounded."""
+        """Tool calls so far, of all choices."""
+        self.excess: str | None = None
+        """Which bound the answer exceeds; None if it is within all of them.
+
+        The caller must stop extending then. Members over the bound are left out.
+        """
 
     def extend(self, chunks: Iterable[ChatCompletionChunk]) -> None:
         """Add these chunks to the answer.
 
-        This runs once for each token. So the loop only joins text, and tests for whatever
-        else there may be, which is rare and left to methods.
+        This runs once for each token, so the loop only joins text. Anything else is rare and
+        left to methods.
         """
         choices = self._choices
+        unset = UNSET
         known = self._id and self._created and self._model
         fingerprint, tier = self._fingerprint, self._tier
         for chunk in chunks:
@@ -88,7 +110,7 @@ class Accumulator:
             for choice in chunk.choices:
                 parts = choices.get(choice.index)
                 if parts is None:
-                    parts = choices[choice.index] = _ChoiceParts()
+                    parts = choices[choice.index] = _ChoiceParts(self._budget)
                 delta = choice.delta
                 if delta.content is not None:
                     parts.content.append(delta.content)
@@ -98,30 +120,36 @@ class Accumulator:
                     or delta.reasoning_content_field is not None
                     or delta.reasoning_field is not None
                     or choice.logprobs is not None
+                    or choice.token_ids is not None
                     or delta.role is not None
                     or delta.refusal is not None
                     or delta.annotations is not None
                 ):
                     self.tool_calls += parts.add(choice)
+                    if self.tool_calls > MAX_TOOL_CALLS:
+                        self.excess = f"the answer has more than {MAX_TOOL_CALLS} tool calls"
                 if choice.usage is not None and not _counts_something(chunk.usage):
                     self._add_usage(choice.usage)
+            if chunk.extra is not unset:
+                self._add_members(chunk)
 
     def completion(self) -> ChatCompletion:
-        """The answer so far; what comes later does not change it."""
+        """Return the answer so far; later chunks do not change it."""
         return ChatCompletion(
             id=self._id,
             created=self._created,
             model=self._model,
             system_fingerprint=self._fingerprint,
             service_tier=self._tier,
-            usage=self._usage,
+            usage=self._whole_usage(),
+            extra=self._members.snapshot() or UNSET,
             choices=[parts.choice(index) for index, parts in sorted(self._choices.items())],
         )
 
     def take_complete_call(self, *, ended: bool) -> ToolCall | None:
-        """A tool call of choice 0 that is complete, each one once; None if there is none by now.
+        """Return a complete tool call of choice 0, each one once; None if there is none by now.
 
-        `ended`: no further chunk comes.
+        `ended` says that no further chunk comes.
         """
         parts = self._choices.get(0)
         if parts is None:
@@ -137,11 +165,29 @@ class Accumulator:
         self._tier = chunk.service_tier or self._tier
         if chunk.x_groq is not None:
             self._add_usage(chunk.x_groq.usage)
+            self._members.add({"x_groq": chunk.x_groq.to_dict()})
         self._add_usage(chunk.usage)
 
     def _add_usage(self, usage: Usage | None) -> None:
         if _counts_something(usage):
             self._usage = usage
+        if usage is not None and usage.extra:
+            self._usage_members.add(usage.extra)
+
+    def _add_members(self, chunk: ChatCompletionChunk) -> None:
+        """Add the members without a field of this chunk and its choices."""
+        if chunk.extra:
+            self._members.add(chunk.extra)
+        for choice in chunk.choices:
+            self._choices[choice.index].add_members(choice)
+        if self._budget.left < 0:
+            self.excess = f"the answer has more than {MAX_MEMBERS} members without a field"
+
+    def _whole_usage(self) -> Usage | None:
+        extra = self._usage_members.snapshot()
+        if not extra:
+            return self._usage
+        return msgspec.structs.replace(self._usage or Usage(), extra=extra)
 
 
 def _counts_something(usage: Usage | None) -> bool:
@@ -156,30 +202,38 @@ class _ChoiceParts:
     __slots__ = (
         "annotations",
         "content",
+        "delta_members",
         "finish_reason",
         "logprobs",
+        "logprobs_members",
+        "members",
         "reasoning",
         "reasoning_is_content",
         "refusal",
         "refusal_logprobs",
         "role",
+        "token_ids",
         "tool_calls",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.role: str | None = None
         self.content: list[str] = []
         self.refusal: list[str] = []
         self.reasoning: list[str] = []
         self.reasoning_is_content = False  # some of it came as `reasoning_content`
-        self.tool_calls = ToolCalls()
+        self.tool_calls = ToolCalls(budget)
         self.annotations: list[Any] = []
         self.logprobs: list[TokenLogprob] = []
         self.refusal_logprobs: list[TokenLogprob] = []
+        self.token_ids: list[int] | None = None
         self.finish_reason: str | None = None
+        self.members = Members(budget, increments=False)
+        self.delta_members = Members(budget, increments=True)
+        self.logprobs_members = Members(budget, increments=True)
 
     def add(self, choice: ChunkChoice) -> int:
-        """Take everything of this piece but its content; gives how many tool calls it opened."""
+        """Add all of this piece except its content; return how many tool calls it opened."""
         delta = choice.delta
         self.role = self.role or delta.role
         self.finish_reason = choice.finish_reason or self.finish_reason
@@ -198,16 +252,38 @@ class _ChoiceParts:
         if choice.logprobs is not None:
             self.logprobs += choice.logprobs.content or ()
             self.refusal_logprobs += choice.logprobs.refusal or ()
+        if choice.token_ids is not None:
+            if self.token_ids is None:
+                self.token_ids = []
+            self.token_ids += choice.token_ids
         return opened
 
+    def add_members(self, choice: ChunkChoice) -> None:
+        """Add the members of this piece that have no field."""
+        if choice.extra:
+            given = choice.extra
+            if _CUMULATIVE in given:
+                given = {name: value for name, value in given.items() if name != _CUMULATIVE}
+            self.members.add(given)
+        if choice.delta.extra:
+            self.delta_members.add(choice.delta.extra)
+        if choice.logprobs is not None and choice.logprobs.extra:
+            self.logprobs_members.add(choice.logprobs.extra)
+
     def choice(self, index: int) -> Choice:
-        """The choice so far, in objects of its own."""
+        """Return the choice so far, in objects of its own."""
         reasoning = _joined(self.reasoning)
         logprobs = None
-        if self.logprobs or self.refusal_logprobs:
+        logprobs_extra = self.logprobs_members.snapshot()
+        if self.logprobs or self.refusal_logprobs or logprobs_extra:
             logprobs = ChoiceLogprobs(
-                content=self.logprobs[:] or None, refusal=self.refusal_logprobs[:] or None
+                content=self.logprobs[:] or None,
+                refusal=self.refusal_logprobs[:] or None,
+                extra=logprobs_extra or UNSET,
             )
+        extra = self.members.snapshot()
+        if self.token_ids is not None:
+            extra["token_ids"] = self.token_ids[:]
         return Choice(
             index=index,
             message=ChatCompletionMessage(
@@ -219,14 +295,16 @@ class _ChoiceParts:
                 reasoning_content_field=reasoning if self.reasoning_is_content else None,
                 tool_calls=self.tool_calls.whole() or None,
                 annotations=self.annotations[:] or None,
+                extra=self.delta_members.snapshot() or UNSET,
             ),
             finish_reason=self.finish_reason,
             logprobs=logprobs,
+            extra=extra or UNSET,
         )
 
 
 def _joined(pieces: list[str]) -> str | None:
-    # The pieces collapse, so that a snapshot after each chunk joins each of them once.
+    # Keep the joined text, so that a snapshot after each chunk joins each piece once.
     if len(pieces) > 1:
         pieces[:] = ["".join(pieces)]
     return pieces[0] if pieces else None

@@ -2,25 +2,44 @@
 
 Rule 10 of the wire (docs/pages/internals/wire.md): msgspec refuses lone surrogates and NaN
 even in members it skips, and floats in integer fields; beside its own errors it raises
-UnicodeDecodeError and RecursionError. One fast attempt is followed by a tolerant one; if that
-fails too, the error is always a ChunkDecodeError.
+UnicodeDecodeError and RecursionError. So there are three ways, each tried if the one before
+it fails:
+
+1. Decode to the type. It refuses unknown members, so most chunks need no more.
+2. Decode to a dict, set unknown members aside in `extra`, convert it to the type.
+3. Build the nearest value of the type (`lenient`).
+
+If all fail, the error is a ChunkDecodeError. The number of objects and choices is bounded
+before anything is built of them, so that no event takes much longer than its bytes do.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
-from penstock.types import ChatCompletion, ChatCompletionChunk, Model, ModelList, decode_json
+from penstock._typed.members import EXTRA, Shape, set_aside, shape_of
+from penstock.types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Model,
+    ModelList,
+    Payload,
+    decode_json,
+)
 
-from .excerpt import excerpt
+from .call_id import new_call_id
+from .excerpt import MAX_DEPTH, excerpt, is_too_deep
 from .json_values import as_object, as_text, is_list, is_object, scrub
 from .lenient import build_chunk, build_completion, build_model
 
 __all__ = [
+    "MAX_CHOICES",
+    "MAX_OBJECTS",
     "REFUSED",
     "ChunkDecodeError",
     "decode_chunk",
@@ -29,11 +48,31 @@ __all__ = [
     "tolerant",
 ]
 
-_Built = TypeVar("_Built")
+MAX_CHOICES = 4096
+"""Bound on the choices of one answer; OpenAI's `n` goes up to 128."""
+MAX_OBJECTS = 262_144
+"""Bound on the objects and lists of one response, unless they have 16 bytes each on average."""
+
+_LARGE = 65_536  # bytes of a response that are decoded without counting its objects first
+_BYTES_PER_OBJECT = 16  # on average; log probabilities, the densest there are, have 30
+
+_Built = TypeVar("_Built", bound=Payload)
 
 _fast_chunk = msgspec.json.Decoder(ChatCompletionChunk).decode
 _fast_completion = msgspec.json.Decoder(ChatCompletion).decode
 _fast_model = msgspec.json.Decoder(Model).decode
+_fast_any = msgspec.json.Decoder().decode
+
+
+class _Counted(msgspec.Struct, gc=False):
+    pass
+
+
+class _Outline(msgspec.Struct, gc=False):
+    choices: list[_Counted] = []
+
+
+_outline = msgspec.json.Decoder(_Outline).decode
 
 
 class _Page(msgspec.Struct, gc=False):
@@ -44,6 +83,7 @@ class _Page(msgspec.Struct, gc=False):
 _fast_page = msgspec.json.Decoder(_Page).decode
 
 REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # UnicodeDecodeError is a ValueError
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class ChunkDecodeError(ValueError):
@@ -51,21 +91,36 @@ class ChunkDecodeError(ValueError):
 
 
 def decode_chunk(data: bytes) -> ChatCompletionChunk:
-    """Decode one event's data to a chunk, with `data` as its `raw`."""
+    """Decode one event's data to a chunk, with `data` as its `raw`.
+
+    Its `extra` is set, be it empty, if any of its parts has members without a field.
+    """
+    if len(data) > _LARGE:
+        _check_objects(data)
     try:
         chunk = _fast_chunk(data)
     except REFUSED:
-        chunk = tolerant(build_chunk, data)
+        chunk = tolerant(ChatCompletionChunk, build_chunk, data)
     chunk.raw = data
     return chunk
 
 
 def decode_completion(data: bytes) -> ChatCompletion:
-    """Decode a whole body to a completion, with `data` as its `raw`."""
+    """Decode a whole body to a completion, with `data` as its `raw`.
+
+    Tool calls that came without an id are given one.
+    """
+    if len(data) > _LARGE:
+        _check_objects(data)
     try:
         completion = _fast_completion(data)
     except REFUSED:
-        completion = tolerant(build_completion, data)
+        completion = tolerant(ChatCompletion, build_completion, data)
+    if len(completion.choices) > MAX_CHOICES:
+        raise _too_many_choices()
+    for choice in completion.choices:
+        for call in choice.message.tool_calls or ():
+            call.id = call.id or new_call_id()
     completion.raw = data
     return completion
 
@@ -109,7 +164,7 @@ def _tolerant_models(data: bytes) -> ModelList:
 
 def _model(item: Any) -> Model:
     payload = as_object(item) or {"id": item}
-    model = build_model(scrub(payload))
+    model = build_model(payload)
     model.raw = _encoded(payload)
     return model
 
@@ -119,22 +174,72 @@ def _encoded(payload: Any) -> bytes:
     return json.dumps(payload, separators=(",", ":")).encode("ascii")
 
 
+def _check_objects(data: bytes) -> None:
+    """Refuse a large response of too many objects or choices before they are built."""
+    objects = data.count(b"{") + data.count(b"[")
+    if objects <= MAX_CHOICES:
+        return
+    if objects > max(MAX_OBJECTS, len(data) // _BYTES_PER_OBJECT):
+        raise ChunkDecodeError(f"{objects} objects and lists in {len(data)} bytes")
+    try:
+        choices = len(_outline(data).choices)
+    except REFUSED:
+        return  # not valid, or not of that type: counted once it is parsed
+    if choices > MAX_CHOICES:
+        raise _too_many_choices()
+
+
+def _too_many_choices() -> ChunkDecodeError:
+    return ChunkDecodeError(f"an answer of more than {MAX_CHOICES} choices")
+
+
 def _parsed(data: bytes) -> Any:
     try:
-        return decode_json(data)
+        payload = decode_json(data)
+        return scrub(payload) if _SURROGATE.search(data) else payload
     except ValueError as error:
         raise ChunkDecodeError(f"not JSON ({error}): {excerpt(data)}") from error
+    except RecursionError as error:
+        raise _too_deep(data) from error
 
 
-def tolerant(build: Callable[[dict[str, Any]], _Built], data: bytes) -> _Built:
-    """Build a value from JSON that the fast decoder refused; raises ChunkDecodeError."""
+def tolerant(kind: type[_Built], build: Callable[[dict[str, Any]], _Built], data: bytes) -> _Built:
+    """Decode JSON that the fast decoder refused: convert it to the type, or else build it.
+
+    Members without a field go to `extra` of their part. Raises ChunkDecodeError.
+    """
     payload = _parsed(data)
     if not is_object(payload):
         raise ChunkDecodeError(f"not a JSON object: {excerpt(data)}")
+    choices = payload.get("choices")
+    if is_list(choices) and len(choices) > MAX_CHOICES:
+        raise _too_many_choices()
+    shape = shape_of(kind)
+    found = set_aside(payload, shape)
+    if found:
+        payload.setdefault(EXTRA, {})
+        if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+            _drop_deep(payload, shape)
     try:
-        return build(scrub(payload))
+        return msgspec.convert(payload, kind)
+    except REFUSED:
+        pass
+    try:
+        return build(payload)
     except RecursionError as error:
         raise _too_deep(data) from error
+
+
+def _drop_deep(payload: dict[str, Any], shape: Shape) -> None:
+    """Drop unknown members too deep for an error that carries them to be copied."""
+    extra = payload.get(EXTRA)
+    if extra:
+        payload[EXTRA] = {name: item for name, item in extra.items() if not is_too_deep(item)}
+    for name, inner in shape.inner:
+        value = payload.get(name)
+        for item in value if is_list(value) else (value,):
+            if is_object(item):
+                _drop_deep(item, inner)
 
 
 def _too_deep(data: bytes) -> ChunkDecodeError:

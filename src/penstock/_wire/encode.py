@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 
 import msgspec
 
+from penstock._typed.members import EXTRA, flattened
+
 from .json_values import is_object
 
 __all__ = ["encode_json"]
@@ -33,12 +35,25 @@ def encode_json(value: object) -> bytes:
         raise ValueError(
             f"the request contains a lone surrogate ({error.reason}): it is not valid Unicode"
         ) from None
+    if _SET_ASIDE in encoded:
+        encoded = _with_members_in_place(encoded)
     # msgspec writes null for NaN and infinity, so only a text with null is examined.
     if b"null" in encoded:
         for path, number in _non_finite(msgspec.to_builtins(value, enc_hook=_searched)):
             place = ".".join(path) or "the request"
             raise ValueError(f"{place} is {number!r}, which JSON cannot express")
     return encoded
+
+
+# What precedes the members of a part of an answer that have no field.
+_SET_ASIDE = b'"%b":' % EXTRA.encode("ascii")
+
+
+def _with_members_in_place(encoded: bytes) -> bytes:
+    try:
+        return _encoder.encode(flattened(msgspec.json.decode(encoded)))
+    except RecursionError:
+        raise ValueError("the request is nested too deeply") from None
 
 
 def _further(value: Any) -> Any:

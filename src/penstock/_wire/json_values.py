@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
+
+from penstock._typed.members import is_list, is_object
 
 __all__ = [
     "any_text",
@@ -26,16 +28,6 @@ _TWO_63 = 2**63
 _TEXT_MEMBERS = ("text", "thinking", "reasoning", "refusal", "content")
 
 
-def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Return whether this is a JSON object."""
-    return isinstance(value, dict)
-
-
-def is_list(value: Any) -> TypeGuard[list[Any]]:
-    """Return whether this is a JSON list."""
-    return isinstance(value, list)
-
-
 def as_object(value: Any) -> dict[str, Any]:
     """Return the value if it is an object, else an empty one."""
     return value if is_object(value) else {}
@@ -50,15 +42,11 @@ def scrub(value: Any) -> Any:
     """Return the value with U+FFFD for every lone surrogate, so that its text can be encoded.
 
     Servers that cut text between UTF-16 units send them as JSON escapes; UTF-8 has no form for
-    them. The JSON parser has already joined proper pairs.
+    them. The JSON parser has already joined proper pairs. By way of text, because looking at
+    each value takes ten times as long. RecursionError if it is nested too deeply.
     """
-    if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", value)
-    if is_list(value):
-        return [scrub(item) for item in value]
-    if is_object(value):
-        return {scrub(key): scrub(item) for key, item in value.items()}
-    return value
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(_LONE_SURROGATE.sub("\ufffd", text))
 
 
 def as_text(value: Any) -> str | None:

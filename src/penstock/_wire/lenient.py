@@ -3,7 +3,7 @@
 Servers send null for lists, floats for integers, numbers for ids, lists of parts for text;
 none of that breaks a stream (rules 5 and 10 of the wire). Each builder takes parsed JSON and
 chooses the nearest value of the declared type, or else None or the field's default. The
-payload itself stays in `raw`.
+payload itself stays in `raw`. Members that have no field were set aside before, in EXTRA.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from msgspec import UNSET, UnsetType
+
+from penstock._typed.members import EXTRA
 from penstock.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -64,9 +67,12 @@ def build_chunk(payload: dict[str, Any]) -> ChatCompletionChunk:
                 logprobs=_logprobs(choice.get("logprobs")),
                 usage=build_usage(choice.get("usage")),
                 error=choice.get("error"),
+                token_ids=_token_ids(choice.get("token_ids")),
+                extra=_extra(choice),
             )
             for choice in objects(payload.get("choices"))
         ],
+        obfuscation=payload.get("obfuscation"),
         x_groq=_groq(payload.get("x_groq")),
         error=payload.get("error"),
     )
@@ -82,6 +88,7 @@ def build_completion(payload: dict[str, Any]) -> ChatCompletion:
                 message=_message(choice.get("message")),
                 finish_reason=as_text(choice.get("finish_reason")),
                 logprobs=_logprobs(choice.get("logprobs")),
+                extra=_extra(choice),
             )
             for choice in objects(payload.get("choices"))
         ],
@@ -107,7 +114,17 @@ def _head(payload: dict[str, Any]) -> dict[str, Any]:
         "usage": build_usage(payload.get("usage")),
         "system_fingerprint": as_text(payload.get("system_fingerprint")),
         "service_tier": as_text(payload.get("service_tier")),
+        "extra": _extra(payload),
     }
+
+
+def _extra(payload: dict[str, Any]) -> dict[str, Any] | UnsetType:
+    extra: dict[str, Any] | UnsetType = payload.get(EXTRA, UNSET)
+    return extra
+
+
+def _token_ids(value: Any) -> list[int] | None:
+    return [whole(item) or 0 for item in value] if is_list(value) else None
 
 
 # --- messages and deltas -------------------------------------------------------------
@@ -155,6 +172,7 @@ def _texts(message: dict[str, Any]) -> dict[str, Any]:
         or (None if reasoning else content_text(content, "thinking"))
         or reasoning_content,
         "annotations": annotations if is_list(annotations) else None,
+        "extra": _extra(message),
     }
 
 
@@ -173,6 +191,7 @@ def _tool_call_delta(call: dict[str, Any]) -> ToolCallDelta:
         id=as_text(call.get("id")),
         type=as_text(call.get("type")),
         function=_function_delta(call.get("function")),
+        extra=_extra(call),
     )
 
 
@@ -181,6 +200,7 @@ def _tool_call(call: dict[str, Any]) -> ToolCall:
         id=as_text(call.get("id")),
         type=_text_or("function", call.get("type")),
         function=_function(call.get("function")),
+        extra=_extra(call),
     )
 
 
@@ -188,7 +208,9 @@ def _function_delta(function: Any) -> FunctionDelta | None:
     if not is_object(function):
         return None
     return FunctionDelta(
-        name=as_text(function.get("name")), arguments=_arguments(function.get("arguments"))
+        name=as_text(function.get("name")),
+        arguments=_arguments(function.get("arguments")),
+        extra=_extra(function),
     )
 
 
@@ -197,6 +219,7 @@ def _function(value: Any) -> Function:
     return Function(
         name=as_text(function.get("name")) or "",
         arguments=_arguments(function.get("arguments")) or "",
+        extra=_extra(function),
     )
 
 
@@ -211,7 +234,7 @@ def _arguments(value: Any) -> str | None:
 
 
 def build_usage(usage: Any) -> Usage | None:
-    """Token counts; None where there are none."""
+    """Build token counts; None if there are none."""
     if not is_object(usage):
         return None
     prompt = usage.get("prompt_tokens_details")
@@ -222,13 +245,15 @@ def build_usage(usage: Any) -> Usage | None:
         total_tokens=whole(usage.get("total_tokens")) or 0,
         prompt_tokens_details=_details(prompt, PromptTokensDetails),
         completion_tokens_details=_details(completion, CompletionTokensDetails),
+        extra=_extra(usage),
     )
 
 
 def _details(counts: Any, kind: type[_Details]) -> _Details | None:
     if not is_object(counts):
         return None
-    return kind(**{name: whole(counts.get(name)) for name in kind.__struct_fields__})
+    names = (name for name in kind.__struct_fields__ if name != "extra")
+    return kind(**{name: whole(counts.get(name)) for name in names}, extra=_extra(counts))
 
 
 def _groq(extras: Any) -> GroqExtras | None:
@@ -238,6 +263,7 @@ def _groq(extras: Any) -> GroqExtras | None:
         id=as_text(extras.get("id")),
         usage=build_usage(extras.get("usage")),
         error=extras.get("error"),
+        extra=_extra(extras),
     )
 
 
@@ -247,6 +273,7 @@ def _logprobs(logprobs: Any) -> ChoiceLogprobs | None:
     return ChoiceLogprobs(
         content=_token_logprobs(logprobs.get("content")),
         refusal=_token_logprobs(logprobs.get("refusal")),
+        extra=_extra(logprobs),
     )
 
 
@@ -272,4 +299,5 @@ def _logprob(token: dict[str, Any]) -> dict[str, Any]:
         # Infinities stay: Python servers write -Infinity for an impossible token.
         "logprob": logprob if isinstance(logprob, float) else float(whole(logprob) or 0),
         "bytes": [whole(code) or 0 for code in codes] if is_list(codes) else None,
+        "extra": _extra(token),
     }

@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from penstock._version import __version__
 
 from .encode import encode_json
+from .history import outgoing_messages
 from .parameters import body_members
 from .url import BaseURL, has_controls
 
@@ -115,10 +116,16 @@ def checked_headers(headers: Mapping[str, str] | None) -> HeaderFields:
 
 
 def completion_body(
-    model: object, messages: Any, params: Mapping[str, Any], *, stream: bool
+    model: object,
+    messages: Any,
+    params: Mapping[str, Any],
+    *,
+    stream: bool,
+    provider: str | None = None,
 ) -> bytes:
     """Return the JSON body of a completion request; further parameters go in unchanged.
 
+    Messages of earlier answers go in as the provider of that name wants them.
     ValueError if model or messages are empty, or the model's name has control characters;
     and the errors of `body_members` and `encode_json`.
     """
@@ -133,6 +140,7 @@ def completion_body(
     if not listed:
         raise ValueError("messages is empty: give at least one message")
     members = body_members(params, stream=stream)
+    listed = outgoing_messages(listed, provider)
     return encode_json({"model": model, "messages": listed, **members})
 
 

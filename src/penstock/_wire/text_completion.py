@@ -2,7 +2,8 @@
 
 A piece has the shape of the whole: `choices[].text`, with log probabilities as parallel lists
 (`tokens`, `token_logprobs`, `top_logprobs`, `text_offset`). Text and these lists are joined by
-choice; of all other members the last one that is not empty counts.
+choice; of all other members the last one that is not empty counts. Members without a field are
+assembled as `merge` says.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
+from penstock._typed.members import EXTRA
 from penstock.types import TextChoice, TextCompletion, TextLogprobs, Usage
 
 from .completion import CompletionStreamDecoder
 from .decode import REFUSED, tolerant
 from .json_values import as_number, as_object, as_text, content_text, count, is_list, objects
 from .lenient import build_usage
+from .merge import Budget, Members
 
 __all__ = ["TextAccumulator", "TextCompletionDecoder", "decode_text_completion"]
 
 _fast = msgspec.json.Decoder(TextCompletion).decode
+_COLUMNS = tuple(name for name in TextLogprobs.__struct_fields__ if name != "extra")
 
 
 def decode_text_completion(data: bytes) -> TextCompletion:
@@ -29,7 +34,7 @@ def decode_text_completion(data: bytes) -> TextCompletion:
     try:
         completion = _fast(data)
     except REFUSED:
-        completion = tolerant(_build, data)
+        completion = tolerant(TextCompletion, _build, data)
     completion.raw = data
     return completion
 
@@ -47,12 +52,14 @@ def _build(payload: dict[str, Any]) -> TextCompletion:
                 finish_reason=as_text(choice.get("finish_reason")),
                 logprobs=_logprobs(choice.get("logprobs")),
                 error=choice.get("error"),
+                extra=choice.get(EXTRA, UNSET),
             )
             for choice in objects(payload.get("choices"))
         ],
         usage=build_usage(payload.get("usage")),
         system_fingerprint=as_text(payload.get("system_fingerprint")),
         error=payload.get("error"),
+        extra=payload.get(EXTRA, UNSET),
     )
 
 
@@ -61,10 +68,8 @@ def _logprobs(value: Any) -> TextLogprobs | None:
     if not lists:
         return None
     return TextLogprobs(
-        **{
-            name: column if is_list(column := lists.get(name)) else []
-            for name in TextLogprobs.__struct_fields__
-        }
+        **{name: column if is_list(column := lists.get(name)) else [] for name in _COLUMNS},
+        extra=lists.get(EXTRA, UNSET),
     )
 
 
@@ -85,9 +90,20 @@ class TextCompletionDecoder(CompletionStreamDecoder[TextCompletion]):
 class TextAccumulator:
     """Takes pieces as they come; `completion()` is the answer so far, at any time."""
 
-    __slots__ = ("_choices", "_created", "_fingerprint", "_id", "_model", "_usage")
+    __slots__ = (
+        "_budget",
+        "_choices",
+        "_created",
+        "_fingerprint",
+        "_id",
+        "_members",
+        "_model",
+        "_usage",
+    )
 
     def __init__(self) -> None:
+        self._budget = Budget()
+        self._members = Members(self._budget, increments=False)
         self._id: str | None = None
         self._created: int | float | None = None
         self._model: str | None = None
@@ -104,14 +120,18 @@ class TextAccumulator:
             self._fingerprint = self._fingerprint or piece.system_fingerprint
             if piece.usage is not None:
                 self._usage = piece.usage
+            if piece.extra:
+                self._members.add(piece.extra)
             for choice in piece.choices:
                 parts = self._choices.get(choice.index)
                 if parts is None:
-                    parts = self._choices[choice.index] = _Parts()
+                    parts = self._choices[choice.index] = _Parts(self._budget)
                 parts.text.append(choice.text)
                 parts.finish_reason = choice.finish_reason or parts.finish_reason
                 if choice.logprobs is not None:
                     parts.add_logprobs(choice.logprobs)
+                if choice.extra:
+                    parts.members.add(choice.extra)
 
     def completion(self) -> TextCompletion:
         """Return the answer so far; what comes later does not change it."""
@@ -121,6 +141,7 @@ class TextAccumulator:
             model=self._model,
             system_fingerprint=self._fingerprint,
             usage=self._usage,
+            extra=self._members.snapshot() or UNSET,
             choices=[parts.choice(index) for index, parts in sorted(self._choices.items())],
         )
 
@@ -128,24 +149,30 @@ class TextAccumulator:
 class _Parts:
     """The pieces of one choice."""
 
-    __slots__ = ("finish_reason", "logprobs", "text")
+    __slots__ = ("finish_reason", "logprobs", "logprobs_members", "members", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.members = Members(budget, increments=False)
+        self.logprobs_members = Members(budget, increments=True)
         self.text: list[str] = []
         self.finish_reason: str | None = None
         self.logprobs: dict[str, list[Any]] = {}
 
     def add_logprobs(self, logprobs: TextLogprobs) -> None:
-        for name in TextLogprobs.__struct_fields__:
+        for name in _COLUMNS:
             self.logprobs.setdefault(name, []).extend(getattr(logprobs, name) or ())
+        if logprobs.extra:
+            self.logprobs_members.add(logprobs.extra)
 
     def choice(self, index: int) -> TextChoice:
         # The pieces collapse, so that a snapshot after each chunk joins each of them once.
         self.text[:] = ["".join(self.text)]
         columns = {name: column[:] for name, column in self.logprobs.items()}
+        extra = self.logprobs_members.snapshot()
         return TextChoice(
             index=index,
             text=self.text[0],
             finish_reason=self.finish_reason,
-            logprobs=TextLogprobs(**columns) if columns else None,
+            logprobs=TextLogprobs(**columns, extra=extra or UNSET) if columns else None,
+            extra=self.members.snapshot() or UNSET,
         )

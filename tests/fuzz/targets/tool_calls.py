@@ -3,7 +3,7 @@
 - Of a server that numbers its calls and names each once, interleaved as it likes, each call
   comes out as it was written.
 - Of any other, nothing is lost: all argument text, every id, and no call appears from nowhere,
-  whatever the index.
+  whatever the index. A call without an id is given one.
 - `take_complete` gives each call once, and all of them by the end.
 """
 
@@ -81,8 +81,9 @@ def anyhow(reader: Reader) -> None:
         if reader.below(2):
             given += taken(calls, finished=bool(reader.below(2)), ended=False)
     whole = calls.whole()
-    ids = [call.id for call in whole if call.id]
-    assert sorted(ids) == sorted({piece.id for piece in pieces if piece.id})
+    ids = {call.id for call in whole if call.id in IDS}
+    assert ids == {piece.id for piece in pieces if piece.id}
+    assert all(call.id for call in whole)
     written = [p.function.arguments or "" for p in pieces if p.function is not None]
     assert sorted("".join(written)) == sorted("".join(c.function.arguments for c in whole))
     if len(whole) == 1:
