@@ -362,3 +362,42 @@ def test_a_used_client_after_a_fork() -> None:
     with serve_in_thread(HELLO) as server:
         code, _, errors = run_program(FORK, server.base_url)
     assert code == 0, errors
+
+
+FORK_IN_A_STREAM = """
+import gc, os, sys
+
+import anyio
+import penstock
+
+url, backend = sys.argv[1:]
+request = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+async def main():
+    async with penstock.AsyncClient(url, api_key="k") as client:
+        stream = client.chat.completions.stream(**request)
+        await stream.__aenter__()
+        child = os.fork()
+        if child == 0:
+            del stream
+            gc.collect()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        completion = await stream.collect()
+        await stream.aclose()
+        print(completion.choices[0].message.content)
+
+
+anyio.run(main, backend=backend)
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_child_drops_its_stream(backend: str) -> None:
+    """After a fork, the child may drop its copy of a stream: the connection of the parent stays
+    open.
+    """
+    with serve_in_thread(text_reply("Hel", "lo", every=0.05)) as server:
+        code, output, errors = run_program(FORK_IN_A_STREAM, server.base_url, backend)
+    assert (code, output.strip()) == (0, "Hello"), errors
