@@ -46,8 +46,9 @@ class Client(Driver):
     may use it; a stream is read by one thread at a time. Ctrl-C ends a wait at once and
     closes its connection.
 
-    Inside a running event loop, and in a process forked after it was made, its calls are a
-    RuntimeError that says what to do instead; after `close()` they are a StreamClosedError.
+    A call inside a running event loop raises a RuntimeError that says what to do instead. So
+    does a call in a forked process if the client was used before the fork; an unused client
+    works in both processes. After `close()` a call raises StreamClosedError.
     """
 
     @hides_arguments

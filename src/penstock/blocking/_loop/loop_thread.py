@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..._loops import in_trio
 from ...errors import StreamClosedError
 from .crossing import Crossing, current_group
-from .shared_loop import SharedLoop, take_share
+from .shared_loop import SharedLoop, registry_lock, take_share
 from .workers import Workers
 
 __all__ = ["LoopThread"]
@@ -76,11 +76,11 @@ class LoopThread:
         """Take the share, if that is not done.
 
         RuntimeError where a call would hang for ever: inside a running event loop, and in
-        a process forked from the one that made this. StreamClosedError after `close`.
+        a process forked after the first call. StreamClosedError after `close`.
         """
-        if os.getpid() != self._pid:
+        if not self._is_ours():
             raise RuntimeError(
-                "this client was made before os.fork(), and its connections belong to the"
+                "this client was used before os.fork(), and its connections belong to the"
                 " parent process: make a new one in the child"
             )
         _check_thread()
@@ -103,7 +103,7 @@ class LoopThread:
         The last share ends the loop and waits for its thread. Raises what `last` raises;
         RuntimeError inside a running event loop, where nothing is closed.
         """
-        if os.getpid() != self._pid:
+        if not self._is_ours():
             return
         if self.is_running:
             _check_thread()
@@ -118,6 +118,18 @@ class LoopThread:
             if finalizer is not None and self._shared is not None:
                 finalizer.detach()
                 self._shared.give_share(wait=True)
+
+    def _is_ours(self) -> bool:
+        """Whether this process may use it; a share that was not taken goes to whoever takes it."""
+        if self._pid != os.getpid():
+            if self._shared is not None:
+                return False
+            with registry_lock():
+                if self._pid != os.getpid():
+                    # Another thread of the parent may have held the old one.
+                    self._lock = threading.RLock()
+                    self._pid = os.getpid()
+        return True
 
     def abandon(self) -> None:
         """Give the share up without waiting for anything; for those who are garbage."""

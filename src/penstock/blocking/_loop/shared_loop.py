@@ -15,7 +15,7 @@ from typing import Any
 from ..._loops import mark_asyncio_thread
 from .crossing import Crossing
 
-__all__ = ["SharedLoop", "take_share"]
+__all__ = ["SharedLoop", "registry_lock", "take_share"]
 
 # How long whoever ends the loop waits for its thread, and that for what it still does.
 JOIN_SECONDS = 5.0
@@ -114,6 +114,11 @@ class SharedLoop:
 # Reentrant: a signal's handler may close a client in the midst of the rest.
 _lock = threading.RLock()
 _current: SharedLoop | None = None
+
+
+def registry_lock() -> threading.RLock:
+    """Return the lock over the process's loop; a forked process has a free one."""
+    return _lock
 
 
 def take_share() -> SharedLoop:
