@@ -68,7 +68,10 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-BY_BASE = "__init__ __aenter__ __aexit__ __aiter__ __anext__ __del__ __repr__ aclose"
+BY_BASE = names(
+    "__init__ __aenter__ __aexit__ __aiter__ __anext__ __del__ __repr__ aclose"
+    " read_batch first_token receive_nowait fill"
+)
 FEED = names("__aiter__ read_batch")
 NOT_DRIVEN = names("__del__ __reduce__ __repr__")
 MODULES = (
@@ -78,6 +81,7 @@ MODULES = (
         (
             Twin("Completions", "Completions", bases="Resource"),
             Twin("Chat", "Chat", bases="Resource"),
+            Twin("TextCompletions", "TextCompletions", bases="Resource"),
             Twin("Models", "Models", bases="Resource"),
         ),
     ),
@@ -95,22 +99,50 @@ MODULES = (
     ),
     Module(
         "src/penstock/blocking/stream.py",
-        ("src/penstock/_call/stream.py",),
+        tuple(
+            f"src/penstock/_call/{name}.py"
+            for name in ("base_stream", "stream", "text_stream", "event_stream", "response_stream")
+        ),
         (
+            Twin(
+                "BaseStream",
+                "BaseStream",
+                "stream",
+                "Reading[T], Generic[T]",
+                without=BY_BASE,
+            ),
             Twin(
                 "CompletionStream",
                 "Stream",
                 "stream",
-                "Reading[ChatCompletionChunk], Generic[C_co]",
-                "CompletionStream[C_co]",
-                names(f"{BY_BASE} read_batch first_token receive_nowait fill"),
+                "BaseStream[ChatCompletionChunk], Generic[C_co]",
+                without=BY_BASE,
+            ),
+            Twin(
+                "TextCompletionStream",
+                "TextCompletionStream",
+                "stream",
+                "BaseStream[TextCompletion]",
+                without=BY_BASE,
+            ),
+            Twin("EventStream", "EventStream", "stream", "BaseStream[Event]", without=BY_BASE),
+            Twin(
+                "ResponseStream",
+                "ResponseStream",
+                "stream",
+                "BaseStream[bytes]",
+                without=BY_BASE,
             ),
         ),
     ),
     Module(
         "src/penstock/blocking/views.py",
         ("src/penstock/_call/views.py",),
-        (Twin("TextView", "TextView", "copy"), Twin("ToolCallView", "ToolCallView", "copy")),
+        (
+            Twin("TextView", "TextView", "copy"),
+            Twin("_Announcing", "_Announcing", "copy"),
+            Twin("ToolCallView", "ToolCallView", "copy"),
+        ),
     ),
     Module(
         "src/penstock/blocking/feeds.py",
@@ -181,8 +213,8 @@ RENAMED = {
 WORD = re.compile(r"\b\w+\b")
 PLAIN = (
     (re.compile(r"\bAwaitable\[([^\[\]]+)\]"), r"\1"),
+    (re.compile(r"\ban async (context manager)\b"), r"a \1"),
     (re.compile(r"\basync (with|for|context|iterator)\b"), r"\1"),
-    (re.compile(r"\ban async (iterator|context manager)\b"), r"a \1"),
 )
 ANYWHERE = {
     name: f"from {module} import {name}"
@@ -195,7 +227,7 @@ ANYWHERE = {
     }.items()
 }
 GIVEN = "@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])\n"
-STREAMS = ("Stream",)
+STREAMS = ("Stream", "TextCompletionStream", "EventStream", "ResponseStream")
 """Twins that a method may return: they wrap what the original returns."""
 ON_THE_LOOP = names("partial take_tool_call")
 """Members of a stream that change it, and so must not meet a read."""
@@ -279,7 +311,7 @@ class File:
         if text and self.lines[node.body[0].lineno - 2].strip() == DOCSTRING:
             docstring = self.span(node.body[0].lineno - 1, node.body[0].end_lineno or 0)
         start = (node.body[0].end_lineno or 0) if text else node.body[0].lineno - 2
-        if isinstance(node, Function) and self.lines[start].strip() == BODY:
+        if isinstance(node, Function) and self.span(start + 1, start + 1).strip() == BODY:
             body = self.span(start + 1, node.end_lineno or 0)
         return docstring, body
 
@@ -351,7 +383,7 @@ class Writer:
         body = "\n\n".join(self._tests() if self.is_test else self._twins())
         if not self.is_test:
             body = "\n".join([*self._assignments(body), body])
-        origin = ", ".join(path.removeprefix("src/penstock/") for path in self.module.sources)
+        origin = ",\n#   ".join(path.removeprefix("src/penstock/") for path in self.module.sources)
         parts = [
             HEADER.format(origin),
             self.old.docstring(self.old.tree) or renamed(self._first_docstring()),
@@ -359,8 +391,8 @@ class Writer:
             *self._imports(body),
         ]
         if not self.is_test:
-            public = sorted(repr(twin.name) for twin in self.module.twins)
-            parts.append(f"__all__ = [{', '.join(public)}]\n")
+            public = [twin.name for twin in self.module.twins if not twin.name.startswith("_")]
+            parts.append(f"__all__ = {sorted(public)}\n")
         return "\n".join([*parts, body])
 
     def _first_docstring(self) -> str:
@@ -435,28 +467,32 @@ class Writer:
 
     def _body(self, node: Function, twin: Twin) -> str:
         space = " " * 8
-        given = arguments(node)
-        kind = "property" if any(ast.unparse(d) == "property" for d in node.decorator_list) else ""
         returned = renamed(ast.unparse(node.returns)) if node.returns else "Any"
-        original = f"self._async.{node.name}"
         if node.name == "__init__":
-            return f"{space}self._drive(Driven, {given})\n"
-        if twin.kind == "stream":
-            if node.name in ON_THE_LOOP:
-                look = f"lambda: {original}" if kind else original
-                return f"{space}return self._look({look})\n"
-            if kind and returned.startswith("Iterator["):
-                return f"{space}return {ast.unparse(node.body[-1]).removeprefix('return ')}\n"
-        if kind:
-            return f"{space}return {original}\n"
-        call = f"{original}({given})"
-        if isinstance(node, ast.AsyncFunctionDef):
-            if returned == "None":
-                return f"{space}self._run(lambda: {call})\n"
-            return f"{space}answer: {returned} = self._run(lambda: {call})\n{space}return answer\n"
-        if returned.split("[")[0] in STREAMS:
-            return f"{space}return {returned.split('[')[0]}(self._loop, {call})\n"
-        return f"{space}return {call}\n"
+            return f"{space}self._drive(Driven, {arguments(node)})\n"
+        if twin.kind == "stream" and returned.startswith("Iterator["):  # a view of it
+            return f"{space}{ast.unparse(node.body[-1])}\n"
+        value = self._value(node, twin)
+        stream = returned.split("[")[0]
+        if stream in STREAMS and not isinstance(node, ast.AsyncFunctionDef):
+            return f"{space}return {stream}(self._loop, {value})\n"
+        if returned == "None":
+            return f"{space}{value}\n"
+        return f"{space}answer: {returned} = {value}\n{space}return answer\n"
+
+    def _value(self, node: Function, twin: Twin) -> str:
+        """Return the expression that asks the async original."""
+        waits = isinstance(node, ast.AsyncFunctionDef)
+        value = f"self._async.{node.name}"
+        if not any(ast.unparse(each) == "property" for each in node.decorator_list):
+            value += f"({arguments(node)})"
+        if twin.kind == "stream" and node.name == "collect":
+            return "self._collect()"
+        if twin.kind == "stream" and waits:
+            return f"self._wait_for(lambda: {value})"
+        if twin.kind == "stream" and node.name in ON_THE_LOOP:
+            return f"self._look(lambda: {value})"
+        return f"self._run(lambda: {value})" if waits else value
 
     # --- tests ---
 
@@ -516,6 +552,7 @@ class Writer:
             origin = f"from ..{source.path.parent.name}.{source.path.stem} import"
             for name, _ in source.definitions():
                 table[name] = (f"{origin} {name}", False)
+                table[f"Async{name}"] = (f"{origin} {name} as Async{name}", False)
         table.update({name: (statement, False) for name, statement in ANYWHERE.items()})
         package = "penstock.blocking." if self.is_test else "."
         for module in MODULES:
@@ -536,17 +573,22 @@ class Writer:
 def used_names(tree: ast.AST, *, attributes: bool = True) -> set[str]:
     """Return the names that some code uses, also in quoted annotations."""
     found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            found.add(node.id)
+    waiting: list[tuple[ast.AST, frozenset[str]]] = [(tree, frozenset())]
+    while waiting:
+        node, bound = waiting.pop()
+        if isinstance(node, Function):
+            arguments = [each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)]
+            bound = bound.union(arguments)
+            found.update(arguments if attributes else ())
+        elif isinstance(node, ast.Name):
+            found |= {node.id} - bound
         elif isinstance(node, ast.Attribute) and attributes:
             found.add(node.attr)
-        elif isinstance(node, ast.arg) and attributes:
-            found.add(node.arg)
         elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
             found |= set(WORD.findall(str(node.slice.value)))
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "cast":
             found |= set(WORD.findall(ast.unparse(node.args[0])))
+        waiting += [(each, bound) for each in ast.iter_child_nodes(node)]
     return found
 
 

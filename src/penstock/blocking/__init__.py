@@ -6,18 +6,22 @@ machine that both faces share, `_loop`.
 
 from .client import Client
 from .feeds import ChunkIterator, RaceBlock, ResultIterator, fan_out, fan_out_chunks, race
-from .resources import Chat, Completions, Models
-from .stream import Stream
+from .resources import Chat, Completions, Models, TextCompletions
+from .stream import EventStream, ResponseStream, Stream, TextCompletionStream
 
 __all__ = [
     "Chat",
     "ChunkIterator",
     "Client",
     "Completions",
+    "EventStream",
     "Models",
     "RaceBlock",
+    "ResponseStream",
     "ResultIterator",
     "Stream",
+    "TextCompletionStream",
+    "TextCompletions",
     "fan_out",
     "fan_out_chunks",
     "race",

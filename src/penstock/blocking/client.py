@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
 from ._loop.facade import Driven, Driver
-from .resources import Chat, Models
+from .resources import Chat, Models, TextCompletions
+from .stream import EventStream, ResponseStream
 
 if TYPE_CHECKING:
     import ssl
@@ -91,6 +92,8 @@ class Client(Driver):
     def _take_resources(self) -> None:
         self.chat: Chat = Chat(self._loop, self._async.chat)
         """Chat completions: `client.chat.completions.create(...)` and `.stream(...)`."""
+        self.completions: TextCompletions = TextCompletions(self._loop, self._async.completions)
+        """Text completions of the legacy endpoint: `client.completions.create(...)`."""
         self.models: Models = Models(self._loop, self._async.models)
         """The server's models: `await client.models.list()`."""
 
@@ -156,6 +159,72 @@ class Client(Driver):
             )
         )
         return answer
+
+    def events(
+        self,
+        path: str,
+        *,
+        json: object = None,
+        method: str = "POST",
+        done: Collection[str] = (),
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> EventStream:
+        """The server-sent events of any endpoint: `with client.events(...) as events`.
+
+        A plain call without I/O, with the guarantees of a completion stream: deadlines, slots,
+        retries before the first byte only, `statistics()`, no secrets in errors. `done` names the
+        events that end the stream properly (`"response.completed"`, `"message_stop"`); `[DONE]`
+        always does. Without names a proper end of the body is an end; with names any other end
+        is an IncompleteStreamError. An event that reports an error is raised as StreamError.
+        ValueError or TypeError for bad arguments.
+        """
+        return EventStream(
+            self._loop,
+            self._async.events(
+                path,
+                json=json,
+                method=method,
+                done=done,
+                timeouts=timeouts,
+                max_retries=max_retries,
+                extra_headers=extra_headers,
+            ),
+        )
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | None = None,
+        check_status: bool = True,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> ResponseStream:
+        """The body of any endpoint's response as bytes: `with client.stream(...) as body`.
+
+        A plain call without I/O, with the guarantees of a completion stream. The request's body
+        is `json` encoded, or `content` as it is. A status that is no success is an
+        APIStatusError; with `check_status=False` it is a response like any other, and is not
+        sent again. ValueError or TypeError for bad arguments.
+        """
+        return ResponseStream(
+            self._loop,
+            self._async.stream(
+                method,
+                path,
+                json=json,
+                content=content,
+                check_status=check_status,
+                timeouts=timeouts,
+                max_retries=max_retries,
+                extra_headers=extra_headers,
+            ),
+        )
 
     def __enter__(self) -> Client:
         # own body

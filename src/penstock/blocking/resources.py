@@ -7,17 +7,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from ..timeouts import Timeouts
-from ..types import ChatCompletion, ModelList
+from ..types import ChatCompletion, ModelList, TextCompletion
 from ._loop.facade import Resource
-from .stream import Stream
+from .stream import Stream, TextCompletionStream
 
 if TYPE_CHECKING:
     from ..structured import ParsedCompletion
 
-__all__ = ["Chat", "Completions", "Models"]
+__all__ = ["Chat", "Completions", "Models", "TextCompletions"]
+
+Prompt: TypeAlias = str | Iterable[str] | Iterable[int] | Iterable[Iterable[int]]
 
 T = TypeVar("T")
 
@@ -199,6 +201,95 @@ class Chat(Resource):
 
     def _take_resources(self) -> None:
         self.completions: Completions = Completions(self._loop, self._async.completions)
+
+
+class TextCompletions(Resource):
+    """`client.completions`: text completions of the legacy endpoint, /v1/completions."""
+
+    __slots__ = ()
+
+    def stream(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletionStream:
+        """A stream that has sent nothing yet: `with client.completions.stream(...)`.
+
+        `prompt` is a text, a list of texts, a list of token ids, or a list of such lists. Further
+        arguments as for `client.chat.completions.stream`. ValueError when model or prompt are
+        empty, before any I/O.
+        """
+        return TextCompletionStream(
+            self._loop,
+            self._async.stream(
+                model=model,
+                prompt=prompt,
+                timeouts=timeouts,
+                max_retries=max_retries,
+                extra_headers=extra_headers,
+                **params,
+            ),
+        )
+
+    @overload
+    def create(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        stream: Literal[False] = False,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletion: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        stream: Literal[True],
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletionStream: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        stream: bool,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> TextCompletion | TextCompletionStream: ...
+
+    def create(
+        self, *, model: str, prompt: Prompt, stream: bool = False, **params: Any
+    ) -> TextCompletion | TextCompletionStream:
+        # own docstring
+        """A text completion, received as one; with `stream=True` a stream that has sent nothing.
+
+        Arguments as for `stream`. Raises a PenstockError; interrupted, nothing stays open.
+        """
+        # own body
+        if stream:
+            return self.stream(model=model, prompt=prompt, **params)
+        answer: TextCompletion = self._run(
+            lambda: self._async.create(model=model, prompt=prompt, **params)
+        )
+        return answer
 
 
 class Models(Resource):

@@ -10,33 +10,41 @@ look like a clean end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..types import ToolCall
 
-if TYPE_CHECKING:
-    from .stream import Stream
-
 __all__ = ["TextView", "ToolCallView"]
 
+C = TypeVar("C")
 
-class TextView:
-    """The content deltas of choice 0."""
 
-    __slots__ = ("_stream",)
+class TextView(Generic[C]):
+    """The text of choice 0, in the pieces it comes in, never empty."""
 
-    def __init__(self, stream: Stream[Any]) -> None:
+    __slots__ = ("_stream", "_text_of")
+
+    def __init__(self, stream: Iterator[C], text_of: Callable[[C], str | None]) -> None:
         self._stream = stream
+        self._text_of = text_of
 
-    def __iter__(self) -> TextView:
+    def __iter__(self) -> TextView[C]:
         return self
 
     def __next__(self) -> str:
+        """Return the next piece. Cancelled, it loses nothing. Raises as the stream does."""
         while True:
             chunk = self._stream.__next__()
-            for choice in chunk.choices:
-                if choice.index == 0 and choice.delta.content:
-                    return choice.delta.content
+            if text := self._text_of(chunk):
+                return text
+
+
+class _Announcing(Protocol):
+    """A stream that knows which tool calls are complete."""
+
+    def __next__(self) -> Any: ...
+    def take_tool_call(self) -> ToolCall | None: ...
 
 
 class ToolCallView:
@@ -44,7 +52,7 @@ class ToolCallView:
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: Stream[Any]) -> None:
+    def __init__(self, stream: _Announcing) -> None:
         self._stream = stream
 
     def __iter__(self) -> ToolCallView:

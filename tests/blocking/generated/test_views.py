@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock import Function, ToolCall
+from penstock._call.views import content_of
 from penstock._wire.decode import decode_chunk
 from penstock.blocking.stream import Stream
 from penstock.blocking.views import TextView, ToolCallView
@@ -54,8 +55,8 @@ class Steps:
         return self._calls.pop(0) if self._calls else None
 
 
-def text_of(source: Steps) -> TextView:
-    return TextView(cast("Stream[Any]", source))
+def text_of(source: Steps) -> TextView[Any]:
+    return TextView(cast("Stream[Any]", source), content_of)
 
 
 def calls_of(source: Steps) -> ToolCallView:

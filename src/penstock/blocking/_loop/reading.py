@@ -15,7 +15,7 @@ from ..._call.lifecycle import StreamState
 from ...errors import StreamBusyError
 from .loop_thread import LoopThread
 
-__all__ = ["Reading", "result_of"]
+__all__ = ["Reading"]
 
 T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
@@ -69,7 +69,7 @@ class Reading(Generic[T_co]):
                     self._loop.finish(self._async.aclose)
             elif self._async.state is StreamState.NEW:
                 # Nothing was sent, so there is nothing to wait for.
-                result_of(self._async.aclose())
+                _result_of(self._async.aclose())
 
     def __del__(self) -> None:
         stream = getattr(self, "_async", None)
@@ -104,27 +104,28 @@ class Reading(Generic[T_co]):
                     if self._async.state is StreamState.COMPLETED:  # the loop may be gone
                         raise StopIteration
                     claim = self._reader = object()
-                self._loop.run(self._read)
+                self._loop.run(self._closing, self._async.fill)
             finally:
                 if claim is not None and self._reader is claim:
                     self._reader = None
 
-    def _read_rest(self) -> None:
+    def _collect(self) -> Any:
         if self._async.state is not StreamState.COMPLETED:
             self._wait_for(self._skip_all)
+        with self._mutex:
+            return _result_of(self._async.collect())
 
     def __repr__(self) -> str:
         return repr(self._async).replace(type(self._async).__name__, type(self).__name__, 1)
 
-    async def _read(self) -> bool:
+    async def _closing(self, step: Callable[[], Coroutine[Any, Any, R]]) -> R:
         try:
-            more: bool = await self._async.fill()
+            return await step()
         except asyncio.CancelledError as error:
             # The waiting thread was interrupted: the server must stop now, not when the block
             # is left.
             await self._async.__aexit__(type(error), error, None)  # noqa: ASYNC102 - closing shields what it must
             raise
-        return more
 
     async def _skip_all(self) -> None:
         more = True
@@ -133,7 +134,7 @@ class Reading(Generic[T_co]):
                 while True:
                     self._async.receive_nowait()
             except anyio.WouldBlock:
-                more = await self._read()
+                more = await self._async.fill()
 
     def _check_free(self) -> None:
         if self._reader is not None:
@@ -145,7 +146,7 @@ class Reading(Generic[T_co]):
             with self._mutex:
                 self._check_free()
                 self._reader = claim
-            return self._loop.run(step)
+            return self._loop.run(lambda: self._closing(step))
         finally:
             if self._reader is claim:
                 self._reader = None
@@ -162,7 +163,7 @@ class Reading(Generic[T_co]):
             return self._loop.run(looked)
 
 
-def result_of(coroutine: Coroutine[Any, Any, R]) -> R:
+def _result_of(coroutine: Coroutine[Any, Any, R]) -> R:
     """Return the result of a coroutine that has nothing to wait for."""
     try:
         coroutine.send(None)
