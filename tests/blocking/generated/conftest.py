@@ -32,7 +32,9 @@ class JumpingWhileAwaited:
             return events
         when = self._loop.next_timer()
         current = shared_loop._current
-        if when < math.inf and current is not None and current.pending:
+        # A call that has not come over yet is still at the thread that makes it.
+        calls = () if current is None else tuple(current.pending)
+        if when < math.inf and any(call._task is not None for call in calls):
             self._loop.jump_to(when)
             return []
         return self._real.select(0.005)
