@@ -354,3 +354,57 @@ async def test_whatever_shares_a_limiter(
                 at = times[number - 1]
                 assert not [time for time in times if at < time < at + 2]
     assert load.network.open_connections == 0
+
+
+# --- a wait is bounded, and there is one without Retry-After ---
+
+WAITS = {
+    "years": "1771404540",
+    "an hour": "3600",
+    "beyond any float": "1" + "0" * 400,
+    "just above": "2.5",
+}
+
+
+@pytest.mark.parametrize("cap", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("retry_after", WAITS.values(), ids=WAITS.keys())
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_wait_above_the_cap_pauses_the_others_for_the_cap(
+    status: int, retry_after: str, cap: float
+) -> None:
+    count("cases")
+    refusal = error_reply(status, "later", headers={"retry-after": retry_after})
+    load = Load(0, refuse={1: refusal})
+    limiter = Limiter(4)
+    async with client_on(load.network, limiter=limiter, max_retry_wait=cap) as client:
+        with pytest.raises(penstock.APIStatusError) as caught:
+            await client.complete({**REQUEST}, max_retries=0)
+        assert caught.value.status_code == status
+        assert anyio.current_time() == pytest.approx(0, abs=1e-3)
+        assert limiter.statistics().paused_for <= cap
+        await client.complete(REQUEST)
+    assert anyio.current_time() <= cap + 0.51
+
+
+@pytest.mark.parametrize("status", [429, 498, 499])
+async def test_a_refusal_for_load_without_retry_after_holds_the_siblings_back(status: int) -> None:
+    load = Load(0, refuse={1: error_reply(status, "busy")})
+    limiter = Limiter(4)
+    async with client_on(load.network, limiter=limiter) as client:
+        with pytest.raises(penstock.APIStatusError):
+            await client.complete(REQUEST, max_retries=0)
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(client.complete, REQUEST)
+    assert limiter.statistics().refused == 1
+    assert all(0.374 <= time <= 0.5 for time in load.times[1:])
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503, 529])
+async def test_an_error_that_is_not_for_load_holds_nobody_back(status: int) -> None:
+    load = Load(0, refuse={1: error_reply(status, "no")})
+    async with client_on(load.network, limiter=Limiter(4)) as client:
+        with pytest.raises(penstock.APIStatusError):
+            await client.complete(REQUEST, max_retries=0)
+        await client.complete(REQUEST)
+    assert anyio.current_time() == pytest.approx(0, abs=1e-3)

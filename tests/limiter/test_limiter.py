@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import Limiter, RateLimitError
-from penstock._limiter.slots import lent, lent_slots
+from penstock._limiter.slots import _Ticket, lent, lent_slots
 from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -139,6 +140,32 @@ async def test_a_cancelled_wait_takes_nothing_and_stops_nobody(first: int) -> No
         assert limiter.statistics().waiting == 2
     assert done == [number for number in range(3) if number != first]
     assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
+
+
+async def test_cancelled_waiters_leave_nothing_behind_while_the_first_in_line_waits() -> None:
+    waiters = 20_000
+    limiter = Limiter(1)
+
+    def tickets() -> int:
+        return sum(type(each) is _Ticket for each in gc.get_objects())
+
+    async def enter() -> None:
+        async with limiter:
+            pass
+
+    async with limiter, anyio.create_task_group() as first:
+        first.start_soon(enter)
+        await anyio.sleep(1)
+        async with anyio.create_task_group() as others:
+            for _ in range(waiters):
+                others.start_soon(enter)
+            await anyio.sleep(1)
+            assert limiter.statistics().waiting == tickets() == waiters + 1
+            others.cancel_scope.cancel()
+        assert limiter.statistics().waiting == 1
+        gc.collect()
+        assert tickets() == 1
+        first.cancel_scope.cancel()
 
 
 async def test_a_slot_passed_on_to_a_task_that_was_cancelled_goes_to_the_next() -> None:

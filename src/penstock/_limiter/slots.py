@@ -33,6 +33,11 @@ What this defends against:
 - **Lost places.** No place is handed to a task: the first in line is woken and takes it itself,
   so a task that was cancelled in the meantime loses nothing. A slot that is released while it is
   lent is *leaving*: its place moves on when the borrower is done.
+- **A second event loop.** A context variable is copied into threads, and so into the event loops
+  that run there. A slot of one loop never lends to a request of another, and a limiter moves to
+  another loop only while nobody uses it: `Line.enter` raises RuntimeError before two loops wait
+  for each other. A slot that is released in another thread (by the garbage collector) is released
+  in its own loop.
 - **Two starts for one place.** A rate counts starts. The place that was given to an item counts
   as one start, which the item's first request uses up (`_fresh`); each further request in the
   same place counts as a start of its own.
@@ -44,7 +49,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -55,6 +60,7 @@ import anyio
 from .._policy.adaptive import AdaptiveLimit
 from .._policy.retry import is_overload
 from ..errors import APIStatusError
+from .home_loop import HomeLoop
 from .run_clock import RunClock
 from .slot_states import TRANSITIONS, SlotEvent, SlotState
 
@@ -68,11 +74,10 @@ WOKEN_AT_ONCE = 16
 
 
 class _Ticket:
-    __slots__ = ("event", "gone")
+    __slots__ = ("event",)
 
     def __init__(self) -> None:
         self.event = anyio.Event()
-        self.gone = False
 
 
 class Line:
@@ -81,10 +86,10 @@ class Line:
     def __init__(self, limit: AdaptiveLimit, *, adapts: bool, per_second: float | None) -> None:
         self.limit = limit
         self.in_flight: int = 0
-        self.waiting: int = 0
         self.granted: int = 0
         self.refusals: int = 0
         self.clock: RunClock = RunClock()
+        self.home: HomeLoop = HomeLoop()
         self.paused_until: float = -math.inf
         """On `clock`: no request starts before it."""
         self._adapts = adapts
@@ -93,7 +98,8 @@ class Line:
         # be caught up at once. There is nothing to catch up at the start.
         self._ahead = max(0.0, 1 - self._interval)
         self._next_start: float | None = None
-        self._queue: deque[_Ticket] = deque()
+        # A linked list: the first is found, and any one removed, in constant time.
+        self._queue: OrderedDict[_Ticket, bool] = OrderedDict()
         self.offered: set[Slot] = set()
         """Slots whose holders give their place up as soon as somebody waits."""
 
@@ -111,28 +117,38 @@ class Line:
         return True
 
     async def enter(self) -> None:
-        """Wait in line, then take a place. Cancelled, it takes nothing."""
-        if not self._queue and self._try_take() <= 0:
-            return
-        if any(slot.give_way() for slot in list(self.offered)) and self._try_take() <= 0:
-            return
-        ticket = _Ticket()
-        self._queue.append(ticket)
-        self.waiting += 1
+        """Wait in line, then take a place. Cancelled, it takes nothing.
+
+        Raises RuntimeError if the limiter is in use in another event loop.
+        """
+        with self.home.moving:
+            if self.home.move_here(in_use=self.in_flight > 0 or self.waiting > 0):
+                # Those who waited in a loop that has ended never take a place.
+                self._queue.clear()
+            if not self._queue and self._try_take() <= 0:
+                return
+            if any(slot.give_way() for slot in list(self.offered)) and self._try_take() <= 0:
+                return
+            ticket = _Ticket()
+            self._queue[ticket] = True
         try:
             # The first in line takes the place itself: nothing is handed to a task that may
             # have been cancelled in the meantime.
             while True:
-                wait = self._try_take() if self._queue[0] is ticket else math.inf
+                wait = self._try_take() if next(iter(self._queue)) is ticket else math.inf
                 if wait <= 0:
                     return
                 with anyio.move_on_after(wait):
                     await ticket.event.wait()
                     ticket.event = anyio.Event()
         finally:
-            ticket.gone = True
-            self.waiting -= 1
-            self.wake()
+            if self._queue.pop(ticket, False):
+                self.wake()
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait in line."""
+        return len(self._queue)
 
     def _try_take(self) -> float:
         """Take a place and return 0, or return the seconds after which to try again."""
@@ -163,12 +179,10 @@ class Line:
     def wake(self) -> None:
         """Wake the waiters that may find a place: the first in line, and some behind it."""
         queue = self._queue
-        while queue and queue[0].gone:
-            queue.popleft()
         free = self.limit.limit - self.in_flight
         if not queue or free <= 0:
             return
-        queue[0].event.set()
+        next(iter(queue)).event.set()
         # Only the first in line waits for rate and pause.
         if free > 1 and not self._interval and self.paused_until <= self.clock.now():
             for ticket in islice(queue, 1, min(free, WOKEN_AT_ONCE)):
@@ -239,7 +253,7 @@ class Slot:
             return
         lenders = [
             slot
-            for slot in _lent.get()
+            for slot in lent_slots()
             if slot._line is self._line and slot._lends and slot is not self
         ]
         self._home = lenders[-1] if lenders else None
@@ -273,7 +287,12 @@ class Slot:
         return True
 
     def release(self) -> None:
-        """Give the place up for good: it goes home, or to the next in line. Idempotent."""
+        """Give the place up for good: it goes home, or to the next in line. Idempotent.
+
+        In another thread than the limiter's, its event loop does it when it comes round.
+        """
+        if self._line.home.is_elsewhere and self._line.home.run_there(self.release):
+            return
         held = self._state is SlotState.HELD
         self._step(SlotEvent.RELEASE)
         if held:
@@ -282,7 +301,7 @@ class Slot:
     def step_aside(self) -> None:
         """Release it and park its lenders: nothing is held while waiting for something else."""
         self.release()
-        for slot in reversed(_lent.get()):
+        for slot in reversed(lent_slots()):
             if slot._line is self._line:
                 slot.give_way()
 
@@ -362,5 +381,6 @@ def lent(slot: Slot) -> Generator[None]:
 
 
 def lent_slots() -> tuple[Slot, ...]:
-    """Return the slots that are lent to this task, the outermost first."""
-    return _lent.get()
+    """Return the slots of this event loop that are lent to this task, the outermost first."""
+    lent = _lent.get()
+    return tuple(slot for slot in lent if slot.line.home.is_here) if lent else lent
