@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
+import itertools
 import pickle
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +23,7 @@ from penstock.testing import (
     Stall,
     becomes_true,
     cut_after_events,
+    error_reply,
     serve_in_thread,
     sse_reply,
     text_reply,
@@ -155,6 +158,30 @@ async def test_a_fan_out_goes_from_task_to_task() -> None:
     assert found == ["Hello"] * 3
 
 
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # of trio
+async def test_a_fan_out_in_a_generator() -> None:
+    """A fan-out may be inside an async generator that is left by `break`: the event loop closes
+    both.
+    """
+    limiter = Limiter(2)
+
+    async def double(number: int) -> int:
+        return 2 * number
+
+    async def doubled() -> AsyncIterator[int]:  # noqa: ASYNC900 - what is tested
+        async with penstock.fan_out(double, itertools.count(), limit=limiter) as results:
+            async for result in results:
+                yield result.unwrap()
+
+    async for _ in doubled():
+        break
+    gc.collect()
+    with anyio.fail_after(20):
+        while limiter.statistics().in_flight:
+            await anyio.sleep(0.01)
+
+
 # --- between event loops ---
 
 
@@ -192,6 +219,44 @@ def test_a_limiter_goes_from_loop_to_loop() -> None:
 
     assert in_every_loop(ask) == [["Hello"] * 3] * 4
     assert limiter.statistics().in_flight == 0
+
+
+def test_a_limiter_in_two_loops() -> None:
+    """A limiter that is in use in one event loop is a `RuntimeError` in another."""
+    limiter = Limiter(2)
+
+    async def enter() -> None:
+        async with limiter:
+            pass
+
+    async def hold() -> None:
+        async with limiter:
+            with pytest.raises(RuntimeError, match="a Limiter of its own"):
+                await asyncio.to_thread(anyio.run, enter)
+
+    asyncio.run(hold())
+    anyio.run(enter, backend="trio")
+
+
+def test_a_function_in_another_loop() -> None:
+    """The function of a fan-out may go into a thread, and into another event loop there; the slot
+    that it is lent stays in the loop of the fan-out.
+    """
+    limiter = Limiter(2)
+
+    async def ask() -> str | None:
+        async with client_on([error_reply(429, "later"), HELLO]) as client:
+            return text_of(await client.complete(REQUEST))
+
+    async def ask_in_a_thread(number: int) -> str | None:
+        return await asyncio.to_thread(anyio.run, ask)
+
+    async def main() -> list[str | None]:
+        async with penstock.fan_out(ask_in_a_thread, range(4), limit=limiter) as results:
+            return [result.unwrap() async for result in results]
+
+    assert asyncio.run(main()) == ["Hello"] * 4
+    assert limiter.statistics().refused == 0
 
 
 @pytest.mark.anyio
