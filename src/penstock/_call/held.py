@@ -76,6 +76,6 @@ class Held:
 
     def close(self) -> None:
         """Give everything back now, cutting the connection, without waiting."""
-        self.release_slots()
         if self.exchange is not None:
             self.exchange.close()
+        self.release_slots()
