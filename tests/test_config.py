@@ -33,6 +33,7 @@ FULL = ClientConfig(
     proxy=f"http://me:{KEY}@proxy.test",
     max_retry_wait=9,
     default_query={"b": 2, "key": KEY},
+    keepalive=5,
 )
 
 

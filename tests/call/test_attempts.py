@@ -21,7 +21,17 @@ from penstock.testing.cuts import cut_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
-from penstock.testing.script import End, Repeat, Reply, Reset, Send, Stall, reply
+from penstock.testing.script import (
+    End,
+    Fault,
+    RecordedRequest,
+    Repeat,
+    Reply,
+    Reset,
+    Send,
+    Stall,
+    reply,
+)
 from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import KEY, REQUEST, Watcher, client_on
 
@@ -227,13 +237,80 @@ async def test_the_connection_of_a_refusal_is_used_again() -> None:
     assert len(network.connections) == 1
 
 
-async def test_a_stale_connection_is_replaced_at_once() -> None:
+@pytest.mark.parametrize("max_retries", [0, 2])
+@pytest.mark.parametrize("way", ["stream", "create"])
+async def test_a_stale_connection_is_replaced_at_once(max_retries: int, way: str) -> None:
     network = MemoryNetwork([HELLO, reply(Reset()), HELLO])
-    async with client_on(network) as client:
+    async with client_on(network, max_retries=max_retries) as client:
         await client.complete(REQUEST)
-        await client.complete(REQUEST)
+        if way == "stream":
+            await client.complete(REQUEST)
+        else:
+            async with client.chat.completions.stream(**REQUEST) as stream:
+                await stream.collect()
     assert len(network.requests) == 3
     assert anyio.current_time() < 0.2
+
+
+@pytest.mark.parametrize("fault", [Reset(), End()])
+@pytest.mark.parametrize("max_retries", [0, 2])
+async def test_any_number_of_dead_idle_connections_costs_one_attempt(
+    max_retries: int, fault: Fault
+) -> None:
+    count = 6
+    dead: set[int] = set()
+
+    def answer(request: RecordedRequest) -> Reply:
+        return reply(fault) if request.connection in dead else HELLO.after(1)
+
+    network = MemoryNetwork(answer)
+    watcher = Watcher()
+    async with client_on(network, max_retries=max_retries, observer=watcher) as client:
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(client.complete, REQUEST)
+        dead.update(range(count))
+        before = anyio.current_time()
+        await client.complete(REQUEST)
+        assert anyio.current_time() == before + 1
+        (failure,) = watcher.of("attempt_failed")
+        assert failure.retry_in == 0
+        last, new = (request.connection for request in network.requests[count:])
+        assert last in dead
+        assert new == count
+        # All at once: each meets one dead connection at most.
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(client.complete, REQUEST)
+        assert len(network.connections) == 12
+        assert len(watcher.of("attempt_failed")) == count
+        assert watcher.outcomes() == ["completed"] * (2 * count + 1)
+
+
+async def test_a_dead_idle_connection_is_free_once_and_a_failure_after_it_is_not() -> None:
+    network = MemoryNetwork([HELLO, reply(Reset()), reply(Reset()), HELLO])
+    async with client_on(network, max_retries=0) as client:
+        await client.complete(REQUEST)
+        with pytest.raises(penstock.APIConnectionError):
+            await client.complete(REQUEST)
+        assert len(network.requests) == 3
+        await client.complete(REQUEST)
+
+
+async def test_a_race_over_dead_idle_connections() -> None:
+    dead: set[int] = set()
+
+    def answer(request: RecordedRequest) -> Reply:
+        return reply(Reset()) if request.connection in dead else HELLO.after(1)
+
+    network = MemoryNetwork(answer)
+    async with client_on(network, max_retries=0) as client:
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(client.complete, REQUEST)
+        dead.update(range(6))
+        async with penstock.race(client, [REQUEST, REQUEST]) as winner:
+            assert (await winner.collect()).choices[0].message.content
 
 
 async def test_a_connection_that_dies_in_the_middle_of_a_head_was_not_stale() -> None:

@@ -69,6 +69,10 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_retry_wait": -1}, ValueError, "max_retry_wait"),
         ({"max_retry_wait": float("nan")}, ValueError, "max_retry_wait"),
         ({"max_retry_wait": "60"}, TypeError, "max_retry_wait"),
+        ({"keepalive": -1}, ValueError, "keepalive"),
+        ({"keepalive": float("nan")}, ValueError, "keepalive"),
+        ({"keepalive": float("inf")}, ValueError, "keepalive"),
+        ({"keepalive": None}, TypeError, "keepalive"),
         ({"limiter": 8}, TypeError, "limiter"),
         ({"headers": [("a", "b")]}, TypeError, "headers"),
         ({"headers": {"a": "b\r\nc: d"}}, ValueError, "header"),
@@ -716,3 +720,16 @@ async def test_the_log_is_silent_by_default_and_never_has_bodies_or_keys(
     for record in caplog.records:
         assert "private" not in record.getMessage()
         assert KEY not in record.getMessage()
+
+
+@pytest.mark.parametrize("keepalive", [0, 5])
+async def test_how_long_idle_connections_are_kept(keepalive: float) -> None:
+    network = MemoryNetwork(HELLO)
+    async with client_on(network, keepalive=keepalive) as client:
+        await client.complete(REQUEST)
+        await anyio.sleep(4.9)
+        await client.complete(REQUEST)
+        assert len(network.connections) == (1 if keepalive else 2)
+        await anyio.sleep(5)
+        await client.complete(REQUEST)
+        assert len(network.connections) == (2 if keepalive else 3)

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from penstock import APIResponseError, Headers, Response
-from penstock._client.endpoint import checked_retries, checked_wait, key_source
+from penstock._client.endpoint import checked_keepalive, checked_retries, checked_wait, key_source
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from tests.support.chat import KEY
 
@@ -62,6 +62,7 @@ def test_numbers_are_checked() -> None:
     assert checked_retries(0) == 0
     assert checked_wait(0) == 0
     assert checked_wait(float("inf")) == float("inf")
+    assert checked_keepalive(5) == 5
     for bad in (-1, 1.0, "1", None, True):
         with pytest.raises(ValueError, match="max_retries"):
             checked_retries(bad)

@@ -176,6 +176,29 @@ async def test_counting_closes_what_is_not_usable() -> None:
     assert await connections.acquire(NoDeadline()) == (good, True)
 
 
+async def test_one_that_only_aclose_closes_is_closed_by_the_next_use() -> None:
+    class Slow(Pipe):
+        closes_at_once = False
+
+    old, new = [Slow(), Slow()], Pipe()
+    connections, _ = pool(new)
+    connections.release(old[0])
+    await anyio.sleep(KEEPALIVE + 1)
+    connections.count_idle()
+    assert await connections.acquire(NoDeadline()) == (new, False)
+    assert old[0].acloses == [0]
+    connections.release(old[1])
+    await anyio.sleep(KEEPALIVE + 1)
+    connections.count_idle()
+    await connections.aclose(1.0)
+    assert old[1].acloses == [1.0]
+    # Nor is one that comes back after the end forgotten.
+    late = Slow()
+    connections.release(late)
+    await connections.aclose(1.0)
+    assert late.acloses == [1.0]
+
+
 def test_counting_outside_an_event_loop_closes_nothing() -> None:
     connections, _ = pool()
     pipe = Pipe()

@@ -65,6 +65,7 @@ class Sender:
         "_body_until",
         "_due",
         "_failures",
+        "_fresh",
         "_held",
         "_pending",
         "_scope",
@@ -98,6 +99,9 @@ class Sender:
         self.secrets = Secrets(service, call)
         self._held = Held()
         self._failures = 0
+        """Failed attempts, without those that only met a dead idle connection."""
+        self._fresh = False
+        """True once an idle connection was found dead: the others may be dead, too."""
         self._pending: PenstockError | None = None
         """An attempt's failure that has not led to another attempt or to an error yet."""
         self._due = -math.inf
@@ -126,7 +130,8 @@ class Sender:
         wait for the head, or for a refusal's body, keeps the connection, and opening again
         goes on waiting.
         """
-        self._begin()
+        if math.isnan(self.started):
+            await self._begin()
         if failed is not None:
             self._pending = failed
         scope = anyio.CancelScope(deadline=self._total_at)
@@ -186,11 +191,14 @@ class Sender:
             raise StreamClosedError("the stream was closed while it was being opened")
         self.lifecycle.advance(event)
 
-    def _begin(self) -> None:
-        if not math.isnan(self.started):
-            return
-        # The first request of a process pays for the import: before the clock starts.
-        lazy.load()
+    async def _begin(self) -> None:
+        if not lazy.is_ready():
+            # Before the clock starts: only the first request of a process waits for it.
+            try:
+                await lazy.ready()
+            except ConnectionFailed as error:
+                self._step(Event.FAIL)
+                raise self.translate(error) from error
         self.clock = event_loop_clock()
         self.started = now = self.clock()
         if self.call.timeouts.total is not None:
@@ -241,7 +249,7 @@ class Sender:
         await held.take_slots(service.limiter, timeouts.slot)
         self.secrets.add_key(await service.authorize())
         connecting = ConnectDeadline(timeouts, now=self.clock(), total_at=self._total_at)
-        stream, reused = await service.connections.acquire(connecting)
+        stream, reused = await service.connections.acquire(connecting, fresh=self._fresh)
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
         held.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
         return held.exchange
@@ -272,15 +280,18 @@ class Sender:
         await self.settle()
         self.secrets.mask(error)
         self._pending = None
-        self._failures += 1
         exchange = self.exchange
+        stale = exchange is not None and exchange.may_be_stale
+        self._fresh = self._fresh or stale
+        # A dead idle connection costs no retry, and the next attempt uses a new connection.
+        self._failures += not stale
         cause = error.__cause__
         delay = retry_delay(
             error,
             failures=self._failures,
             max_retries=self.call.max_retries,
             random=random.random(),
-            stale=exchange is not None and exchange.may_be_stale,
+            stale=stale,
             permanent=isinstance(cause, ConnectionFailed) and cause.permanent,
             max_wait=self.service.max_retry_wait,
         )

@@ -11,7 +11,7 @@ from .. import providers
 from .._call.call import Service
 from .._call.event_stream import EventStream
 from .._call.response_stream import ResponseStream
-from .._http.connections import Connections
+from .._http.connections import KEEPALIVE, Connections
 from .._http.dial import Dialer
 from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
@@ -22,7 +22,14 @@ from ..observing import Notifier
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
-from .endpoint import APIKey, Endpoint, checked_retries, checked_wait, key_source
+from .endpoint import (
+    APIKey,
+    Endpoint,
+    checked_keepalive,
+    checked_retries,
+    checked_wait,
+    key_source,
+)
 from .environment import base_url_for, key_from_environment
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
@@ -53,6 +60,8 @@ class AsyncClient:
       byte of the response body has arrived.
     - `max_retry_wait`: seconds. If a server asks for a longer wait before the retry, the
       error is raised at once.
+    - `keepalive`: seconds for which an idle connection is kept; 0 keeps none. Choose less than
+      what the server keeps them for (uvicorn: 5).
     - `limiter`: shared limit on requests in flight and on their rate.
     - `headers`: sent with every request; they override the library's own.
     - `default_query`: URL parameters sent with every request, for instance
@@ -86,6 +95,7 @@ class AsyncClient:
         network: httpcore.AsyncNetworkBackend | None = None,
         max_retry_wait: float = MAX_RETRY_WAIT,
         default_query: Mapping[str, Any] | None = None,
+        keepalive: float = KEEPALIVE,
     ) -> None:
         if not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
@@ -99,10 +109,11 @@ class AsyncClient:
         dialer = Dialer(url.origin, ssl_context=ssl_context, proxy=chosen, uds=uds, network=network)
         notifier = None if observer is None else Notifier(observer)
         max_retries, max_retry_wait = checked_retries(max_retries), checked_wait(max_retry_wait)
+        keepalive = checked_keepalive(keepalive)
         if base_url is None and api_key is None:
             # Only for the provider's own URL: to another one its key is not sent.
             api_key = key_from_environment(provider, headers)
-        self._connections = Connections(dialer)
+        self._connections = Connections(dialer, keepalive=keepalive)
         service = Service(
             connections=self._connections,
             limiter=limiter,

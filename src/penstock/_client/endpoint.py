@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -221,13 +222,21 @@ def checked_retries(max_retries: object) -> int:
     return max_retries
 
 
-def checked_wait(seconds: object) -> float:
-    """The longest wait that a server may ask for."""
+def checked_wait(seconds: object, name: str = "max_retry_wait") -> float:
+    """Return a number of seconds that may be 0 or infinite."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"max_retry_wait is {type(seconds).__name__}: give seconds as a number")
+        raise TypeError(f"{name} is {type(seconds).__name__}: give seconds as a number")
     if not seconds >= 0:
-        raise ValueError(f"max_retry_wait is {seconds!r}: it cannot be negative")
+        raise ValueError(f"{name} is {seconds!r}: it cannot be negative")
     return seconds
+
+
+def checked_keepalive(seconds: object) -> float:
+    """Return how long an idle connection is kept, in seconds."""
+    keepalive = checked_wait(seconds, "keepalive")
+    if math.isinf(keepalive):
+        raise ValueError("keepalive is infinite: the server, or a NAT, closes idle connections")
+    return keepalive
 
 
 def key_source(api_key: APIKey | None) -> Callable[[], Awaitable[str | None]]:

@@ -42,11 +42,18 @@ class Connections:
         self._keepalive = keepalive
         # The oldest are at the left.
         self._idle: deque[tuple[float, NetworkStream]] = deque()
+        # Closed ones that the next use must wait for.
+        self._closing: list[NetworkStream] = []
         # Of the event loop that it belongs to; set while there are idle connections.
         self._timer: asyncio.TimerHandle | None = None
         self._timer_loop: asyncio.AbstractEventLoop | None = None
         self.closed: bool = False
         """True once idle connections are no longer kept."""
+
+    @property
+    def keeps(self) -> bool:
+        """True if a released connection is kept."""
+        return not self.closed and self._keepalive > 0
 
     async def acquire(
         self, deadline: Deadline, *, fresh: bool = False
@@ -57,6 +64,8 @@ class Connections:
         `deadline`; then nothing was taken.
         """
         self._expire()
+        while self._closing:
+            await self.discard(self._closing.pop())
         while self._idle and not fresh:
             _, stream = self._idle.pop()
             if stream.is_clean():
@@ -66,13 +75,18 @@ class Connections:
 
     def release(self, stream: NetworkStream) -> None:
         """Keep the connection: its exchange is over, with nothing left unread."""
-        if self.closed or not self._keepalive:
-            stream.close()
+        if not self.keeps:
+            self._drop(stream)
             return
         self._idle.append((anyio.current_time(), stream))
         if len(self._idle) > MAX_IDLE:
-            self._idle.popleft()[1].close()
+            self._drop(self._idle.popleft()[1])
         self._set_timer()
+
+    def _drop(self, stream: NetworkStream) -> None:
+        stream.close()
+        if not stream.closes_at_once:
+            self._closing.append(stream)
 
     async def discard(self, stream: NetworkStream) -> None:
         """Close the connection; return when nothing of it is open any more."""
@@ -94,7 +108,7 @@ class Connections:
             if stream.is_clean():
                 kept.append((since, stream))
             else:
-                stream.close()
+                self._drop(stream)
         self._idle = kept
         return len(kept)
 
@@ -102,7 +116,7 @@ class Connections:
         """Close the connections that have been idle for too long."""
         oldest = anyio.current_time() - self._keepalive + slack
         while self._idle and self._idle[0][0] <= oldest:
-            self._idle.popleft()[1].close()
+            self._drop(self._idle.popleft()[1])
 
     def _set_timer(self) -> None:
         if in_trio():
@@ -125,8 +139,9 @@ class Connections:
         """Close the idle ones gracefully, within `grace` seconds in all, and keep none again."""
         self.closed = True
         self._stop_timer()
-        idle = [stream for _, stream in self._idle]
+        idle = [stream for _, stream in self._idle] + self._closing
         self._idle.clear()
+        self._closing.clear()
         try:
             with anyio.move_on_after(grace, shield=True):
                 for stream in idle:

@@ -262,7 +262,7 @@ class Exchange:
             # Bytes after the end would be taken for the next response.
             and not self._framing.excess
             and not self._rest
-            and not self._connections.closed
+            and self._connections.keeps
             and self._stream.is_clean()
         )
 

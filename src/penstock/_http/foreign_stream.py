@@ -28,6 +28,9 @@ SMALL_UPLOAD = 65536
 class ForeignStream(NetworkStream):
     """Any httpcore network stream. Deadlines are scopes around its calls, whatever it is."""
 
+    # A backend's stream has no other way to close.
+    closes_at_once = False
+
     __slots__ = ("_ahead", "_closed", "_cut", "_gone", "_inner", "_pid", "_scope", "_token")
 
     def __init__(self, inner: lazy.httpcore.AsyncNetworkStream) -> None:

@@ -1,8 +1,8 @@
 """The one place that imports httpcore, or httpcore2, its continuation with the same names.
 
-At the first request, not before: httpcore imports trio, h2 and socksio where it finds
-them, which is two thirds of what a first client costs (0.3 of 0.45 s). Read it as
-`lazy.httpcore`.
+At the first request, not before: httpcore imports trio, h2 and socksio where it finds them,
+which is two thirds of what a first client costs (0.3 of 0.45 s). Read it as `lazy.httpcore`.
+The first request awaits `ready`, so that the event loop runs on meanwhile.
 """
 
 from __future__ import annotations
@@ -11,22 +11,58 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from .network import ConnectionFailed
+
 if TYPE_CHECKING:
     import httpcore
 
-__all__ = ["httpcore", "load"]
+__all__ = ["httpcore", "is_ready", "load", "ready"]
+
+# One thread imports it, whatever the number of first requests.
+_importing = anyio.lowlevel.RunVar[anyio.Lock]("penstock is importing httpcore")
 
 
 def load() -> ModuleType:
-    """Import it now, where that costs nobody's deadline."""
+    """Import it now, and return it."""
     try:
-        return importlib.import_module("httpcore")
+        module = importlib.import_module("httpcore")
     except ImportError:
-        return importlib.import_module("httpcore2")
+        module = importlib.import_module("httpcore2")
+    globals()["httpcore"] = module
+    return module
+
+
+def is_ready() -> bool:
+    """Return True if it is imported."""
+    return "httpcore" in globals()
+
+
+async def ready() -> None:
+    """Import it in a worker thread. Cancelled, the thread goes on.
+
+    Raises ConnectionFailed if the system has no resources for that, such as descriptors.
+    """
+    lock = _importing.get(None)
+    if lock is None:
+        lock = anyio.Lock()
+        _importing.set(lock)
+    async with lock:
+        if is_ready():
+            return
+        try:
+            await anyio.to_thread.run_sync(load, abandon_on_cancel=True)
+        except OSError as error:
+            raise ConnectionFailed(f"cannot load httpcore: {error}") from error
+        except RuntimeError:
+            # The interpreter is shutting down and starts no threads.
+            load()
 
 
 def __getattr__(name: str) -> ModuleType:
     if name != "httpcore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = globals()[name] = load()
-    return module
+    return load()

@@ -15,7 +15,7 @@ Rules that every stream keeps:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 __all__ = [
     "READ_SIZE",
@@ -94,6 +94,9 @@ class NetworkStream(ABC):
     """A connected stream of bytes."""
 
     __slots__ = ("__weakref__",)
+
+    closes_at_once: ClassVar[bool] = True
+    """False if only `aclose` closes it altogether; `close` then ends its use."""
 
     @abstractmethod
     async def receive(self, deadline: Deadline) -> bytes:

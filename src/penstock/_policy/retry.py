@@ -51,16 +51,18 @@ def retry_delay(
     """Return the seconds until the retry, or None if the error must be raised.
 
     `failures` includes this one. `stale` means that a kept-alive connection died before any
-    byte of a response, which says nothing about the server: the first such failure is
-    retried at once. `permanent` means that connecting will fail again, for instance because
-    a certificate does not verify.
+    byte of a response, which says nothing about the server: it is not among the `failures`,
+    and is retried at once, whatever `max_retries`. `permanent` means that connecting will
+    fail again, for instance because a certificate does not verify.
     """
-    if permanent or failures > max_retries or not _is_transient(error):
+    if permanent or not _is_transient(error):
+        return None
+    if stale and not isinstance(error, APIStatusError):
+        return 0.0
+    if failures > max_retries:
         return None
     if isinstance(error, APIStatusError) and error.retry_after is not None:
         return error.retry_after if error.retry_after <= max_wait else None
-    if stale and failures == 1:
-        return 0.0
     return backoff(failures, random)
 
 

@@ -14,6 +14,7 @@ from .. import providers
 from .._client.endpoint import APIKey
 from .._client.resources import ChatRequest
 from .._client.response import Response
+from .._http.connections import KEEPALIVE
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.credentials import hides_arguments
@@ -70,6 +71,7 @@ class Client(Driver):
         network: httpcore.AsyncNetworkBackend | None = None,
         max_retry_wait: float = MAX_RETRY_WAIT,
         default_query: Mapping[str, Any] | None = None,
+        keepalive: float = KEEPALIVE,
     ) -> None:
         self._drive(
             Driven,
@@ -87,6 +89,7 @@ class Client(Driver):
             network=network,
             max_retry_wait=max_retry_wait,
             default_query=default_query,
+            keepalive=keepalive,
         )
 
     def _take_resources(self) -> None:

@@ -14,7 +14,7 @@ import penstock
 from penstock import Timeouts
 
 from ..recorded import text_of
-from .records import Call, Sent
+from .records import Call, Failure, Sent
 from .script import Plan
 
 _NOT_BY_THE_PLAN = (
@@ -59,11 +59,12 @@ class Model:
         refused = [sent for sent in call.sent[:-1] if sent.refused]
         if len(refused) > len(call.failures):
             yield f"{len(refused)} refusals, {len(call.failures)} failures"
-        if len(call.failures) > 1 + call.max_retries:
+        if len(call.failures) > 1 + call.max_retries + (_free(call) is not None):
             yield f"{len(call.failures)} attempts failed, {call.max_retries} retries are allowed"
 
     def _retries(self, call: Call) -> Iterator[str]:
-        for number, failure in enumerate(call.failures, start=1):
+        counted = [failure for failure in call.failures if failure is not _free(call)]
+        for number, failure in enumerate(counted, start=1):
             wait = _wait(failure.error)
             transient = _is_transient(failure.error) and (wait or 0) <= RETRY_CAP
             expected = transient and number <= call.max_retries
@@ -72,9 +73,8 @@ class Model:
             if failure.retry_in is None:
                 continue
             longest = min(0.5 * 2 ** (number - 1), 8.0)
-            stale = number == 1 and isinstance(failure.error, penstock.APIConnectionError)
             least, most = (wait, wait) if wait is not None else (0.75 * longest, longest)
-            if not (least <= failure.retry_in <= most or (stale and failure.retry_in == 0)):
+            if not least <= failure.retry_in <= most:
                 yield f"a wait of {failure.retry_in} after failure {number}: {failure.error!r}"
             due = failure.time + failure.retry_in - EPSILON
             early = [sent.begun for sent in call.sent if failure.time < sent.begun < due]
@@ -206,3 +206,11 @@ def _last(call: Call) -> str:
         return "nothing was sent"
     last = call.sent[-1]
     return f"{last.received} bytes of {last.plan} came"
+
+
+def _free(call: Call) -> Failure | None:
+    """The failure that costs no retry: an idle connection was dead, which one attempt may meet."""
+    for failure in call.failures:
+        if failure.retry_in == 0 and isinstance(failure.error, penstock.APIConnectionError):
+            return failure
+    return None
