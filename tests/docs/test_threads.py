@@ -358,6 +358,34 @@ async def values() -> list[Any]:
         return [whole, chunk, caught.value]
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_collected_in_any_thread(backend: str) -> None:
+    """A stream may be garbage-collected in any thread: its slot is released and its connection
+    closed.
+    """
+    limiter = Limiter(1)
+
+    async def main() -> None:
+        async with penstock.AsyncClient(server.base_url, limiter=limiter) as client:
+            streams = [client.chat.completions.stream(**REQUEST)]
+            await streams[0].__aenter__()
+
+            def collect() -> None:
+                streams.clear()
+                gc.collect()
+
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                await anyio.to_thread.run_sync(collect)
+            with anyio.fail_after(20):
+                async with limiter:
+                    pass
+                while server.open_connections:
+                    await anyio.sleep(0.01)
+
+    with serve_in_thread(STALLED) as server:
+        anyio.run(main, backend=backend)
+
+
 def test_values_in_any_thread() -> None:
     """Completions, chunks and errors may be used in any thread."""
     made = anyio.run(values)
@@ -418,6 +446,28 @@ with Client(url, api_key="k") as client:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert client.complete(request).choices[0].message.content == "Hello"
 """
+
+
+UNUSED = """
+import os, sys
+from penstock import Client
+
+with Client(sys.argv[1], api_key="k") as client:
+    child = os.fork()
+    request = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+    assert client.complete(request).text == "Hello"
+    client.close()
+    if child == 0:
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_an_unused_client_after_a_fork() -> None:
+    """A blocking client that was made but not used before a fork works in the child."""
+    with serve_in_thread(HELLO) as server:
+        code, _, errors = run_program(UNUSED, server.base_url)
+    assert code == 0, errors
 
 
 def test_a_used_client_after_a_fork() -> None:
