@@ -7,15 +7,16 @@ is no event stream at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import length_hint
 from typing import Any, Generic, Protocol, TypeVar
 
 from penstock.errors import APIResponseError, IncompleteStreamError, PenstockError
 from penstock.types import ChatCompletionChunk, decode_json
 
-from .decode import ChunkDecodeError, decode_chunk
+from .decode import ChunkDecodeError
 from .error_details import error_details
+from .habits import ChunkDecoder
 from .sse import MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 from .token import has_token
@@ -113,8 +114,9 @@ class CompletionStreamDecoder(Generic[C]):
 
     # --- what differs between the APIs ---
 
-    def decode(self, data: bytes) -> C:
-        """Return the chunk of one event's data; raises ChunkDecodeError."""
+    @property
+    def decode(self) -> Callable[[bytes], C]:
+        """What returns the chunk of one event's data, or raises ChunkDecodeError."""
         raise NotImplementedError
 
     def is_token(self, chunk: C) -> bool:
@@ -335,9 +337,17 @@ class CompletionStreamDecoder(Generic[C]):
 class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
     """Takes the body of one streamed chat completion."""
 
-    __slots__ = ()
+    __slots__ = ("_chunks_of",)
 
-    decode = staticmethod(decode_chunk)
+    def __init__(self, content_type: str | None, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        super().__init__(content_type, max_event_bytes=max_event_bytes)
+        self._chunks_of = ChunkDecoder()
+
+    @property
+    def decode(self) -> Callable[[bytes], ChatCompletionChunk]:
+        """Decodes the data of one event."""
+        return self._chunks_of.decode
+
     is_token = staticmethod(has_token)
 
     def reported(self, chunk: ChatCompletionChunk) -> PenstockError | None:

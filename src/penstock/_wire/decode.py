@@ -38,6 +38,7 @@ from .json_values import as_object, as_text, is_list, is_object, scrub
 from .lenient import build_chunk, build_completion, build_model
 
 __all__ = [
+    "LARGE",
     "MAX_CHOICES",
     "MAX_OBJECTS",
     "REFUSED",
@@ -53,7 +54,8 @@ MAX_CHOICES = 4096
 MAX_OBJECTS = 262_144
 """Bound on the objects and lists of one response, unless they have 16 bytes each on average."""
 
-_LARGE = 65_536  # bytes of a response that are decoded without counting its objects first
+LARGE = 65_536
+"""Bytes of a response that are decoded without counting its objects first."""
 _BYTES_PER_OBJECT = 16  # on average; log probabilities, the densest there are, have 30
 
 _Built = TypeVar("_Built", bound=Payload)
@@ -95,7 +97,7 @@ def decode_chunk(data: bytes) -> ChatCompletionChunk:
 
     Its `extra` is set, be it empty, if any of its parts has members without a field.
     """
-    if len(data) > _LARGE:
+    if len(data) > LARGE:
         _check_objects(data)
     try:
         chunk = _fast_chunk(data)
@@ -110,7 +112,7 @@ def decode_completion(data: bytes) -> ChatCompletion:
 
     Tool calls that came without an id are given one.
     """
-    if len(data) > _LARGE:
+    if len(data) > LARGE:
         _check_objects(data)
     try:
         completion = _fast_completion(data)

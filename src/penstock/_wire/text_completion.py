@@ -8,7 +8,7 @@ assembled as `merge` says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -83,7 +83,11 @@ class TextCompletionDecoder(CompletionStreamDecoder[TextCompletion]):
 
     __slots__ = ()
 
-    decode = staticmethod(decode_text_completion)
+    @property
+    def decode(self) -> Callable[[bytes], TextCompletion]:
+        """Decodes the data of one event."""
+        return decode_text_completion
+
     is_token = staticmethod(has_text)
 
 
