@@ -154,7 +154,7 @@ class Sender:
         except StreamClosedError:
             # The stream's owner did it, or the client's.
             self.lifecycle.advance(Event.CLOSE)
-            await self.settle()  # noqa: ASYNC120 - closing shields what it has to
+            await self.settle()  # noqa: ASYNC120 - closing shields what it must
             raise
         except PenstockError as error:
             self._step(Event.FAIL)
@@ -172,7 +172,7 @@ class Sender:
                 StreamState.WAITING,
             ):
                 self.lifecycle.advance(Event.WITHDRAW)
-            await self.settle()  # noqa: ASYNC102 - closing shields what it has to
+            await self.settle()  # noqa: ASYNC102 - closing shields what it must
             raise
         finally:
             self._scope = None

@@ -49,7 +49,7 @@ class BaseStream(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
-        await self._reader.aclose("cancelled" if cancelled else "abandoned")  # noqa: ASYNC102 - closing shields what it has to
+        await self._reader.aclose("cancelled" if cancelled else "abandoned")  # noqa: ASYNC102 - closing shields what it must
 
     async def aclose(self) -> None:
         """Close the connection at once, unless the answer was complete. Idempotent.

@@ -20,11 +20,15 @@ class Call(msgspec.Struct, frozen=True):
     """One call, ready to be sent."""
 
     outgoing: Outgoing
+    """The request, without its API key."""
     timeouts: Timeouts
+    """The deadlines of this call."""
     max_retries: int
+    """How often it may be sent again."""
     streaming: bool
     """Whether the deadlines between tokens apply."""
     model: str | None = None
+    """The model asked, for observers; None at endpoints that have none."""
     any_status: bool = False
     """Whether an answer with any status is one; else a refusal is an APIStatusError."""
 
@@ -41,14 +45,19 @@ class Service(msgspec.Struct, eq=False):
     """What calls need of their client."""
 
     connections: Connections
+    """The client's connections to its server."""
     limiter: Limiter | None
+    """The client's limiter."""
     notifier: Notifier | None
+    """Calls the client's observer."""
     authorize: Callable[[], Awaitable[str | None]]
     """Gives the API key, anew for each attempt: a callable's keys may expire."""
     max_retry_wait: float
+    """Seconds; a server that asks for a longer wait is not waited for."""
     live: set[Live] = msgspec.field(default_factory=lambda: set[Live]())
     """The senders, not the streams themselves, which their owners may have abandoned."""
     closed: bool = False
+    """Whether the client is closed: no call begins any more."""
 
     async def aclose(self, grace: float | None) -> None:
         """Close every open call at once, then the idle connections gracefully."""

@@ -46,10 +46,10 @@ class Fetch(BodyReader[R], Generic[R]):
             while await self.fill():
                 pass
         except anyio.get_cancelled_exc_class():
-            await self.aclose("cancelled")  # noqa: ASYNC102 - closing shields what it has to
+            await self.aclose("cancelled")  # noqa: ASYNC102 - closing shields what it must
             raise
         except BaseException:
-            await self.aclose("failed")  # noqa: ASYNC102 - closing shields what it has to
+            await self.aclose("failed")  # noqa: ASYNC102 - closing shields what it must
             raise
         return self.batch[0]
 

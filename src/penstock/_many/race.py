@@ -165,7 +165,7 @@ class Race:
     ) -> None:
         assert self._winner is not None
         try:
-            await self._winner.stream.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - closing shields what it has to
+            await self._winner.stream.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - closing shields what it must
         finally:
             self._winner.ended = anyio.current_time()
 
@@ -244,7 +244,7 @@ class Race:
                 runner.ended = anyio.current_time()
                 # Keep an answer without a token, in case no attempt has one.
                 if not runner.complete:
-                    await _give_up(runner.stream)  # noqa: ASYNC102 - closing shields what it has to
+                    await _give_up(runner.stream)  # noqa: ASYNC102 - closing shields what it must
             self._live -= 1
             if self._changed is not None:
                 self._changed.set()
