@@ -74,11 +74,6 @@ def test_every_live_state_can_be_closed_and_every_state_is_reached() -> None:
     assert all(S.CLOSED in reachable(state) for state in LIVE)
 
 
-@pytest.mark.parametrize("state", StreamState)
-def test_may_send_again_says_what_the_table_says(state: StreamState) -> None:
-    assert at(state).may_send_again == (S.SENDING in reachable(state))
-
-
 def test_the_usual_life() -> None:
     lifecycle = Lifecycle()
     seen = [lifecycle.state]

@@ -313,7 +313,7 @@ class Sender:
         self.service.live.add(self)
 
     def translate(self, error: Exception) -> Exception:
-        """The public error for one of the rooms below; anything unknown as it is."""
+        """Return the public error for an error of the layers below; anything unknown as it is."""
         return public_error(error, self.exchange)
 
     # --- the body ---

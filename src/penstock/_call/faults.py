@@ -1,4 +1,4 @@
-"""The public error that a fault of the rooms below stands for."""
+"""Maps errors of the layers below to the public errors that callers see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNREADABLE = (BodyTooLarge, FramingError, EncodingError)
 
 
 def public_error(error: Exception, exchange: Exchange | None) -> Exception:
-    """The error a caller meets for `error` in this exchange; anything unknown as it is.
+    """Return the error a caller sees for `error` in this exchange; anything unknown as it is.
 
     A failed connection is an interrupted stream once the first byte of the body has come:
     that decides whether the request may be sent again.

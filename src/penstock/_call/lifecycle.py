@@ -35,7 +35,9 @@ class StreamState(enum.StrEnum):
     FLOWING = "flowing"
     """The body has begun: from here on nothing is sent again."""
     COMPLETED = "completed"
+    """The answer came whole."""
     FAILED = "failed"
+    """It ended in an error."""
     CLOSED = "closed"
     """Closed by its owner before the end."""
 
@@ -44,13 +46,21 @@ class Event(enum.Enum):
     """What moves a stream from one state to another."""
 
     SEND = enum.auto()
+    """An attempt begins."""
     RETRY = enum.auto()
+    """An attempt failed, and another one follows."""
     WITHDRAW = enum.auto()
+    """The opening was cancelled."""
     HEAD = enum.auto()
+    """A success head is in."""
     FIRST_BYTE = enum.auto()
+    """The first byte of the body is in, or its end."""
     FINISH = enum.auto()
+    """The answer is complete."""
     FAIL = enum.auto()
+    """The call ends in an error."""
     CLOSE = enum.auto()
+    """The call is closed, by its owner or with its client."""
 
 
 TRANSITIONS: Final[dict[tuple[StreamState, Event], StreamState]] = {
@@ -102,8 +112,3 @@ class Lifecycle:
             self.state = TRANSITIONS[self.state, event]
         except KeyError:
             raise InvalidTransition(f"a stream that is {self.state} has no {event.name}") from None
-
-    @property
-    def may_send_again(self) -> bool:
-        """Whether the table still has a way to another attempt from here."""
-        return (self.state, Event.SEND) in TRANSITIONS or (self.state, Event.RETRY) in TRANSITIONS

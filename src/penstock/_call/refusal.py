@@ -1,4 +1,4 @@
-"""A refusal: a response whose status is no success, read as far as it helps, as an error."""
+"""A refusal: a response with a status other than success, read as far as it helps, as an error."""
 
 from __future__ import annotations
 

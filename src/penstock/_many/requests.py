@@ -49,7 +49,7 @@ def open_stream(client: HasCompletions, request: Request) -> CompletionStream:
     not valid.
     """
     if "prompt" in request and "messages" not in request:
-        texts: Any = client  # whoever asks for text has a client that can
+        texts: Any = client  # a request for text needs a client that has them
         stream: CompletionStream = texts.completions.stream(**request)
         return stream
     return client.chat.completions.stream(**request)

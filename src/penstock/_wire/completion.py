@@ -2,7 +2,7 @@
 
 `feed(bytes)` returns the chunks they complete, `end()` takes a proper end of the body. It keeps
 the rules 1 to 4 of the wire: where an answer is complete, what is an error inside of it, and what
-is no event stream at all.
+is not an event stream at all.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class CompletionStreamDecoder(Generic[C]):
         return b""
 
     def _unstreamed(self, body: bytes) -> list[C]:
-        """Take a body that is no event stream: a whole completion, or an error."""
+        """Take a body that is not an event stream: a whole completion, or an error."""
         whole = chunk_of_whole(body)
         if whole is not None:
             return self._whole(whole)
@@ -312,8 +312,8 @@ class CompletionStreamDecoder(Generic[C]):
         """The chunk of an event that has a name or does not begin as an object, if any.
 
         A name other than "error" says nothing by itself: some servers name their chunks. A
-        named event is passed over when it is no JSON object, or one with nothing of a chunk
-        (a ping, a tool's result); one without a name has to be a chunk.
+        named event is passed over if it is not a JSON object, or has nothing of a chunk
+        (a ping, a tool's result); an event without a name must be a chunk.
         """
         data = _data(event)
         if not isinstance(event, NamedEvent):
