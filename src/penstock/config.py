@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["ClientConfig"]
 
 
+_PLAIN = (int, float, Timeouts, Provider)
+
+
 class ClientConfig(msgspec.Struct, frozen=True):
     """A client's settings, to be pickled and opened in another process.
 
@@ -100,7 +103,7 @@ class ClientConfig(msgspec.Struct, frozen=True):
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
-    # Without what may be secret: the key, headers, the proxy's password, a URL's query.
+    # Without what may be secret, or have a secret in the wrong place: texts and mappings.
     def __repr__(self) -> str:
         shown = self._shown()
         return f"ClientConfig({', '.join(f'{name}={value!r}' for name, value in shown)})"
@@ -109,9 +112,8 @@ class ClientConfig(msgspec.Struct, frozen=True):
         return self._shown()
 
     def _shown(self) -> list[tuple[str, Any]]:
-        secret = ("base_url", "api_key", "headers", "proxy", "default_query")
         return [
-            (name, "..." if name in secret else value)
+            (name, value if isinstance(value, _PLAIN) else "...")
             for name, value in self._settings().items()
             if value is not None
         ]

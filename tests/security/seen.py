@@ -7,12 +7,11 @@ import logging
 import pickle
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 
 import penstock
 
-SOURCE = str(Path(penstock.__file__).parent)
+OWN = frozenset(("penstock", "httpcore", "httpcore2", "h11", "socksio"))
 
 
 def all_of(error: BaseException) -> str:
@@ -28,12 +27,15 @@ def all_of(error: BaseException) -> str:
 
 
 def variables_of(error: BaseException) -> str:
-    """The local variables of the library's own frames, as tools that report crashes show them."""
+    """The local variables of the library and what it stands on, as crash reporters show them."""
     shown: list[str] = []
     for link in chain(error):
         for frame in frames(link):
-            if frame.f_code.co_filename.startswith(SOURCE):
-                shown += [f"{name} = {picture(value)}" for name, value in frame.f_locals.items()]
+            if frame.f_globals.get("__name__", "").partition(".")[0] in OWN:
+                where = f"{frame.f_code.co_qualname}: "
+                shown += [
+                    f"{where}{name} = {picture(value)}" for name, value in frame.f_locals.items()
+                ]
     return "\n".join(shown)
 
 

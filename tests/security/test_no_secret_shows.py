@@ -119,12 +119,8 @@ WAYS: dict[str, Callable[[AsyncClient], Awaitable[object]]] = {
 TIMEOUTS = Timeouts(read=5, total=60)
 
 
-def seen_of(script: Reply, way: str, backend: str, *, echoed: bool = True, **options: Any) -> str:
-    """Everything that shows of one failed call, also of its second attempt.
-
-    What a server sends (`echoed`) stands in the variables of who reads it, and httpcore's logger
-    shows its heads. What we send stands in neither.
-    """
+def seen_of(script: Reply, way: str, backend: str, **options: Any) -> str:
+    """Everything that shows of one failed call, also of its second attempt."""
     handler = _Records()
     root = logging.getLogger()
     level = root.level
@@ -142,9 +138,7 @@ def seen_of(script: Reply, way: str, backend: str, *, echoed: bool = True, **opt
             try:
                 await WAYS[way](client)
             except PenstockError as error:
-                shown.append(all_of(error))
-                if not echoed:
-                    shown.append(variables_of(error))
+                shown.extend([all_of(error), variables_of(error)])
 
     try:
         name, how = virtual(backend)
@@ -156,10 +150,8 @@ def seen_of(script: Reply, way: str, backend: str, *, echoed: bool = True, **opt
         shown.append(repr(event))
         failed = getattr(event, "error", None)
         if failed is not None:
-            shown.append(all_of(failed))
-    shown.append(log_of(handler.records, "penstock"))
-    if not echoed:
-        shown.append(log_of(handler.records))
+            shown += [all_of(failed), variables_of(failed)]
+    shown.append(log_of(handler.records))
     return "\n".join(shown)
 
 
@@ -183,7 +175,7 @@ def assert_unseen(secret: str, shown: str) -> None:
 def test_whatever_a_server_sends_back(echo: str, backend: str) -> None:
     for way in WAYS:
         script = ECHOES[echo](KEY)
-        assert_unseen(KEY, seen_of(script, way, backend, echoed=echo not in SILENT, api_key=KEY))
+        assert_unseen(KEY, seen_of(script, way, backend, api_key=KEY))
 
 
 # Visible characters, as keys have them; with some that JSON, pages and addresses write otherwise.
@@ -209,7 +201,7 @@ def test_any_key_anywhere(
     key: str, echo: str, way: str, backend: str, before: int, after: str
 ) -> None:
     script = ECHOES[echo]("q" * before + key + after)
-    assert_unseen(key, seen_of(script, way, backend, echoed=echo not in SILENT, api_key=key))
+    assert_unseen(key, seen_of(script, way, backend, api_key=key))
 
 
 @pytest.mark.parametrize("echo", [*IN_BODIES, *IN_HEADS])
@@ -236,9 +228,7 @@ def test_where_an_excerpt_is_cut(echo: str) -> None:
 def test_credentials_in_headers_of_the_callers_own(echo: str, headers: dict[str, str]) -> None:
     for options in ({"api_key": None}, {"api_key": "another-key-0000"}):
         script = ECHOES[echo](KEY)
-        shown = seen_of(
-            script, "complete", "asyncio", echoed=echo not in SILENT, headers=headers, **options
-        )
+        shown = seen_of(script, "complete", "asyncio", headers=headers, **options)
         assert_unseen(KEY, shown)
 
 
@@ -252,7 +242,6 @@ def test_the_password_of_a_proxy(origin: str, echo: str) -> None:
             ECHOES[echo](secret),
             "complete",
             "asyncio",
-            echoed=echo not in SILENT,
             base_url=f"{origin}://api.test/v1",
             proxy=f"http://me:{password}@proxy.test",
         )

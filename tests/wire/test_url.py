@@ -99,7 +99,7 @@ def test_a_refusal_shows_no_secret_of_the_url(url: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - which one is tested above
         BaseURL.parse(url)
     error: BaseException | None = caught.value
-    while error is not None and url != "https://api.test:hunter2secret/v1":
+    while error is not None:
         assert "hunter2" not in f"{error!r}"
         error = None if error.__suppress_context__ else error.__context__
 

@@ -151,6 +151,8 @@ class BodyReader(ABC, Generic[T]):
                     if sender.lifecycle.state is StreamState.COMPLETED:
                         return False
                 if self._verdict is not None:
+                    # No variable of a frame that an error passes: the key may have come back.
+                    data = b""
                     await self._conclude(self._verdict)
                 elif self._decoder is None:
                     await self._open(resumable=True)
@@ -159,6 +161,7 @@ class BodyReader(ABC, Generic[T]):
                     try:
                         data = await self._exchange.read()
                     except Exception as error:  # noqa: BLE001 - told apart, or raised again
+                        data = b""
                         if await self._broken(error):
                             return True
                     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -58,6 +59,8 @@ class Service(msgspec.Struct, eq=False):
     """The senders, not the streams themselves, which their owners may have abandoned."""
     closed: bool = False
     """Whether the client is closed: no call begins any more."""
+    recent_keys: deque[str] = msgspec.field(default_factory=lambda: deque[str](maxlen=16))
+    """API keys of the last calls: a server may send back an earlier one."""
 
     async def aclose(self, grace: float | None) -> None:
         """Close every open call at once, then the idle connections gracefully."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+from .._wire.credentials import shown_target
 from ..observing import (
     AttemptFailed,
     Finished,
@@ -43,7 +44,7 @@ class Reports:
                 self._number,
                 call.model,
                 call.outgoing.method,
-                call.outgoing.target,
+                shown_target(call.outgoing.target),
                 call.streaming,
                 now,
             )

@@ -154,18 +154,20 @@ class Endpoint:
         """A call to a path below the base URL. ValueError or TypeError before any I/O."""
         if timeouts is not None and not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
-        # The headers come last, so that no error has a credential among the variables here.
         retries = self.max_retries if max_retries is None else checked_retries(max_retries)
-        target = self.base_url.target(path, Query.of(extra_query, "extra_query"))
-        headers = self.headers.for_call(
+        query = Query.of(extra_query, "extra_query")
+        accept = accept or (b"text/event-stream" if streaming else b"application/json")
+        # The target and the headers are in no variable: each may have a credential.
+        outgoing = Outgoing(
             method,
-            body,
-            accept=accept or (b"text/event-stream" if streaming else b"application/json"),
-            content_type=content_type,
-            extra=extra_headers,
+            self.base_url.target(path, query),
+            self.headers.for_call(
+                method, body, accept=accept, content_type=content_type, extra=extra_headers
+            ),
+            body or b"",
         )
         return Call(
-            outgoing=Outgoing(method, target, headers, body or b""),
+            outgoing=outgoing,
             timeouts=self.timeouts if timeouts is None else timeouts,
             max_retries=retries,
             streaming=streaming,

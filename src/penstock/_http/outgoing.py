@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .._wire.credentials import shown_target
 from . import lazy
 from .dial import Dialer
 
@@ -20,10 +21,10 @@ class Outgoing(msgspec.Struct, frozen=True):
 
     # Crash reporters show the variables of every frame: show no key and no prompt there.
     def __repr__(self) -> str:
-        return f"<Outgoing {self.method} {self.target}>"
+        return f"<Outgoing {self.method} {shown_target(self.target)}>"
 
     def __rich_repr__(self) -> list[tuple[str, str]]:
-        return [("method", self.method), ("target", self.target)]
+        return [("method", self.method), ("target", shown_target(self.target))]
 
 
 def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> lazy.httpcore.Request:

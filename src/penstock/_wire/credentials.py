@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import json
 import re
-import traceback
 import urllib.parse
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import ParamSpec, TypeVar
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "header_secrets",
     "hides_arguments",
     "names_a_credential",
+    "shown_target",
     "target_secrets",
 ]
 
@@ -53,19 +55,49 @@ def target_secrets(target: str) -> list[str]:
     return [value for name, value in parameters if _PARAMETER.search(name)]
 
 
-def forget_variables(error: BaseException) -> None:
-    """Clear the local variables of the functions that an error was raised through.
+def shown_target(target: str) -> str:
+    """Return a request's target without the values of credentials in its query."""
+    path, mark, query = target.partition("?")
+    shown: list[str] = []
+    for part in query.split("&"):
+        name, equals, _ = part.partition("=")
+        secret = equals and _PARAMETER.search(urllib.parse.unquote(name))
+        shown.append(f"{name}=..." if secret else part)
+    return path + mark + "&".join(shown)
 
-    Tools that report crashes show them. Functions that are still running keep theirs.
+
+def forget_variables(error: BaseException) -> None:
+    """Clear the local variables of the library's functions that an error was raised through.
+
+    Tools that report crashes show them, and a key, a password or a whole request may be among
+    them. Functions that are still running keep theirs, and a caller's frames are left alone.
     """
     ahead: list[BaseException | None] = [error]
     seen: set[int] = set()
     while ahead:
         link = ahead.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            traceback.clear_frames(link.__traceback__)
-            ahead += [link.__cause__, link.__context__]
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        entry = link.__traceback__
+        if link is not error and entry is not None and not _is_own(entry.tb_frame):
+            # What the caller was handling when it made the call: its frames may be suspended.
+            continue
+        while entry is not None:
+            if _is_own(entry.tb_frame):
+                # RuntimeError: it is still running.
+                with contextlib.suppress(RuntimeError):
+                    entry.tb_frame.clear()
+            entry = entry.tb_next
+        ahead += [link.__cause__, link.__context__]
+
+
+# The library, and what it calls with secrets among the arguments.
+_OWN = frozenset(("penstock", "httpcore", "httpcore2", "h11", "socksio"))
+
+
+def _is_own(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__", "").partition(".")[0] in _OWN
 
 
 def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:

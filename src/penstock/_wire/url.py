@@ -85,7 +85,8 @@ class BaseURL(msgspec.Struct, frozen=True):
         except ValueError:
             port = 0
         if not port:
-            raise ValueError(f"base_url {_shown(parts)!r} has a port outside 1 to 65535")
+            # Nor is the port: a password may stand in its place.
+            raise ValueError("base_url has a port outside 1 to 65535")
         origin = Origin(parts.scheme, parts.hostname, port)
         return cls(origin, parts.path.rstrip("/"), Query.parse(parts.query))
 

@@ -1,0 +1,43 @@
+"""Keeps what a server answered out of httpcore's own DEBUG log.
+
+httpcore logs each response's headers, and a server may send the key back in one. Of the
+library's requests only the step is logged, without what it brought. Requests that others make with
+httpcore are logged as before.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import CodeType
+
+__all__ = ["hide_answers"]
+
+_LOGGERS = ("httpcore.http11", "httpcore2.http11")
+_DEPTH = 16  # frames from the logging call to the caller of httpcore; 8 of them are known
+
+
+def hide_answers(caller: CodeType) -> None:
+    """Install the filter for requests that this function makes. Idempotent."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, _WithoutAnswers) for each in logger.filters):
+            logger.addFilter(_WithoutAnswers(caller))
+
+
+class _WithoutAnswers(logging.Filter):
+    def __init__(self, caller: CodeType) -> None:
+        super().__init__()
+        self._caller = caller
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Only with DEBUG on, so that a request costs nothing more.
+        frame = sys._getframe(1)
+        for _ in range(_DEPTH):
+            if frame.f_code is self._caller:
+                record.msg, record.args = str(record.msg).partition(" ")[0], ()
+                break
+            if frame.f_back is None:
+                break
+            frame = frame.f_back
+        return True
