@@ -11,7 +11,6 @@ from . import providers
 from ._client.client import AsyncClient
 from ._client.endpoint import APIKey
 from ._http.connections import KEEPALIVE
-from ._http.connections import KEEPALIVE
 from ._limiter.limiter import Limiter
 from ._policy.retry import MAX_RETRY_WAIT
 from .blocking.client import Client
@@ -58,8 +57,6 @@ class ClientConfig(msgspec.Struct, frozen=True):
     """Seconds that a server may ask to wait before a retry; 60 by default."""
     default_query: Mapping[str, Any] | None = None
     """URL parameters of every request."""
-    keepalive: float = KEEPALIVE
-    """Seconds for which an idle connection is kept; 30 by default."""
     keepalive: float = KEEPALIVE
     """Seconds for which an idle connection is kept; 30 by default, 0 keeps none."""
 
