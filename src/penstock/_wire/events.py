@@ -17,7 +17,7 @@ from penstock.types import decode_json
 
 from .json_values import is_object
 from .sse import MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
-from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
+from .stream_error import is_event_stream, stream_error, unstreamed_error
 from .unstreamed import looks_like_events
 
 __all__ = ["Event", "EventDecoder"]
@@ -37,14 +37,15 @@ class Event(msgspec.Struct, frozen=True):
     """The last id the server gave, to this event or to one before it."""
 
     def json(self) -> Any:
-        """Return the data parsed as JSON; APIResponseError when it is not JSON."""
+        """Return the data parsed as JSON; APIResponseError when it is not JSON.
+
+        The error does not show the data, in which a server may have sent a key back.
+        """
         try:
             return decode_json(self.data)
         except ValueError as error:
-            raise APIResponseError(
-                f"the data of the event {self.event!r} is not JSON: {error}",
-                body=body_excerpt(self.data),
-            ) from error
+            reason = str(error)
+        raise APIResponseError(f"the data of an event of {len(self.data)} bytes is not JSON: {reason}")
 
 
 class EventDecoder:
