@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._policy.deadlines import ConnectDeadline, Deadlines
+from penstock._policy.deadlines import AnswerEnded, ConnectDeadline, Deadlines
 from penstock.errors import (
     APITimeoutError,
     ConnectTimeout,
@@ -217,6 +217,68 @@ def test_the_message_of_idle() -> None:
     limits.begin(0.0)
     assert "2.5 s" in str(limits.error())
     assert "Timeouts.idle" in str(limits.error())
+
+
+# --- after every finish_reason ---
+
+
+def finished(**limits: Any) -> Deadlines:
+    """Limits at 10 s, when every choice has its finish_reason."""
+    waiting = deadlines(**limits)
+    waiting.begin(0.0)
+    waiting.end(10.0)
+    waiting.byte_arrived()
+    waiting.token_arrived()
+    waiting.answer_finished(progress=True)
+    return waiting
+
+
+@pytest.mark.parametrize("limits", [{}, {"read": 0.5}, {"idle": 0.5}, {"first_token": 0.5}])
+@pytest.mark.parametrize("trailing", [0.0, 1.0, 2.5])
+def test_silence_ends_the_answer(trailing: float, limits: dict[str, Any]) -> None:
+    assert error_of(finished(trailing=trailing, **limits), 10.0) == (10.0 + trailing, AnswerEnded)
+
+
+def test_pings_do_not_prolong_it_and_tokens_do() -> None:
+    limits = finished(trailing=2.0)
+    limits.begin(10.0)
+    limits.end(11.5)
+    limits.byte_arrived()
+    limits.answer_finished(progress=False)
+    assert error_of(limits, 100.0) == (100.5, AnswerEnded)
+    limits.end(100.25)
+    limits.token_arrived()
+    limits.answer_finished(progress=True)
+    assert error_of(limits, 200.0) == (202.0, AnswerEnded)
+
+
+def test_total_only_shortens_it() -> None:
+    assert error_of(finished(trailing=2.0, total_at=11.0), 10.0) == (11.0, AnswerEnded)
+    for now in (11.0, 12.0):
+        with pytest.raises(AnswerEnded):
+            finished(trailing=2.0, total_at=11.0).check(now)
+
+
+def test_without_it_the_usual_limits_count() -> None:
+    assert error_of(finished(trailing=None, read=30.0), 10.0) == (40.0, ReadTimeout)
+    assert error_of(finished(trailing=None, idle=20.0), 10.0) == (30.0, IdleTimeout)
+    with pytest.raises(TotalTimeout):
+        finished(trailing=None, total_at=11.0).check(11.0)
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+def test_another_choice_brings_the_usual_limits_back(by_token: bool) -> None:
+    for limits, expected in (
+        ({"read": 30.0}, (40.0, ReadTimeout)),
+        ({"idle": 20.0}, (30.0, IdleTimeout)),
+        ({"total_at": 25.0}, (25.0, TotalTimeout)),
+    ):
+        waiting = finished(**limits)
+        if by_token:
+            waiting.token_arrived()
+        else:
+            waiting.answer_goes_on()
+        assert error_of(waiting, 10.0) == expected
 
 
 # --- making a connection ---

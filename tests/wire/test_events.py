@@ -100,7 +100,9 @@ class TestWhereItEnds:
             events, error = outcome_of(plain("a") + sentinel + plain("late"), done)
             assert (events, error) == ([Event("message", b"a")], None)
 
-    @pytest.mark.parametrize("sentinel", ["data: [DONE]\n", "data: [DONE]", "id: 1\rdata: [DONE]\r"])
+    @pytest.mark.parametrize(
+        "sentinel", ["data: [DONE]\n", "data: [DONE]", "id: 1\rdata: [DONE]\r"]
+    )
     def test_it_needs_no_empty_line(self, sentinel: str) -> None:
         assert outcome_of(plain("a") + sentinel, ("stop",))[1] is None
 
@@ -130,7 +132,11 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("event", "said", "code"),
         [
-            (named("error", {"type": "error", "error": {"type": "t", "message": "no"}}), "no", None),
+            (
+                named("error", {"type": "error", "error": {"type": "t", "message": "no"}}),
+                "no",
+                None,
+            ),
             (named("error", {"message": "no", "code": 5}), "no", 5),
             (named("error", "plain words"), "plain words", None),
             (named("error", ""), "", None),
@@ -189,10 +195,12 @@ class TestOtherBodies:
 
     def test_a_long_body_is_not_read_to_its_end(self) -> None:
         decoder = EventDecoder("video/mp4")
-        assert decoder.feed(b"x" * 65_535) == []
-        assert decoder.error is None
-        assert decoder.feed(b"x") == []
-        assert type(decoder.error) is APIResponseError
+        errors: list[PenstockError | None] = []
+        for piece in (b"x" * 65_535, b"x"):
+            assert decoder.feed(piece) == []
+            errors.append(decoder.error)
+        assert errors[0] is None
+        assert type(errors[1]) is APIResponseError
 
     def test_an_event_over_the_bound(self) -> None:
         decoder = EventDecoder(SSE, max_event_bytes=50)

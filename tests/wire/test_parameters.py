@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock._wire import parameters
-from penstock._wire.parameters import body_members
+from penstock._wire.parameters import body_members, choices_asked
 
 KNOWN = sorted(name for name in parameters._KNOWN if len(name) >= 4)
 
@@ -104,3 +104,23 @@ def test_any_slip_of_one_letter(known: str, data: st.DataObject) -> None:
 def test_two_letters_off_is_another_word(known: str, tail: str) -> None:
     name = known + "xx" + tail
     assert warned(**{name: 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("params", "prompt", "choices"),
+    [
+        ({}, None, 1),
+        ({"n": 3}, None, 3),
+        ({"n": 3, "extra_body": {"n": 2}}, None, 2),
+        ({"extra_body": {"x": 1}}, None, 1),
+        ({"n": None}, None, 1),
+        ({"n": 0}, None, 1),
+        ({"n": "2"}, None, 1),
+        ({}, "text", 1),
+        ({}, ["a", "b", "c"], 3),
+        ({}, [1, 2, 3], 1),
+        ({"n": 2}, [[1, 2], [3], [4]], 6),
+    ],
+)
+def test_how_many_choices_are_asked_for(params: dict[str, Any], prompt: Any, choices: int) -> None:
+    assert choices_asked(params, prompt) == choices

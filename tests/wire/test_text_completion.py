@@ -63,9 +63,7 @@ class TestDecoding:
         text = json.dumps(payload).encode()
         completion = decode_text_completion(text)
         assert completion.text == completion.choices[0].text == "Hi"
-        assert completion.choices[0].logprobs == TextLogprobs(
-            tokens=["Hi"], token_logprobs=[-0.5]
-        )
+        assert completion.choices[0].logprobs == TextLogprobs(tokens=["Hi"], token_logprobs=[-0.5])
         assert completion.usage == Usage(1, 1, 2)
         assert (completion.id, completion.created, completion.model) == ("c", 5, "m")
         assert completion.to_dict() == payload
@@ -92,7 +90,9 @@ class TestDecoding:
         assert found.logprobs is None
 
     def test_log_probabilities_that_are_no_numbers(self) -> None:
-        body = b'{"choices":[{"text":"a","logprobs":{"tokens":["a"],"token_logprobs":[-Infinity]}}]}'
+        body = (
+            b'{"choices":[{"text":"a","logprobs":{"tokens":["a"],"token_logprobs":[-Infinity]}}]}'
+        )
         logprobs = decode_text_completion(body).choices[0].logprobs
         assert logprobs is not None
         assert (logprobs.tokens, logprobs.token_logprobs) == (["a"], [float("-inf")])

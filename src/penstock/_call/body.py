@@ -237,10 +237,14 @@ class BodyReader(ABC, Generic[T]):
 
     async def _broken(self, error: Exception) -> bool:
         """Take a failed read: an end, another attempt, or a failure; whether it brought items."""
-        if isinstance(error, AnswerEnded):
-            # Silence after every finish_reason. The connection has no end to be reused after.
+        if isinstance(error, AnswerEnded):  # silence after every finish_reason
             assert self._decoder is not None
-            return self._digest(self._decoder, b"")
+            if self._decoder.finished_all:
+                # The connection has no end to be reused after.
+                return self._digest(self._decoder, b"")
+            # A choice has begun since, without a token.
+            self.sender.limits.answer_goes_on()
+            return False
         try:
             failure = await self.sender.read_failed(error)
         except StreamClosedError as closed:

@@ -30,6 +30,8 @@ class Call(msgspec.Struct, frozen=True):
     """Whether the deadlines between tokens apply."""
     model: str | None = None
     """The model asked, for observers; None at endpoints that have none."""
+    choices: int = 1
+    """How many choices the request asks for."""
     any_status: bool = False
     """Whether an answer with any status is one; else a refusal is an APIStatusError."""
 

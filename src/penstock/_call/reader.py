@@ -35,7 +35,8 @@ class Reader(BodyReader[ChatCompletionChunk]):
 
     def new_decoder(self, exchange: Exchange) -> CompletionDecoder:
         """Return the decoder for a body whose head is in."""
-        return CompletionDecoder(exchange.headers.get("content-type"))
+        content_type = exchange.headers.get("content-type")
+        return CompletionDecoder(content_type, choices=self.sender.call.choices)
 
     def arrived(self, items: Sequence[ChatCompletionChunk]) -> PenstockError | None:
         """Add what was handed out to the answer, and check what is kept for later reads."""

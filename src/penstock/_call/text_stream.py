@@ -32,7 +32,8 @@ class TextReader(BodyReader[TextCompletion]):
 
     def new_decoder(self, exchange: Exchange) -> TextCompletionDecoder:
         """Return the decoder for a body whose head is in."""
-        return TextCompletionDecoder(exchange.headers.get("content-type"))
+        content_type = exchange.headers.get("content-type")
+        return TextCompletionDecoder(content_type, choices=self.sender.call.choices)
 
     def arrived(self, items: Sequence[TextCompletion]) -> PenstockError | None:
         """Add what was handed out to the answer."""

@@ -17,11 +17,13 @@ from .._http.exchange import Exchange
 from .._http.outgoing import Outgoing
 from .._wire.encode import encode_json
 from .._wire.history import provider_at
+from .._wire.parameters import choices_asked
 from .._wire.query import Query
 from .._wire.request import (
     RequestHeaders,
     checked_key,
     completion_body,
+    listed_prompt,
     text_completion_body,
 )
 from .._wire.url import BaseURL
@@ -125,15 +127,30 @@ class Endpoint:
         options = {name: params.pop(name, None) for name in _OPTIONS}
         model, messages = params.pop("model", None), params.pop("messages", None)
         body = completion_body(model, messages, params, stream=stream, provider=self.provider)
-        path = "/chat/completions"
-        return self.call("POST", path, body, streaming=stream, model=model, **options)
+        return self.call(
+            "POST",
+            "/chat/completions",
+            body,
+            streaming=stream,
+            model=model,
+            choices=choices_asked(params),
+            **options,
+        )
 
     def text_call(self, params: dict[str, Any], *, stream: bool) -> Call:
         """Return the call for the arguments of `completions.create`, taken from `params`."""
         options = {name: params.pop(name, None) for name in _OPTIONS}
-        model, prompt = params.pop("model", None), params.pop("prompt", None)
+        model, prompt = params.pop("model", None), listed_prompt(params.pop("prompt", None))
         body = text_completion_body(model, prompt, params, stream=stream)
-        return self.call("POST", "/completions", body, streaming=stream, model=model, **options)
+        return self.call(
+            "POST",
+            "/completions",
+            body,
+            streaming=stream,
+            model=model,
+            choices=choices_asked(params, prompt),
+            **options,
+        )
 
     def call(
         self,
@@ -143,6 +160,7 @@ class Endpoint:
         *,
         streaming: bool = False,
         model: str | None = None,
+        choices: int = 1,
         accept: bytes | None = None,
         content_type: bytes = b"application/json",
         any_status: bool = False,
@@ -172,6 +190,7 @@ class Endpoint:
             max_retries=retries,
             streaming=streaming,
             model=model,
+            choices=choices,
             any_status=any_status,
         )
 

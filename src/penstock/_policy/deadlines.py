@@ -86,7 +86,7 @@ class Deadlines:
         """Raise if `total` is over; for reads that never had to wait."""
         self.now = now
         if now >= self._total_at:
-            self._kind = TotalTimeout
+            self._kind = AnswerEnded if self._token_error is AnswerEnded else TotalTimeout
             raise self.error()
 
     def byte_arrived(self) -> None:
@@ -95,6 +95,8 @@ class Deadlines:
 
     def token_arrived(self) -> None:
         """Note that a token arrived: from now on `idle` counts."""
+        if self._token_error is AnswerEnded:
+            self.answer_goes_on()
         self._tokenless = 0.0
         self._token_error = IdleTimeout
         self._token_limit = _limit(self._timeouts.idle)
@@ -111,6 +113,12 @@ class Deadlines:
             self._token_limit = self._timeouts.trailing
             self._tokenless = 0.0
             self._read = math.inf
+
+    def answer_goes_on(self) -> None:
+        """Note that another choice has begun after all: the usual limits count again."""
+        self._token_error = IdleTimeout
+        self._token_limit = _limit(self._timeouts.idle)
+        self._read = _limit(self._timeouts.read)
 
     def error(self) -> Exception:
         """Return the error for the deadline of the last wait."""

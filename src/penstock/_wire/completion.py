@@ -8,6 +8,7 @@ is not an event stream at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import length_hint
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,10 +18,19 @@ from penstock.types import ChatCompletionChunk, decode_json
 from .decode import ChunkDecodeError
 from .error_details import error_details
 from .habits import ChunkDecoder
+from .json_values import as_object, count
 from .sse import MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 from .token import has_token
-from .unstreamed import MAX_BODY_BYTES, chunk_of_whole, looks_like_events, looks_like_json
+from .unstreamed import (
+    MAX_BODY_BYTES,
+    encoded,
+    ends_with_sentinel,
+    looks_like_events,
+    looks_like_json,
+    whole_completion,
+    without_sentinel,
+)
 
 __all__ = ["MAX_CHOICES", "CompletionDecoder", "CompletionStreamDecoder"]
 
@@ -66,19 +76,22 @@ C = TypeVar("C", bound=_Chunk)
 class CompletionStreamDecoder(Generic[C]):
     """Takes the body of one streamed response, its transfer coding removed.
 
-    Subclasses say how the chunks of one API are decoded.
+    Subclasses say how the chunks of one API are decoded. `choices`: how many choices the
+    request asked for.
     """
 
     __slots__ = (
         "_content_type",
         "_declared",
+        "_expected",
         "_finished",
         "_head",
+        "_messages",
         "_sse",
         "_stray",
         "_stray_speaks",
-        "_tokenless",
         "_unfinished",
+        "_words",
         "done",
         "error",
         "events",
@@ -86,21 +99,31 @@ class CompletionStreamDecoder(Generic[C]):
         "token_seen",
     )
 
-    def __init__(self, content_type: str | None, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self,
+        content_type: str | None,
+        *,
+        choices: int = 1,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
         self._content_type = content_type
         self._declared = is_event_stream(content_type)
+        self._expected = choices
         self._sse = EventStreamDecoder(max_event_bytes)
         # What has come while it is open whether it is an event stream; None once it is one.
         self._head: bytearray | None = bytearray()
         # Whether each choice seen had its finish_reason, and how many had none.
         self._finished: dict[int, bool] = {}
         self._unfinished = 0
-        # The last event with choices, while no token has come: it may hold a whole message.
-        self._tokenless: bytes | None = b""
+        # While no token has come: the choices that came with a whole message, by index, in the
+        # payload they were in.
+        self._messages: dict[str, Any] | None = {}
         # An event that nothing was understood of, while nothing else has come, and whether it has
         # words for an error.
         self._stray: bytes | None = b""
         self._stray_speaks = False
+        # The last event, if it has nothing but words for an error.
+        self._words = b""
         self.done = False
         """The answer is complete; whatever follows is ignored."""
         self.error: PenstockError | None = None
@@ -108,7 +131,7 @@ class CompletionStreamDecoder(Generic[C]):
         self.token_seen = False
         """The last `feed` gave a token."""
         self.finished_all = False
-        """A choice was seen, and each one had its finish_reason."""
+        """As many choices were seen as were asked for, and each one had its finish_reason."""
         self.events = 0
         """Events so far, `[DONE]` not counted."""
 
@@ -121,6 +144,10 @@ class CompletionStreamDecoder(Generic[C]):
 
     def is_token(self, chunk: C) -> bool:
         """Return whether the chunk is progress of the model."""
+        raise NotImplementedError
+
+    def whole(self, data: bytes) -> dict[str, Any] | None:
+        """Return JSON that holds a whole answer as the payload of a chunk; None if it is none."""
         raise NotImplementedError
 
     def reported(self, chunk: C) -> PenstockError | None:
@@ -140,8 +167,11 @@ class CompletionStreamDecoder(Generic[C]):
         self.token_seen = False
         if self._over():
             return []
-        if self._head is not None:
-            data = self._examine(self._head, data)
+        head = self._head
+        if head is not None:
+            data = self._examine(head, data)
+            if self._head is not None and looks_like_json(head) and ends_with_sentinel(head):
+                return self._unstreamed(bytes(head))
         too_large: APIResponseError | None = None
         try:
             events = self._sse.feed(data)
@@ -165,9 +195,9 @@ class CompletionStreamDecoder(Generic[C]):
             return self._unstreamed(bytes(head))
         # What no empty line ends is discarded, as WHATWG says; but the sentinel is as clear
         # without one.
-        if self.finished_all or _DONE in map(_data, self._sse.feed(b"\n\n")):
+        if self._has_finished() or self._stray or self._words:
             return self._complete()
-        if self._stray:
+        if _DONE in map(_data, self._sse.feed(b"\n\n")):
             return self._complete()
         unfinished = sorted(index for index, finished in self._finished.items() if not finished)
         lacking = "any choice"
@@ -184,6 +214,10 @@ class CompletionStreamDecoder(Generic[C]):
     def _over(self) -> bool:
         return self.done or self.error is not None
 
+    def _has_finished(self) -> bool:
+        """Return whether a choice was seen, and each one had its finish_reason."""
+        return bool(self._finished) and not self._unfinished
+
     def _examine(self, head: bytearray, data: bytes) -> bytes:
         """Keep what comes until it is known to be events; return the bytes to be read as such."""
         head += data
@@ -191,10 +225,11 @@ class CompletionStreamDecoder(Generic[C]):
         if looks:
             self._head = None
             return data if self._declared else bytes(head)
-        bound = MAX_BODY_BYTES if looks_like_json(head) else _HEAD
+        is_json = looks_like_json(head)
+        bound = MAX_BODY_BYTES if is_json else _HEAD
         over = len(head) >= bound
         del head[bound:]
-        if self._declared:
+        if self._declared and not is_json:
             return data
         if over:
             self.error = unstreamed_error(bytes(head[:_HEAD]), self._content_type)
@@ -202,9 +237,10 @@ class CompletionStreamDecoder(Generic[C]):
 
     def _unstreamed(self, body: bytes) -> list[C]:
         """Take a body that is not an event stream: a whole completion, or an error."""
-        whole = chunk_of_whole(body)
+        body = without_sentinel(body)
+        whole = self.whole(body)
         if whole is not None:
-            return self._whole(whole)
+            return self._whole(encoded(whole))
         self.error = unstreamed_error(body, self._content_type)
         return []
 
@@ -222,13 +258,13 @@ class CompletionStreamDecoder(Generic[C]):
 
     def _complete(self) -> list[C]:
         """The answer has ended; a message that came whole is its last chunk."""
-        if self._stray:
-            self.error = stream_error(_parsed(self._stray), self._stray)
+        words = self._stray or (b"" if self._has_finished() else self._words)
+        if words:
+            self.error = stream_error(_parsed(words), words)
             return []
-        if self._tokenless and b'"message"' in self._tokenless:
-            whole = chunk_of_whole(self._tokenless)
-            if whole is not None:
-                return self._whole(whole)
+        if self._messages:
+            choices = list(self._messages["choices"].values())
+            return self._whole(encoded({**self._messages, "choices": choices}))
         self.done = True
         return []
 
@@ -264,8 +300,8 @@ class CompletionStreamDecoder(Generic[C]):
                         chunks.append(chunk)
                     break
             chunks.append(chunk)
-            if not chunk.choices and self._stray is not None:
-                self._note_stray(chunk.raw or b"")
+            if not chunk.choices and chunk.usage is None:
+                self._without_choices(chunk.raw or b"")
             for choice in chunk.choices:
                 if choice.finish_reason or choice.error:
                     self._unfinished -= finished.get(choice.index) is False
@@ -279,34 +315,68 @@ class CompletionStreamDecoder(Generic[C]):
                 if not self.is_token(chunk):
                     chunks.pop()
                 break
-        self.finished_all = not self._unfinished and bool(finished)
+        self.finished_all = not self._unfinished and len(finished) >= self._expected
         # Looked at once for each read, so that what is kept stays bounded.
         if len(finished) > MAX_CHOICES and self.error is None:
             self.error = APIResponseError(f"the answer has more than {MAX_CHOICES} choices")
         self.events += len(events) - length_hint(rest) - ending
         self.token_seen = any(map(self.is_token, chunks))
-        if self._tokenless is not None:
+        if self._messages is not None:
             self._look_for_sense(chunks)
+        if self._words and chunks and chunks[-1].raw is not self._words:
+            self._words = b""
         if ending and self.error is None:
             chunks += self._complete()
         return chunks
 
     def _look_for_sense(self, chunks: Sequence[C]) -> None:
-        """Until a token comes, keep the last event that may be all the answer there is."""
+        """Until a token comes, keep whole messages: they may be all the answer there is."""
         if self.token_seen:
-            self._tokenless = self._stray = None
+            self._messages = self._stray = None
             return
         for chunk in chunks:
-            if chunk.choices:
-                self._tokenless = chunk.raw
             if chunk.choices or chunk.usage is not None:
                 self._stray = None
+            if (
+                chunk.choices
+                and chunk.raw
+                and (b'"message"' in chunk.raw or b'"text"' in chunk.raw)
+            ):
+                self._keep_messages(chunk.raw)
 
-    def _note_stray(self, data: bytes) -> None:
+    def _keep_messages(self, data: bytes) -> None:
+        """Keep what each choice said last, as a server may repeat it with each event."""
+        whole = self.whole(data)
+        if whole is None or self._messages is None:
+            return
+        kept: dict[int, dict[str, Any]] = self._messages.get("choices", {})
+        for choice in whole["choices"]:
+            index = count(choice.get("index"))
+            before = kept.get(index, {})
+            reason = choice.get("finish_reason") or before.get("finish_reason")
+            says = as_object(choice.get("delta")).items()
+            if any(value for name, value in says if name != "role"):
+                kept[index] = {**choice, "finish_reason": reason}
+            elif before:
+                before["finish_reason"] = reason
+        if kept:
+            self._messages = {**whole, "choices": kept}
+
+    def _without_choices(self, data: bytes) -> None:
+        """Look at an event without choices: an error if it says so, perhaps one if it has words."""
+        payload = _parsed(data)
+        if as_object(payload).get("type") == "error":
+            self.error = stream_error(payload, data)
+            return
+        speaks = bool(error_details(payload).message)
+        self._words = data if speaks else b""
+        self._note_stray(data, speaks)
+
+    def _note_stray(self, data: bytes, speaks: bool) -> None:
         """Keep the first event that nothing is understood of; one with words rather than none."""
         if self._stray is not None and not self._stray_speaks:
-            self._stray_speaks = bool(error_details(_parsed(data)).message)
-            self._stray = data if self._stray_speaks else self._stray or data
+            self._stray = data if speaks else self._stray or data
+            self._stray_speaks = speaks
 
     def _unusual(self, event: bytes | NamedEvent) -> C | None:
         """The chunk of an event that has a name or does not begin as an object, if any.
@@ -330,7 +400,7 @@ class CompletionStreamDecoder(Generic[C]):
             return chunk
         # Of a foreign event, an error is its own; unless nothing else ever comes.
         if chunk.error:
-            self._note_stray(data)
+            self._note_stray(data, speaks=True)
         return None
 
 
@@ -339,8 +409,14 @@ class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
 
     __slots__ = ("_chunks_of",)
 
-    def __init__(self, content_type: str | None, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        super().__init__(content_type, max_event_bytes=max_event_bytes)
+    def __init__(
+        self,
+        content_type: str | None,
+        *,
+        choices: int = 1,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        super().__init__(content_type, choices=choices, max_event_bytes=max_event_bytes)
         self._chunks_of = ChunkDecoder()
 
     @property
@@ -349,6 +425,7 @@ class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
         return self._chunks_of.decode
 
     is_token = staticmethod(has_token)
+    whole = staticmethod(partial(whole_completion, chat=True))
 
     def reported(self, chunk: ChatCompletionChunk) -> PenstockError | None:
         """Return the error that a chunk reports, by itself, in a choice or in Groq's member."""

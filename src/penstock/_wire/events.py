@@ -45,7 +45,9 @@ class Event(msgspec.Struct, frozen=True):
             return decode_json(self.data)
         except ValueError as error:
             reason = str(error)
-        raise APIResponseError(f"the data of an event of {len(self.data)} bytes is not JSON: {reason}")
+        raise APIResponseError(
+            f"the data of an event of {len(self.data)} bytes is not JSON: {reason}"
+        )
 
 
 class EventDecoder:

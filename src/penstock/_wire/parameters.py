@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["body_members"]
+__all__ = ["body_members", "choices_asked"]
 
 # OpenAI's reference, and what widely used servers add to it: vLLM, SGLang, llama.cpp, OpenRouter,
 # Groq, Mistral, DeepSeek. Only used to recognise slips: other names are sent as well.
@@ -67,6 +67,16 @@ def body_members(params: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         members.update(extra)
     members["stream"] = stream
     return members
+
+
+def choices_asked(params: Mapping[str, Any], prompt: Any = None) -> int:
+    """Return how many choices a request asks for: `n` of them for each prompt."""
+    extra: Any = params.get("extra_body")
+    asked: Any = {**params, **extra}.get("n") if extra else params.get("n")
+    n = asked if isinstance(asked, int) and asked > 0 else 1
+    # A list of integers is one prompt, as token ids.
+    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+    return n * len(prompt) if several else n
 
 
 @lru_cache(maxsize=256)

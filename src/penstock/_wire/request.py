@@ -153,14 +153,20 @@ def text_completion_body(
     if model or prompt are empty, and the errors of `body_members` and `encode_json`.
     """
     model = checked_model(model)
-    if prompt is None or (not isinstance(prompt, str) and not _is_prompts(prompt)):
-        raise TypeError("prompt must be a text, a list of texts, or a list of token ids")
-    if not isinstance(prompt, str):
-        prompt = list(prompt)
+    prompt = listed_prompt(prompt)
     if not prompt:
         raise ValueError("prompt is empty: give a text, or at least one of a list")
     members = body_members(params, stream=stream)
     return encode_json({"model": model, "prompt": prompt, **members})
+
+
+def listed_prompt(prompt: Any) -> str | list[Any]:
+    """Return a prompt as a text or a list; TypeError if it is neither."""
+    if isinstance(prompt, str):
+        return prompt
+    if not _is_iterable(prompt) or isinstance(prompt, (bytes, bytearray, Mapping)):
+        raise TypeError("prompt must be a text, a list of texts, or a list of token ids")
+    return list(prompt)
 
 
 def checked_model(model: object) -> str:
@@ -175,10 +181,6 @@ def checked_model(model: object) -> str:
     if has_controls(model):
         raise ValueError("model contains control characters (a line break from a file, perhaps)")
     return model
-
-
-def _is_prompts(value: Any) -> bool:
-    return _is_iterable(value) and not isinstance(value, (bytes, bytearray, Mapping))
 
 
 def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:

@@ -83,12 +83,13 @@ def unstreamed_error(
     else:
         if reports_error(payload):
             return stream_error(payload, body)
-        if is_object(payload) and "choices" in payload:
+        said = error_details(payload).message or ""
+        if not said and is_object(payload) and "choices" in payload:
             return APIResponseError(
                 "a whole completion instead of an event stream: the server ignores stream=true",
                 body=body_excerpt(body),
             )
-        said = error_details(payload).message or text
+        said = said or text
     return APIResponseError(
         f"not an event stream{_declared(content_type)}: {one_line(said, _MESSAGE)}",
         body=body_excerpt(body),

@@ -9,6 +9,7 @@ assembled as `merge` says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from .decode import REFUSED, tolerant
 from .json_values import as_number, as_object, as_text, content_text, count, is_list, objects
 from .lenient import build_usage
 from .merge import Budget, Members
+from .unstreamed import whole_completion
 
 __all__ = ["TextAccumulator", "TextCompletionDecoder", "decode_text_completion"]
 
@@ -74,8 +76,11 @@ def _logprobs(value: Any) -> TextLogprobs | None:
 
 
 def has_text(chunk: TextCompletion) -> bool:
-    """Return whether a piece has text."""
-    return any(choice.text for choice in chunk.choices)
+    """Return whether a piece has text, or a token without any, as in the middle of a character."""
+    return any(
+        choice.text or (choice.logprobs is not None and choice.logprobs.tokens)
+        for choice in chunk.choices
+    )
 
 
 class TextCompletionDecoder(CompletionStreamDecoder[TextCompletion]):
@@ -89,6 +94,7 @@ class TextCompletionDecoder(CompletionStreamDecoder[TextCompletion]):
         return decode_text_completion
 
     is_token = staticmethod(has_text)
+    whole = staticmethod(partial(whole_completion, chat=False))
 
 
 class TextAccumulator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from penstock.types import decode_json
@@ -11,9 +12,11 @@ from .json_values import as_object, is_list, is_object
 
 __all__ = [
     "MAX_BODY_BYTES",
-    "chunk_of_whole",
+    "encoded",
+    "ends_with_sentinel",
     "looks_like_events",
     "looks_like_json",
+    "whole_completion",
     "without_sentinel",
 ]
 
@@ -23,7 +26,9 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")
 _SNIFFED = 1024  # bytes within which the first field must begin
-_SENTINEL = b"data: [DONE]"
+_SENTINEL = re.compile(rb"\s*data: ?\[DONE\]\s*\Z")
+_SENTINEL_LINE = re.compile(rb"[\r\n]data: ?\[DONE\]\s*\Z")
+_SENTINEL_BYTES = 64  # its line, and some empty ones
 
 
 def looks_like_events(head: bytes | bytearray) -> bool | None:
@@ -44,19 +49,26 @@ def looks_like_json(head: bytes | bytearray) -> bool:
     return bytes(head[:_SNIFFED]).removeprefix(_BOM).lstrip().startswith(b"{")
 
 
+def ends_with_sentinel(body: bytes | bytearray) -> bool:
+    """Return whether a line of JSON that may go on is `data: [DONE]`, which no JSON has."""
+    return _SENTINEL_LINE.search(body[-_SENTINEL_BYTES:]) is not None
+
+
 def without_sentinel(body: bytes) -> bytes:
     """Return JSON without the `data: [DONE]` that some servers put behind it."""
-    return body.rstrip().removesuffix(_SENTINEL)
+    found = _SENTINEL.search(body[-_SENTINEL_BYTES:])
+    return body if found is None else body[: -len(found[0])]
 
 
-def chunk_of_whole(body: bytes) -> bytes | None:
-    """Return a whole completion as the JSON of one chunk; None if it is none.
+def whole_completion(body: bytes, *, chat: bool) -> dict[str, Any] | None:
+    """Return a whole completion as the payload of one chunk; None if it is none.
 
     Each choice's `message` becomes its `delta`, and its tool calls get the index of their
-    position, so that it is read as a stream of one event is.
+    position, so that it is read as a stream of one event is. In a chat a choice's `text` is
+    content.
     """
     try:
-        payload = decode_json(without_sentinel(body))
+        payload = decode_json(body)
     except ValueError:
         return None
     if not is_object(payload) or not is_list(payload.get("choices")):
@@ -64,21 +76,28 @@ def chunk_of_whole(body: bytes) -> bytes | None:
     choices = [as_object(choice) for choice in payload["choices"]]
     if not any("message" in choice or "text" in choice for choice in choices):
         return None
-    whole = {**payload, "choices": [_streamed(choice) for choice in choices]}
+    if chat:
+        choices = [_streamed(choice) for choice in choices]
+    whole = {**payload, "choices": choices}
     if payload.get("object") == "chat.completion":
         whole["object"] = "chat.completion.chunk"
+    return whole
+
+
+def encoded(payload: dict[str, Any]) -> bytes:
+    """Return parsed JSON as text."""
     # The standard library's encoder: it writes back what msgspec refuses.
-    return json.dumps(whole, separators=(",", ":")).encode("ascii")
+    return json.dumps(payload, separators=(",", ":")).encode("ascii")
 
 
 def _streamed(choice: dict[str, Any]) -> dict[str, Any]:
     if "message" not in choice:
-        return choice
+        return {**choice, "delta": {"content": choice["text"]}} if "text" in choice else choice
     delta = dict(as_object(choice["message"]))
     calls = delta.get("tool_calls")
     if is_list(calls):
         delta["tool_calls"] = [
-            {"index": index, **as_object(call)} for index, call in enumerate(calls)
+            {**as_object(call), "index": index} for index, call in enumerate(calls)
         ]
     streamed = {name: value for name, value in choice.items() if name != "message"}
     return {**streamed, "delta": delta}

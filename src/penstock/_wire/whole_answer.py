@@ -96,7 +96,10 @@ def text_completion_of(body: bytes) -> TextCompletion:
 
 def models_of(body: bytes) -> ModelList:
     """Return the list of models that a whole body spells, or raise the error that it reports."""
-    return _decoded(body, decode_models)
+    models = _decoded(body, decode_models)
+    if not models.data:
+        _raise_words(models, body)
+    return models
 
 
 C = TypeVar("C", ChatCompletion, TextCompletion)
@@ -104,21 +107,26 @@ C = TypeVar("C", ChatCompletion, TextCompletion)
 
 def _with_choices(body: bytes, decode: Callable[[bytes], C]) -> C:
     completion = _decoded(body, decode)
-    if not completion.choices and completion.usage is None:
-        # A success without an answer is none.
-        payload = decode_json(completion.raw or body)
-        if error_details(payload).message:
-            raise stream_error(payload, body)
-        raise APIResponseError("the response has no choices", body=body_excerpt(body))
+    if not completion.choices:
+        # A success without an answer is none, unless it is one of no tokens.
+        _raise_words(completion, body)
+        if completion.usage is None:
+            raise APIResponseError("the response has no choices", body=body_excerpt(body))
     return completion
+
+
+def _raise_words(payload: Payload, body: bytes) -> None:
+    """Raise what the server says in place of an answer, if it says something."""
+    said = decode_json(payload.raw or body)
+    if error_details(said).message:
+        raise stream_error(said, body)
 
 
 def _decoded(body: bytes, decode: Callable[[bytes], P]) -> P:
     error = _reported(body)
     if error is not None:
         raise error
-    if b"[DONE]" in body[-64:]:
-        body = without_sentinel(body)
+    body = without_sentinel(body)
     try:
         return decode(body)
     except ChunkDecodeError as cause:

@@ -3,19 +3,20 @@ answer as a whole one.
 
 - Chunks, answer, error and the outcome of the end do not depend on the splits.
 - Success means that `[DONE]` came or every choice seen had its finish_reason, as told by a
-  reader of the standard's text and by the chunks handed out; also of a body that was cut off.
+  reader of the standard's text and by the chunks handed out, or that the body is a whole answer
+  in JSON; also of a body that was cut off.
 - The answer holds exactly the text that the chunks had, and as many choices.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Any, NamedTuple
+from contextlib import ExitStack
+from typing import NamedTuple
 from unittest import mock
 
 import msgspec
 
-from penstock._wire import completion
+from penstock._wire import completion, unstreamed
 from penstock._wire.accumulate import Accumulator
 from penstock._wire.completion import CompletionDecoder
 from penstock._wire.token import has_token
@@ -31,10 +32,6 @@ from ..target import Target
 SSE = "text/event-stream"
 TYPES = (SSE, SSE, "Text/Event-Stream; charset=utf-8", None, "application/json")
 BOUNDS = (1 << 24, 1 << 24, 1 << 24, 256)
-SMALL: dict[str, Any] = {
-    "_SNIFFED": 32,
-    "_HEAD": 64,
-}  # what is kept of a body that may be no event stream
 _BLANKS = " \t\n\r\x0b\x0c"  # of bytes.strip()
 
 
@@ -54,7 +51,10 @@ def check(data: bytes) -> None:
     bound = BOUNDS[how >> 4 & 3]
     places = reader.places()
     body = event_stream(reader) if how & 1 else reader.rest()
-    with mock.patch.multiple(completion, **SMALL) if how & 0x40 else nullcontext():
+    with ExitStack() as small:
+        if how & 0x40:
+            small.enter_context(mock.patch.object(completion, "_HEAD", 64))
+            small.enter_context(mock.patch.object(unstreamed, "_SNIFFED", 32))
         whole = read([body], content_type, bound)
         ends_rightly(whole, body)
         adds_up(whole)
@@ -75,7 +75,9 @@ def read(pieces: list[bytes], content_type: str | None, bound: int) -> Outcome:
         assert decoder.token_seen == any(map(has_token, fresh))
         chunks += fresh
     in_flow = decoder.error
-    chunks += decoder.end()
+    fresh = decoder.end()
+    accumulator.extend(fresh)
+    chunks += fresh
     error = decoder.error
     assert in_flow is None or error is in_flow
     answer = accumulator.completion()
@@ -96,15 +98,15 @@ def ends_rightly(outcome: Outcome, body: bytes) -> None:
     seen = {choice.index for choice in choices}
     finished = {choice.index for choice in choices if choice.finish_reason}
     all_finished = bool(seen) and seen == finished
-    # Of a chunk that reports an error as well, nothing counts as finished.
-    if not isinstance(outcome.error, StreamError):
+    # Of a chunk that reports an error as well, nothing counts as finished; JSON just ends.
+    if outcome.events and not isinstance(outcome.error, StreamError):
         assert outcome.finished_all is all_finished
-    if outcome.done:
+    assert outcome.done == (outcome.error is None)
+    if outcome.done and not all_finished:
         # The sentinel counts also where no empty line ends it.
         events = decode_events(body + b"\n\n")
-        assert any(data.strip(_BLANKS) == "[DONE]" for _, data in events)
-    if outcome.error is None:
-        assert outcome.done or all_finished
+        told = any(data.strip(_BLANKS) == "[DONE]" for _, data in events)
+        assert told or (outcome.events == 0 and len(outcome.chunks) == 1)
 
 
 def adds_up(outcome: Outcome) -> None:
@@ -149,6 +151,9 @@ TARGET = Target(
             b": ping\r\n\r\n" + TOKEN.replace(b"\n", b"\r\n") + DONE,
             event(b'{"choices":[{"index":2147483648,"delta":{"content":"a"}}]}') + DONE,
             event(b'{"object":"error","message":"no"}'),
+            event(b'{"choices":[{"message":{"content":"a"}}]}') + DONE,
+            TOKEN + event(b'{"detail":"no"}') + DONE,
+            b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}\n\n' + DONE,
             event(b'{"x_groq":{"error":"no"},"choices":[{"delta":{"content":"a"}}]}'),
             event(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}') + event(b"not JSON"),
             b'{"error":{"message":"no"}}',
