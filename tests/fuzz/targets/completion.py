@@ -16,7 +16,7 @@ from unittest import mock
 
 import msgspec
 
-from penstock._wire import completion, unstreamed
+from penstock._wire import completion, tool_calls, unstreamed
 from penstock._wire.accumulate import Accumulator
 from penstock._wire.completion import CompletionDecoder
 from penstock._wire.token import has_token
@@ -32,6 +32,7 @@ from ..target import Target
 SSE = "text/event-stream"
 TYPES = (SSE, SSE, "Text/Event-Stream; charset=utf-8", None, "application/json")
 BOUNDS = (1 << 24, 1 << 24, 1 << 24, 256)
+_NEW_ID = "made here"  # of each call without one: else they are random
 _BLANKS = " \t\n\r\x0b\x0c"  # of bytes.strip()
 
 
@@ -52,6 +53,7 @@ def check(data: bytes) -> None:
     places = reader.places()
     body = event_stream(reader) if how & 1 else reader.rest()
     with ExitStack() as small:
+        small.enter_context(mock.patch.object(tool_calls, "new_call_id", return_value=_NEW_ID))
         if how & 0x40:
             small.enter_context(mock.patch.object(completion, "_HEAD", 64))
             small.enter_context(mock.patch.object(unstreamed, "_SNIFFED", 32))
