@@ -11,6 +11,8 @@ import pytest
 
 import penstock
 
+# Made at run time, so type checkers know nothing of `penstock.__all__`.
+NAMES: list[str] = vars(penstock)["__all__"]
 HEAVY = ("httpcore", "httpcore2", "h11", "anyio", "trio", "ssl", "asyncio", "msgspec")
 
 
@@ -32,7 +34,7 @@ def test_importtime_names_none_of_the_heavy_ones() -> None:
     assert not imported & set(HEAVY)
 
 
-@pytest.mark.parametrize("name", penstock.__all__)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_there(name: str) -> None:
     assert getattr(penstock, name) is not None
     assert name in dir(penstock)
@@ -50,19 +52,19 @@ def test_the_names_for_type_checkers_are_the_names_at_run_time() -> None:
             for statement in node.body:
                 assert isinstance(statement, ast.ImportFrom)
                 guarded |= {alias.asname or alias.name for alias in statement.names}
-    assert guarded | {"__version__"} == set(penstock.__all__)
+    assert guarded | {"__version__"} == set(NAMES)
 
 
 def test_public_values_say_where_they_are_public() -> None:
-    assert len(penstock.__all__) == len(set(penstock.__all__))
+    assert len(NAMES) == len(set(NAMES))
     assert penstock.errors.RateLimitError is penstock.RateLimitError
-    assert set(penstock.errors.__all__) - {"status_error_class"} <= set(penstock.__all__)
+    assert set(penstock.errors.__all__) - {"status_error_class"} <= set(NAMES)
     assert penstock.providers.PARETA.base_url == "https://api.pareta.ai/v1"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="AsyncKlient"):
-        _ = penstock.AsyncKlient
+        getattr(penstock, "AsyncKlient")  # noqa: B009 - type checkers refuse the plain way
 
 
 def test_the_version_is_the_distributions() -> None:

@@ -6,303 +6,145 @@ it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from ._version import __version__
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import blocking, errors, observing, providers, types
-    from ._call.event_stream import EventStream
-    from ._call.lifecycle import StreamState
-    from ._call.response_stream import ResponseStream
-    from ._call.stream import CompletionStream
-    from ._call.text_stream import TextCompletionStream
-    from ._call.timings import StreamStatistics
-    from ._client.client import AsyncClient
-    from ._client.resources import ChatRequest
-    from ._client.response import Response
-    from ._limiter.limiter import Limiter, LimiterStatistics
-    from ._many.channels import ChunkReceiveStream, CompletionChannel, fan_out_channels
-    from ._many.chunks import ChunkEvent, ResultEvent, fan_out_chunks
-    from ._many.fan_out import FanOutStatistics, Result, fan_out
-    from ._many.race import Attempt, RaceStatistics, race
-    from ._wire.events import Event
-    from .blocking.client import Client
-    from .config import ClientConfig
-    from .errors import (
-        AllAttemptsFailed,
-        APIConnectionError,
-        APIResponseError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        ConflictError,
-        ConnectTimeout,
-        EndpointNotReadyError,
-        FirstTokenTimeout,
-        IdleTimeout,
-        IncompleteStreamError,
-        InsufficientCreditsError,
-        InternalServerError,
-        NotFoundError,
-        PenstockError,
-        PermissionDeniedError,
-        RateLimitError,
-        ReadTimeout,
-        SlotTimeout,
-        StreamBusyError,
-        StreamClosedError,
-        StreamError,
-        StreamInterruptedError,
-        StructuredOutputError,
-        ToolArgumentsError,
-        TotalTimeout,
-        UnprocessableEntityError,
+    from . import blocking as blocking
+    from . import errors as errors
+    from . import observing as observing
+    from . import providers as providers
+    from . import types as types
+    from ._call.event_stream import EventStream as EventStream
+    from ._call.lifecycle import StreamState as StreamState
+    from ._call.response_stream import ResponseStream as ResponseStream
+    from ._call.stream import CompletionStream as CompletionStream
+    from ._call.text_stream import TextCompletionStream as TextCompletionStream
+    from ._call.timings import StreamStatistics as StreamStatistics
+    from ._client.client import AsyncClient as AsyncClient
+    from ._client.resources import ChatRequest as ChatRequest
+    from ._client.response import Response as Response
+    from ._limiter.limiter import Limiter as Limiter
+    from ._limiter.limiter import LimiterStatistics as LimiterStatistics
+    from ._many.channels import ChunkReceiveStream as ChunkReceiveStream
+    from ._many.channels import CompletionChannel as CompletionChannel
+    from ._many.channels import fan_out_channels as fan_out_channels
+    from ._many.chunks import ChunkEvent as ChunkEvent
+    from ._many.chunks import ResultEvent as ResultEvent
+    from ._many.chunks import fan_out_chunks as fan_out_chunks
+    from ._many.fan_out import FanOutStatistics as FanOutStatistics
+    from ._many.fan_out import Result as Result
+    from ._many.fan_out import fan_out as fan_out
+    from ._many.race import Attempt as Attempt
+    from ._many.race import RaceStatistics as RaceStatistics
+    from ._many.race import race as race
+    from ._version import __version__ as __version__
+    from ._wire.events import Event as Event
+    from .blocking.client import Client as Client
+    from .config import ClientConfig as ClientConfig
+    from .errors import AllAttemptsFailed as AllAttemptsFailed
+    from .errors import APIConnectionError as APIConnectionError
+    from .errors import APIResponseError as APIResponseError
+    from .errors import APIStatusError as APIStatusError
+    from .errors import APITimeoutError as APITimeoutError
+    from .errors import AuthenticationError as AuthenticationError
+    from .errors import BadRequestError as BadRequestError
+    from .errors import ConflictError as ConflictError
+    from .errors import ConnectTimeout as ConnectTimeout
+    from .errors import EndpointNotReadyError as EndpointNotReadyError
+    from .errors import FirstTokenTimeout as FirstTokenTimeout
+    from .errors import IdleTimeout as IdleTimeout
+    from .errors import IncompleteStreamError as IncompleteStreamError
+    from .errors import InsufficientCreditsError as InsufficientCreditsError
+    from .errors import InternalServerError as InternalServerError
+    from .errors import NotFoundError as NotFoundError
+    from .errors import PenstockError as PenstockError
+    from .errors import PermissionDeniedError as PermissionDeniedError
+    from .errors import RateLimitError as RateLimitError
+    from .errors import ReadTimeout as ReadTimeout
+    from .errors import SlotTimeout as SlotTimeout
+    from .errors import StreamBusyError as StreamBusyError
+    from .errors import StreamClosedError as StreamClosedError
+    from .errors import StreamError as StreamError
+    from .errors import StreamInterruptedError as StreamInterruptedError
+    from .errors import StructuredOutputError as StructuredOutputError
+    from .errors import ToolArgumentsError as ToolArgumentsError
+    from .errors import TotalTimeout as TotalTimeout
+    from .errors import UnprocessableEntityError as UnprocessableEntityError
+    from .headers import Headers as Headers
+    from .providers import Provider as Provider
+    from .structured import ParsedChoice as ParsedChoice
+    from .structured import ParsedCompletion as ParsedCompletion
+    from .structured import ParsedMessage as ParsedMessage
+    from .timeouts import Timeouts as Timeouts
+    from .tools import Tool as Tool
+    from .tools import tool as tool
+    from .tools import tool_message as tool_message
+    from .types import ChatCompletion as ChatCompletion
+    from .types import ChatCompletionChunk as ChatCompletionChunk
+    from .types import ChatCompletionMessage as ChatCompletionMessage
+    from .types import Choice as Choice
+    from .types import ChoiceDelta as ChoiceDelta
+    from .types import ChoiceLogprobs as ChoiceLogprobs
+    from .types import ChunkChoice as ChunkChoice
+    from .types import CompletionTokensDetails as CompletionTokensDetails
+    from .types import Function as Function
+    from .types import FunctionDelta as FunctionDelta
+    from .types import Model as Model
+    from .types import ModelList as ModelList
+    from .types import PromptTokensDetails as PromptTokensDetails
+    from .types import TextChoice as TextChoice
+    from .types import TextCompletion as TextCompletion
+    from .types import TextLogprobs as TextLogprobs
+    from .types import TokenLogprob as TokenLogprob
+    from .types import ToolCall as ToolCall
+    from .types import ToolCallDelta as ToolCallDelta
+    from .types import TopLogprob as TopLogprob
+    from .types import Usage as Usage
+else:
+    from ._exports import exports
+
+    __getattr__, __dir__, __all__ = exports(
+        __name__,
+        {
+            ".": "blocking errors observing providers types",
+            "_call.event_stream": "EventStream",
+            "_call.lifecycle": "StreamState",
+            "_call.response_stream": "ResponseStream",
+            "_call.stream": "CompletionStream",
+            "_call.text_stream": "TextCompletionStream",
+            "_call.timings": "StreamStatistics",
+            "_client.client": "AsyncClient",
+            "_client.resources": "ChatRequest",
+            "_client.response": "Response",
+            "_limiter.limiter": "Limiter LimiterStatistics",
+            "_many.channels": "ChunkReceiveStream CompletionChannel fan_out_channels",
+            "_many.chunks": "ChunkEvent ResultEvent fan_out_chunks",
+            "_many.fan_out": "FanOutStatistics Result fan_out",
+            "_many.race": "Attempt RaceStatistics race",
+            "_version": "__version__",
+            "_wire.events": "Event",
+            "blocking.client": "Client",
+            "config": "ClientConfig",
+            "errors": (
+                "APIConnectionError APIResponseError APIStatusError APITimeoutError "
+                "AllAttemptsFailed AuthenticationError BadRequestError ConflictError "
+                "ConnectTimeout EndpointNotReadyError FirstTokenTimeout IdleTimeout "
+                "IncompleteStreamError InsufficientCreditsError InternalServerError "
+                "NotFoundError PenstockError PermissionDeniedError RateLimitError ReadTimeout "
+                "SlotTimeout StreamBusyError StreamClosedError StreamError "
+                "StreamInterruptedError StructuredOutputError ToolArgumentsError TotalTimeout "
+                "UnprocessableEntityError"
+            ),
+            "headers": "Headers",
+            "providers": "Provider",
+            "structured": "ParsedChoice ParsedCompletion ParsedMessage",
+            "timeouts": "Timeouts",
+            "tools": "Tool tool tool_message",
+            "types": (
+                "ChatCompletion ChatCompletionChunk ChatCompletionMessage Choice ChoiceDelta "
+                "ChoiceLogprobs ChunkChoice CompletionTokensDetails Function FunctionDelta "
+                "Model ModelList PromptTokensDetails TextChoice TextCompletion TextLogprobs "
+                "TokenLogprob ToolCall ToolCallDelta TopLogprob Usage"
+            ),
+        },
     )
-    from .headers import Headers
-    from .providers import Provider
-    from .structured import ParsedChoice, ParsedCompletion, ParsedMessage
-    from .timeouts import Timeouts
-    from .tools import Tool, tool, tool_message
-    from .types import (
-        ChatCompletion,
-        ChatCompletionChunk,
-        ChatCompletionMessage,
-        Choice,
-        ChoiceDelta,
-        ChoiceLogprobs,
-        ChunkChoice,
-        CompletionTokensDetails,
-        Function,
-        FunctionDelta,
-        Model,
-        ModelList,
-        PromptTokensDetails,
-        TextChoice,
-        TextCompletion,
-        TextLogprobs,
-        TokenLogprob,
-        ToolCall,
-        ToolCallDelta,
-        TopLogprob,
-        Usage,
-    )
-
-__all__ = [
-    "APIConnectionError",
-    "APIResponseError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AllAttemptsFailed",
-    "AsyncClient",
-    "Attempt",
-    "AuthenticationError",
-    "BadRequestError",
-    "ChatCompletion",
-    "ChatCompletionChunk",
-    "ChatCompletionMessage",
-    "ChatRequest",
-    "Choice",
-    "ChoiceDelta",
-    "ChoiceLogprobs",
-    "ChunkChoice",
-    "ChunkEvent",
-    "ChunkReceiveStream",
-    "Client",
-    "ClientConfig",
-    "CompletionChannel",
-    "CompletionStream",
-    "CompletionTokensDetails",
-    "ConflictError",
-    "ConnectTimeout",
-    "EndpointNotReadyError",
-    "Event",
-    "EventStream",
-    "FanOutStatistics",
-    "FirstTokenTimeout",
-    "Function",
-    "FunctionDelta",
-    "Headers",
-    "IdleTimeout",
-    "IncompleteStreamError",
-    "InsufficientCreditsError",
-    "InternalServerError",
-    "Limiter",
-    "LimiterStatistics",
-    "Model",
-    "ModelList",
-    "NotFoundError",
-    "ParsedChoice",
-    "ParsedCompletion",
-    "ParsedMessage",
-    "PenstockError",
-    "PermissionDeniedError",
-    "PromptTokensDetails",
-    "Provider",
-    "RaceStatistics",
-    "RateLimitError",
-    "ReadTimeout",
-    "Response",
-    "ResponseStream",
-    "Result",
-    "ResultEvent",
-    "SlotTimeout",
-    "StreamBusyError",
-    "StreamClosedError",
-    "StreamError",
-    "StreamInterruptedError",
-    "StreamState",
-    "StreamStatistics",
-    "StructuredOutputError",
-    "TextChoice",
-    "TextCompletion",
-    "TextCompletionStream",
-    "TextLogprobs",
-    "Timeouts",
-    "TokenLogprob",
-    "Tool",
-    "ToolArgumentsError",
-    "ToolCall",
-    "ToolCallDelta",
-    "TopLogprob",
-    "TotalTimeout",
-    "UnprocessableEntityError",
-    "Usage",
-    "__version__",
-    "blocking",
-    "errors",
-    "fan_out",
-    "fan_out_channels",
-    "fan_out_chunks",
-    "observing",
-    "providers",
-    "race",
-    "tool",
-    "tool_message",
-    "types",
-]
-
-_HOME = {
-    "_client.client": ("AsyncClient",),
-    "_client.response": ("Response",),
-    "_many.channels": (
-        "ChunkReceiveStream",
-        "CompletionChannel",
-        "fan_out_channels",
-    ),
-    "_many.chunks": (
-        "ChunkEvent",
-        "ResultEvent",
-        "fan_out_chunks",
-    ),
-    "_many.fan_out": (
-        "FanOutStatistics",
-        "Result",
-        "fan_out",
-    ),
-    "_limiter.limiter": (
-        "Limiter",
-        "LimiterStatistics",
-    ),
-    "_many.race": (
-        "Attempt",
-        "RaceStatistics",
-        "race",
-    ),
-    "_call.event_stream": ("EventStream",),
-    "_call.response_stream": ("ResponseStream",),
-    "_call.stream": ("CompletionStream",),
-    "_call.text_stream": ("TextCompletionStream",),
-    "_wire.events": ("Event",),
-    "_call.timings": ("StreamStatistics",),
-    "_client.resources": ("ChatRequest",),
-    "_call.lifecycle": ("StreamState",),
-    "blocking.client": ("Client",),
-    "config": ("ClientConfig",),
-    "errors": (
-        "APIConnectionError",
-        "APIResponseError",
-        "APIStatusError",
-        "APITimeoutError",
-        "AllAttemptsFailed",
-        "AuthenticationError",
-        "BadRequestError",
-        "ConflictError",
-        "ConnectTimeout",
-        "EndpointNotReadyError",
-        "FirstTokenTimeout",
-        "IdleTimeout",
-        "IncompleteStreamError",
-        "InsufficientCreditsError",
-        "InternalServerError",
-        "NotFoundError",
-        "PenstockError",
-        "PermissionDeniedError",
-        "RateLimitError",
-        "ReadTimeout",
-        "SlotTimeout",
-        "StreamBusyError",
-        "StreamClosedError",
-        "StreamError",
-        "StreamInterruptedError",
-        "StructuredOutputError",
-        "ToolArgumentsError",
-        "TotalTimeout",
-        "UnprocessableEntityError",
-    ),
-    "headers": ("Headers",),
-    "providers": ("Provider",),
-    "structured": (
-        "ParsedChoice",
-        "ParsedCompletion",
-        "ParsedMessage",
-    ),
-    "timeouts": ("Timeouts",),
-    "tools": (
-        "Tool",
-        "tool",
-        "tool_message",
-    ),
-    "types": (
-        "ChatCompletion",
-        "ChatCompletionChunk",
-        "ChatCompletionMessage",
-        "Choice",
-        "ChoiceDelta",
-        "ChoiceLogprobs",
-        "ChunkChoice",
-        "CompletionTokensDetails",
-        "Function",
-        "FunctionDelta",
-        "Model",
-        "ModelList",
-        "PromptTokensDetails",
-        "TextChoice",
-        "TextCompletion",
-        "TextLogprobs",
-        "TokenLogprob",
-        "ToolCall",
-        "ToolCallDelta",
-        "TopLogprob",
-        "Usage",
-    ),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_SUBMODULES = ("blocking", "errors", "observing", "providers", "types")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return import_module(f".{name}", __name__)
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{module}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
