@@ -7,9 +7,11 @@ zero. A time noted in one run means nothing in the next.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
-import anyio
-from anyio.lowlevel import EventLoopToken, current_token
+from .._loops import event_loop_clock
+from .home_loop import running_loop
 
 __all__ = ["RunClock"]
 
@@ -21,10 +23,12 @@ class RunClock:
     where no loop runs, `time.monotonic`. It cannot follow two runs at the same time.
     """
 
-    __slots__ = ("_ahead", "_latest", "_looked_at", "_run")
+    __slots__ = ("_ahead", "_latest", "_looked_at", "_loop_time", "_run")
 
     def __init__(self) -> None:
-        self._run: EventLoopToken | None = None
+        self._run: Any = None
+        self._loop_time: Callable[[], float] = time.monotonic
+        """The clock of `_run`."""
         self._ahead = 0.0
         """Seconds that it is ahead of the run's clock."""
         self._latest: float | None = None
@@ -32,16 +36,16 @@ class RunClock:
 
     def now(self) -> float:
         """Return the time in seconds; callable from anywhere."""
-        try:
-            run = current_token()
-        except anyio.NoEventLoopError:
+        run = running_loop()
+        if run is None:
             now = self._without_loop(0.0)
         else:
-            loop_time = anyio.current_time()
-            if run != self._run:
+            if run is not self._run:
                 self._run = run
+                self._loop_time = event_loop_clock()
+                loop_time = self._loop_time()
                 self._ahead = self._without_loop(loop_time) - loop_time
-            now = loop_time + self._ahead
+            now = self._loop_time() + self._ahead
         self._latest, self._looked_at = now, time.monotonic()
         return now
 

@@ -21,7 +21,7 @@ from typing import Final
 __all__ = ["TRANSITIONS", "SlotEvent", "SlotState"]
 
 
-class SlotState(enum.Enum):
+class SlotState(enum.StrEnum):
     """What a slot has of its limiter."""
 
     FREE = enum.auto()
@@ -38,7 +38,7 @@ class SlotState(enum.Enum):
     """Nothing: it gave its place up for a while. A place taken on its behalf comes home."""
 
 
-class SlotEvent(enum.Enum):
+class SlotEvent(enum.StrEnum):
     """What happens to a slot."""
 
     QUEUE = enum.auto()
