@@ -7,7 +7,6 @@ loop over what is ready gives them one at a bounded interval, and a cancelled sc
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +17,6 @@ import pytest
 
 from penstock import (
     AsyncClient,
-    ChunkEvent,
     Limiter,
     fan_out,
     fan_out_channels,
@@ -69,7 +67,7 @@ async def another_task() -> AsyncIterator[Turns]:
     turns = Turns()
     async with anyio.create_task_group() as group:
         group.start_soon(turns.take)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         yield turns
         group.cancel_scope.cancel()
 
@@ -182,59 +180,58 @@ async def test_a_loop_of_an_operation_ends_with_its_scope(operation: Any) -> Non
 # --- loops over what is ready ---
 
 
-async def results(network: MemoryNetwork) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def results(network: MemoryNetwork) -> AsyncIterator[AsyncIterator[Any]]:
     async with fan_out(at_once, range(300), limit=400) as block:
         await anyio.sleep(0.05)
-        async for result in block:
-            yield result
+        yield block
 
 
-async def ordered_results(network: MemoryNetwork) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def ordered_results(network: MemoryNetwork) -> AsyncIterator[AsyncIterator[Any]]:
     async with fan_out(at_once, range(300), limit=400, ordered=True) as block:
         await anyio.sleep(0.05)
-        async for result in block:
-            yield result
+        yield block
 
 
-async def results_as_they_come(network: MemoryNetwork) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def results_as_they_come(network: MemoryNetwork) -> AsyncIterator[AsyncIterator[Any]]:
     async with fan_out(at_once, iter(int, 1), limit=3) as block:
-        async for result in block:
-            yield result
+        yield block
 
 
-async def chunk_events(network: MemoryNetwork) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def chunk_events(network: MemoryNetwork) -> AsyncIterator[AsyncIterator[Any]]:
     async with (
         client_on(network) as client,
         fan_out_chunks(client, [REQUEST], buffer=1000) as block,
     ):
         await anyio.sleep(0.2)
-        async for event in block:
-            if isinstance(event, ChunkEvent):
-                yield event
+        yield block
 
 
-async def received_chunks(network: MemoryNetwork) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def received_chunks(network: MemoryNetwork) -> AsyncIterator[AsyncIterator[Any]]:
     async with (
         client_on(network) as client,
         fan_out_channels(client, [REQUEST], buffer=1000) as block,
     ):
         channel = await anext(block)
         await anyio.sleep(0.2)
-        async for chunk in channel.receive:
-            yield chunk
+        yield channel.receive
 
 
-async def channels(network: MemoryNetwork) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def channels(network: MemoryNetwork) -> AsyncIterator[AsyncIterator[Any]]:
     async with (
         client_on(answer) as client,
         fan_out_channels(client, [REQUEST] * 100, limit=200) as block,
     ):
         await anyio.sleep(0.2)
-        async for channel in block:
-            yield channel
+        yield block
 
 
-LOOPS: list[tuple[Callable[[MemoryNetwork], AsyncIterator[Any]], int]] = [
+LOOPS: list[tuple[Callable[[MemoryNetwork], Any], int]] = [
     (results, RESULTS),
     (ordered_results, RESULTS),
     (results_as_they_come, RESULTS),
@@ -246,13 +243,11 @@ LOOPS: list[tuple[Callable[[MemoryNetwork], AsyncIterator[Any]], int]] = [
 
 @pytest.mark.parametrize(("loop", "bound"), LOOPS, ids=lambda each: getattr(each, "__name__", ""))
 async def test_a_loop_over_what_is_ready_gives_the_others_turns(loop: Any, bound: int) -> None:
-    async with another_task() as turns:
-        items = loop(MemoryNetwork(many_tokens))
+    async with another_task() as turns, loop(MemoryNetwork(many_tokens)) as items:
         async for _ in items:
             turns.called()
             if turns.calls == 300:
                 break
-        await items.aclose()
     assert turns.calls >= 100
     assert turns.longest <= bound
 
@@ -260,13 +255,12 @@ async def test_a_loop_over_what_is_ready_gives_the_others_turns(loop: Any, bound
 @pytest.mark.parametrize(("loop", "bound"), LOOPS, ids=lambda each: getattr(each, "__name__", ""))
 async def test_a_cancelled_scope_ends_a_loop_over_what_is_ready(loop: Any, bound: int) -> None:
     seen = 0
-    items = loop(MemoryNetwork(many_tokens))
-    with anyio.CancelScope() as scope:
-        async for _ in items:
-            seen += 1
-            if seen == 5:
-                scope.cancel()
-    await items.aclose()
+    async with loop(MemoryNetwork(many_tokens)) as items:
+        with anyio.CancelScope() as scope:
+            async for _ in items:
+                seen += 1
+                if seen == 5:
+                    scope.cancel()
     assert scope.cancelled_caught
     assert seen <= 5 + bound
 
@@ -278,4 +272,3 @@ async def test_a_deadline_ends_a_loop_over_a_function_that_never_waits() -> None
                 async for _ in block:
                     pass
     assert scope.cancelled_caught
-    gc.collect()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal, get_args
@@ -18,6 +19,8 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock import AsyncClient, Client, Limiter, blocking, fan_out
 from penstock.testing.plugin import real_backend as anyio_backend
@@ -277,3 +280,75 @@ async def test_many_threads_with_loops_and_limiters_of_their_own() -> None:
 
         async with fan_out(call, range(8), limit=4) as results:
             assert [result.unwrap() async for result in results] == [3] * 8
+
+
+# --- any nesting of them ---
+
+Way = Literal["here", "asyncio.run", "trio.run", "portal", "back to the same loop"]
+levels = st.lists(
+    st.tuples(
+        st.sampled_from(list(get_args(Way))),  # how an item comes to the next level
+        st.integers(1, 2),  # at most so many at once
+        st.integers(1, 3),  # items
+        st.booleans(),  # the limiter of the level above, where it is in the same loop
+        st.booleans(),  # ordered
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+class Nest:
+    """Fan-outs inside of each other's functions; at the bottom each item asks the server."""
+
+    def __init__(self, url: str, made: list[tuple[Way, int, int, bool, bool]]) -> None:
+        self.url = url
+        self.made = made
+        self.limiters: list[Limiter] = []
+
+    async def level(self, depth: int, above: Limiter | None) -> int:
+        """Run one fan-out; gives how many answers came of it."""
+        if depth == len(self.made):
+            async with AsyncClient(self.url, api_key="k", limiter=above) as client:
+                await client.complete(REQUEST)
+            return 1
+        way, limit, items, shared, ordered = self.made[depth]
+        limiter = above if shared and above is not None else Limiter(limit)
+        self.limiters.append(limiter)
+
+        async def call(item: int) -> int:
+            if way == "here":
+                return await self.level(depth + 1, limiter)
+            return await anyio.to_thread.run_sync(self.from_a_thread, way, depth + 1, limiter)
+
+        async with fan_out(call, range(items), limit=limiter, ordered=ordered) as results:
+            return sum([result.unwrap() async for result in results])
+
+    def from_a_thread(self, way: Way, depth: int, limiter: Limiter) -> int:
+        if way == "asyncio.run":
+            return asyncio.run(self.level(depth, None))
+        if way == "trio.run":
+            return anyio.run(self.level, depth, None, backend="trio")
+        if way == "portal":
+            with anyio.from_thread.start_blocking_portal() as portal:
+                return portal.call(self.level, depth, None)
+        return anyio.from_thread.run(self.level, depth, limiter)
+
+
+@settings(max_examples=settings().max_examples // 5)
+@given(made=levels, refused=st.integers(0, 8), backend=st.sampled_from(["asyncio", "trio"]))
+def test_any_nesting_of_loops_threads_and_fan_outs(
+    made: list[tuple[Way, int, int, bool, bool]], refused: int, backend: str
+) -> None:
+    count("examples")
+    with serving(refused) as server:
+        nest = Nest(server.base_url, made)
+
+        async def main() -> int:
+            with anyio.fail_after(30):  # a hang
+                return await nest.level(0, None)
+
+        answers = anyio.run(main, backend=backend)
+    assert answers == math.prod(items for _, _, items, _, _ in made)
+    for limiter in nest.limiters:
+        assert (limiter.statistics().in_flight, limiter.statistics().waiting) == (0, 0)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from random import Random
 from typing import Any, Literal, get_args
 
 import anyio
 import anyio.lowlevel
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock import AsyncClient, Limiter, fan_out, fan_out_channels, fan_out_chunks, race
 from penstock.testing.memory import MemoryNetwork
@@ -73,7 +76,9 @@ def block_of(kind: Kind, client: AsyncClient, limiter: Limiter) -> Any:
     return client.chat.completions.stream(**REQUEST)
 
 
-async def items_of(kind: Kind, client: AsyncClient, limiter: Limiter) -> AsyncGenerator[Any, None]:
+async def items_of(  # noqa: ASYNC900 - what is tested
+    kind: Kind, client: AsyncClient, limiter: Limiter
+) -> AsyncGenerator[Any, None]:
     """What users write, and frameworks do."""
     async with block_of(kind, client, limiter) as block:
         async for item in block:
@@ -257,3 +262,91 @@ async def test_left_by_break_in_a_task_that_is_cancelled_natively(anyio_backend_
         await asyncio.wait([task])
         assert task.cancelled()
         await items.aclose()
+
+
+# --- any use of several at once ---
+
+Step = Literal["next", "next elsewhere", "next in a scope", "next cancelled"]
+End = Literal["dropped", "closed", "closed elsewhere", "closed in a cancelled scope", "thrown"]
+uses = st.lists(
+    st.tuples(
+        st.sampled_from(KINDS),
+        st.integers(0, 3),  # in so many generators of the user's
+        st.lists(st.sampled_from(list(get_args(Step))), max_size=4),
+        st.sampled_from(list(get_args(End))),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+async def wrapped(  # noqa: ASYNC900 - what is tested
+    items: AsyncGenerator[Any, None], depth: int
+) -> AsyncGenerator[Any, None]:
+    async with aclosing(items if depth == 0 else wrapped(items, depth - 1)) as inner:
+        async for item in inner:
+            yield item  # noqa: ASYNC119 - what is tested
+
+
+async def step(items: AsyncGenerator[Any, None], how: Step) -> None:
+    try:
+        if how == "next elsewhere":
+            await in_a_task(items.__anext__)
+        elif how == "next in a scope":
+            with anyio.CancelScope() as scope:
+                await anext(items)
+            assert not scope.cancel_called
+        elif how == "next cancelled":
+            # Cancelling a generator ends it.
+            with anyio.move_on_after(0.2):
+                await anext(items)
+        else:
+            await anext(items)
+    except StopAsyncIteration:
+        pass
+
+
+async def end(items: AsyncGenerator[Any, None], how: End) -> None:
+    if how == "closed":
+        await items.aclose()
+    elif how == "closed elsewhere":
+        await in_a_task(items.aclose)
+    elif how == "closed in a cancelled scope":
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await items.aclose()
+    elif how == "thrown":
+        # One that has ended already has nothing to say to it.
+        with suppress(LookupError, StopAsyncIteration):
+            await items.athrow(LookupError)
+
+
+@given(uses, st.integers(0, 1000))
+async def test_any_use_of_several_generators(
+    made: list[tuple[Kind, int, list[Step], End]], seed: int
+) -> None:
+    count("examples")
+    random = Random(seed)
+    network, limiter = MemoryNetwork(script), Limiter(6)
+    async with client_on(network) as client:
+        alive = tasks()
+        open_ = [
+            (wrapped(items_of(kind, client, limiter), depth), list(steps), how)
+            for kind, depth, steps, how in made
+        ]
+        while open_:
+            position = random.randrange(len(open_))
+            items, steps, how = open_[position]
+            with anyio.move_on_after(5):
+                if steps:
+                    await step(items, steps.pop())
+                    continue
+            await end(items, how)
+            del open_[position], items
+            # Whoever is cancelled by it is cancelled here.
+            await anyio.sleep(0.1)
+        gc.collect()
+        await anyio.sleep(0.1)
+        assert tasks() <= alive
+        assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
+        assert not any(connection.open for connection in network.connections)

@@ -131,7 +131,7 @@ class Feed(ABC, Generic[T, P]):
         if exc is None:
             if self._closing_error is not None:
                 raise self._closing_error
-            await anyio.lowlevel.checkpoint_if_cancelled()
+            await anyio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC102 - nothing is left to close
 
     def _leave(self) -> None:
         """Drop what was not taken: the block is being left."""

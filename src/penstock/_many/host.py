@@ -77,7 +77,7 @@ class Host:
             while not self.ended:
                 try:
                     await self._ended.wait()
-                except (anyio.get_cancelled_exc_class(), KeyboardInterrupt) as error:
+                except (anyio.get_cancelled_exc_class(), KeyboardInterrupt) as error:  # noqa: ASYNC103 - raised at the end
                     interruption = error
         if interruption is not None:
             try:
