@@ -13,9 +13,8 @@ class Timeouts(msgspec.Struct, frozen=True):
     """Limits in seconds, each with its own error. None means no limit.
 
     `read`, `first_token` and `idle` count only time spent waiting for the network, never
-    time spent in the body of the caller's loop. A token here is a delta with content,
-    reasoning, refusal or a piece of a tool call; pings, role-only deltas and empty content
-    do not count. TypeError if a value is not a number, ValueError if it is negative.
+    time spent in the body of the caller's loop. A token here is a delta with anything in it
+    that is not empty, except for the role; pings and empty content do not count. TypeError if a value is not a number, ValueError if it is negative.
     """
 
     connect: float | None = 10.0
