@@ -94,7 +94,9 @@ class PenstockError(Exception):
         # default pickling (class, args, __dict__) restores the whole error.
         super().__init__(message)
         self.partial = partial
+        """The answer so far, if the error came after the first byte; else None."""
         self.request_id = request_id
+        """The server's id of the request, or None."""
 
 
 class APIStatusError(PenstockError):

@@ -14,7 +14,8 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     `read`, `first_token` and `idle` count only time spent waiting for the network, never
     time spent in the body of the caller's loop. A token here is a delta with anything in it
-    that is not empty, except for the role; pings and empty content do not count. TypeError if a value is not a number, ValueError if it is negative.
+    that is not empty, except for the role; pings and empty content do not count. TypeError if
+    a value is not a number, ValueError if it is negative.
     """
 
     connect: float | None = 10.0

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -49,3 +54,58 @@ def test_every_public_name_is_there(package: ModuleType) -> None:
 def test_every_name_on_a_page_is_there(named: str) -> None:
     module, name = home(named)
     assert not name or hasattr(module, name)
+
+
+def public_classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    """The classes that a user gets, with their module."""
+    for package in (penstock, penstock.blocking, penstock.testing, penstock.observing):
+        for name in vars(package)["__all__"]:
+            value = getattr(package, name)
+            if inspect.isclass(value):
+                module = importlib.import_module(value.__module__)
+                assert module.__file__ is not None
+                for node in ast.parse(Path(module.__file__).read_text()).body:
+                    if isinstance(node, ast.ClassDef) and node.name == value.__name__:
+                        yield f"{module.__name__}.{node.name}", node
+
+
+def attributes(body: list[ast.stmt], owner: str) -> Iterator[tuple[str, bool]]:
+    """What the statements assign to: fields, or attributes of the owner; and whether a line
+    explains it.
+    """
+    for statement, following in pairwise([*body, ast.Pass()]):
+        if isinstance(statement, ast.Assign):
+            target = ast.unparse(statement.targets[0])
+        elif isinstance(statement, ast.AnnAssign) and "ClassVar" not in ast.dump(statement):
+            target = ast.unparse(statement.target)
+        else:
+            continue
+        name = target.removeprefix(owner)
+        # The reference leaves the others out.
+        if target.startswith(owner) and re.fullmatch(r"(?!raw$)[a-z](\w(?<!_field))*", name, re.I):
+            text = following.value if isinstance(following, ast.Expr) else None
+            yield name, isinstance(text, ast.Constant) and isinstance(text.value, str)
+
+
+def test_every_public_attribute_has_its_line() -> None:
+    missing: list[str] = []
+    for path, node in public_classes():
+        found = [*attributes(node.body, "")]
+        for each in node.body:
+            if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+                found += attributes(each.body, "self.")
+        missing += [f"{path}.{name}" for name, explained in found if not explained]
+    assert not missing
+
+
+def test_every_public_method_says_what_it_does() -> None:
+    missing = [
+        f"{path}.{each.name}"
+        for path, node in public_classes()
+        for each in node.body
+        if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and not each.name.startswith("_")
+        and not ast.get_docstring(each)
+        and "overload" not in [ast.unparse(decorator) for decorator in each.decorator_list]
+    ]
+    assert not missing

@@ -21,7 +21,9 @@ class StreamStatistics(msgspec.Struct, frozen=True):
     headers: float | None
     """Until the head of the success response."""
     first_byte: float | None
+    """Until the first byte of the body."""
     first_token: float | None
+    """Until the first token; `Timeouts` says what counts as one."""
     total: float | None
     """Until the end, or until the last bytes while it is still going on."""
     waited_for_consumer: float

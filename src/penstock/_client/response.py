@@ -31,7 +31,9 @@ class Response:
         redact: Redact = lambda error: error,
     ) -> None:
         self.status_code: int = status_code
+        """The HTTP status, 200 to 299."""
         self.headers: Headers = headers
+        """The response's headers."""
         self.content: bytes = content
         """The body, its content coding removed."""
         self._redact = redact

@@ -72,6 +72,7 @@ class Limiter:
             raise ValueError(f"per_second is {per_second!r}: give a number above 0, or None")
         limit = AdaptiveLimit(min_in_flight, max_in_flight)
         self.line: Line = Line(limit, adapts=adaptive, per_second=per_second)
+        """The line in front of it, for penstock's own use."""
 
     async def acquire(self) -> Slot:
         """Wait in line for a slot and return it; the caller must release it."""
