@@ -20,6 +20,7 @@ def test_the_defaults() -> None:
         "first_token": None,
         "idle": None,
         "total": None,
+        "trailing": 1.0,
         "close": 1.0,
     }
 
