@@ -12,6 +12,7 @@ Some members have no field but a property, because most answers do not have them
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, cast, overload
 
@@ -145,10 +146,15 @@ def decode_json(text: bytes) -> Any:
 
         try:
             return json.loads(
-                text.decode("utf-8", "replace").removeprefix("\ufeff"), parse_int=_integer
+                text.decode("utf-8", "replace").removeprefix("\ufeff"),
+                # A call for each integer, unless there is none so long.
+                parse_int=_integer if _LONG_NUMBER.search(text) else None,
             )
         except RecursionError as error:
             raise ValueError("the JSON is nested too deeply") from error
+
+
+_LONG_NUMBER = re.compile(rb"[0-9]{641}")
 
 
 def _integer(digits: str) -> int | float:
@@ -413,7 +419,7 @@ class ChatCompletionMessage(MessageMembers, kw_only=True, omit_defaults=True):
 
     # A factory, because omit_defaults would leave out a plain default, and no server
     # accepts a message without its role.
-    role: str = msgspec.field(default_factory=lambda: "assistant")
+    role: str = msgspec.field(default_factory="assistant".__str__)
     """Role of the message: assistant, unless the server says otherwise."""
     content: str | None = None
     """The text; None if there is none, as in a message that only calls tools."""

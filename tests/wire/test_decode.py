@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from penstock._wire.accumulate import Accumulator
-from penstock._wire.decode import ChunkDecodeError, decode_chunk, decode_completion, decode_models
+from penstock._wire.decode import (
+    MAX_CHOICES,
+    MAX_OBJECTS,
+    ChunkDecodeError,
+    check_objects,
+    decode_chunk,
+    decode_completion,
+    decode_models,
+)
 from penstock.types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -366,3 +375,88 @@ def test_models_and_lists_are_of_their_classes() -> None:
     models = decode_models(b'{"data":[{"id":"a"}]}')
     assert isinstance(models, ModelList)
     assert isinstance(models[0], Model)
+
+
+# --- what a response may cost, as counted work ---
+
+
+def calls_in(work: Callable[[], object]) -> int:
+    """Return how many calls of Python functions and builtins the work makes."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def refused(decode: Callable[[bytes], object], data: bytes) -> Callable[[], None]:
+    def work() -> None:
+        with pytest.raises(ChunkDecodeError):
+            decode(data)
+
+    return work
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b'{"x":NaN,"choices":[%b{}]}' % (b"{}," * (MIB // 3)),
+        b'{"choices":[%b{}]}' % (b"{}," * (MIB // 3)),
+        b'{"x":NaN,"choices":[%b{}]}' % (b'{"a":1},' * (MIB // 8)),
+        b'{"choices":[%b{}],"x":"\\ud800"}' % (b"{}," * 80_000),
+        b'{"choices":[{"delta":{"tool_calls":[%b{}]}}]}' % (b"{}," * (MIB // 3)),
+        b'{"x":[%b[]]}' % (b"[]," * (MIB // 3)),
+    ],
+)
+def test_too_many_parts_are_refused_without_work_for_each(hostile: bytes) -> None:
+    def chunk(data: bytes) -> object:
+        check_objects(data)
+        return decode_chunk(data)
+
+    for decode in (chunk, decode_completion):
+        assert calls_in(refused(decode, hostile)) < 200
+
+
+def test_the_number_of_choices_is_bounded_in_a_whole_body() -> None:
+    def body(choices: int) -> bytes:
+        return b'{"choices":[%b]}' % b",".join([b'{"index":0}'] * choices)
+
+    assert len(decode_completion(body(MAX_CHOICES)).choices) == MAX_CHOICES
+    for odd in (b"", b',"x":NaN', b',"created":"?"'):
+        with pytest.raises(ChunkDecodeError, match="more than 4096 choices"):
+            decode_completion(body(MAX_CHOICES + 1)[:-1] + odd + b"}")
+
+
+def test_an_honest_body_may_be_dense() -> None:
+    token = b'{"token":"a","logprob":-1.5,"bytes":[97],"top_logprobs":[]}'
+    tokens = b",".join([token] * 20_000)
+    body = b'{"choices":[{"logprobs":{"content":[%b]}}]}' % tokens
+    [choice] = decode_completion(body).choices
+    assert choice.logprobs is not None
+    assert len(choice.logprobs.content or ()) == 20_000
+    check_objects(body)
+    check_objects(b'{"x":[%b[]]}' % (b"[]," * (MAX_OBJECTS - 10)))
+
+
+@pytest.mark.parametrize(
+    "odd", [b'"x":NaN', b'"x":"\\ud83d"', b'"vendor":1', b'"created":"?"', b'"x":%b' % (b"9" * 700)]
+)
+def test_the_tolerant_ways_cost_a_small_multiple_of_the_members(odd: bytes) -> None:
+    choice = b'{"index":0,"delta":{"content":"a","role":null},"finish_reason":null}'
+
+    def work(choices: int) -> int:
+        data = b'{%b,"choices":[%b]}' % (odd, b",".join([choice] * choices))
+        return calls_in(lambda: decode_chunk(data))
+
+    # Two objects and five members in each choice, looked at in a few calls each.
+    assert (work(1010) - work(10)) / 1000 <= 45

@@ -73,6 +73,13 @@ class TestBesideTheDeltas:
         assert of([1], [1], increments=False) == [1, 1]
         assert of(["a"], ["b"], increments=False) == ["a", "b"]
 
+    def test_members_that_come_again_are_not_even_looked_at(self) -> None:
+        members = Members(Budget(10), increments=False)
+        for _ in range(20):
+            members.add({"provider": "x", "filters": {"hate": {"severity": "safe"}}})
+        assert members.snapshot()["filters"] == {"hate": {"severity": "safe"}}
+        assert of([5], [5], [5], increments=False) == [5, 5, 5]
+
     def test_content_filters(self) -> None:
         safe = {"hate": {"filtered": False, "severity": "safe"}}
         low = {"hate": {"severity": "low"}, "violence": {"filtered": True}}

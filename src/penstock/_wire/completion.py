@@ -15,11 +15,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from penstock.errors import APIResponseError, IncompleteStreamError, PenstockError
 from penstock.types import ChatCompletionChunk, decode_json
 
-from .decode import ChunkDecodeError
+from .decode import MAX_CHOICES, ChunkDecodeError, check_objects
 from .error_details import error_details
 from .habits import ChunkDecoder
 from .json_values import as_object, count
-from .sse import MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
+from .sse import LARGE_EVENT, MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 from .token import has_token
 from .unstreamed import (
@@ -33,9 +33,6 @@ from .unstreamed import (
 )
 
 __all__ = ["MAX_CHOICES", "CompletionDecoder", "CompletionStreamDecoder"]
-
-MAX_CHOICES = 4096
-"""Bound of the choices of one answer; OpenAI's `n` goes up to 128."""
 
 _DONE = b"[DONE]"
 _OBJECT = ord("{")
@@ -247,7 +244,7 @@ class CompletionStreamDecoder(Generic[C]):
     def _whole(self, data: bytes) -> list[C]:
         """Take a whole answer as one chunk."""
         try:
-            chunk = self.decode(data)
+            chunk = self._decode_large(data)
         except ChunkDecodeError as error:
             self.error = APIResponseError(f"the answer is {error}", body=body_excerpt(data))
             return []
@@ -271,7 +268,7 @@ class CompletionStreamDecoder(Generic[C]):
     def _chunks(self, events: Sequence[bytes | NamedEvent]) -> list[C]:
         self._head = None
         chunks: list[C] = []
-        decode = self.decode
+        decode = self._decode_large if self._sse.dispatched > LARGE_EVENT else self.decode
         finished = self._finished
         ending = False
         rest = iter(events)
@@ -328,6 +325,12 @@ class CompletionStreamDecoder(Generic[C]):
         if ending and self.error is None:
             chunks += self._complete()
         return chunks
+
+    def _decode_large(self, data: bytes) -> C:
+        """Decode events of which some may be large."""
+        if len(data) > LARGE_EVENT:
+            check_objects(data)
+        return self.decode(data)
 
     def _look_for_sense(self, chunks: Sequence[C]) -> None:
         """Until a token comes, keep whole messages: they may be all the answer there is."""

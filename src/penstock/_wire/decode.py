@@ -38,15 +38,17 @@ from .json_values import as_object, as_text, is_list, is_object, scrub
 from .lenient import build_chunk, build_completion, build_model
 
 __all__ = [
-    "LARGE",
     "MAX_CHOICES",
     "MAX_OBJECTS",
     "REFUSED",
     "ChunkDecodeError",
+    "check_objects",
     "decode_chunk",
     "decode_completion",
     "decode_models",
+    "fast_chunk",
     "tolerant",
+    "tolerant_chunk",
 ]
 
 MAX_CHOICES = 4096
@@ -54,13 +56,11 @@ MAX_CHOICES = 4096
 MAX_OBJECTS = 262_144
 """Bound on the objects and lists of one response, unless they have 16 bytes each on average."""
 
-LARGE = 65_536
-"""Bytes of a response that are decoded without counting its objects first."""
 _BYTES_PER_OBJECT = 16  # on average; log probabilities, the densest there are, have 30
 
 _Built = TypeVar("_Built", bound=Payload)
 
-_fast_chunk = msgspec.json.Decoder(ChatCompletionChunk).decode
+fast_chunk = msgspec.json.Decoder(ChatCompletionChunk).decode
 _fast_completion = msgspec.json.Decoder(ChatCompletion).decode
 _fast_model = msgspec.json.Decoder(Model).decode
 _fast_any = msgspec.json.Decoder().decode
@@ -95,16 +95,20 @@ class ChunkDecodeError(ValueError):
 def decode_chunk(data: bytes) -> ChatCompletionChunk:
     """Decode one event's data to a chunk, with `data` as its `raw`.
 
-    Its `extra` is set, be it empty, if any of its parts has members without a field.
+    Its `extra` is set, be it empty, if any of its parts has members without a field. A caller
+    must have large data checked by `check_objects` first.
     """
-    if len(data) > LARGE:
-        _check_objects(data)
     try:
-        chunk = _fast_chunk(data)
+        chunk = fast_chunk(data)
     except REFUSED:
-        chunk = tolerant(ChatCompletionChunk, build_chunk, data)
+        chunk = tolerant_chunk(data)
     chunk.raw = data
     return chunk
+
+
+def tolerant_chunk(data: bytes) -> ChatCompletionChunk:
+    """Decode what `fast_chunk` refused; raises ChunkDecodeError. Leaves `raw` to the caller."""
+    return tolerant(ChatCompletionChunk, build_chunk, data)
 
 
 def decode_completion(data: bytes) -> ChatCompletion:
@@ -112,8 +116,7 @@ def decode_completion(data: bytes) -> ChatCompletion:
 
     Tool calls that came without an id are given one.
     """
-    if len(data) > LARGE:
-        _check_objects(data)
+    check_objects(data)
     try:
         completion = _fast_completion(data)
     except REFUSED:
@@ -176,8 +179,11 @@ def _encoded(payload: Any) -> bytes:
     return json.dumps(payload, separators=(",", ":")).encode("ascii")
 
 
-def _check_objects(data: bytes) -> None:
-    """Refuse a large response of too many objects or choices before they are built."""
+def check_objects(data: bytes) -> None:
+    """Raise ChunkDecodeError for too many objects or choices, before they are built.
+
+    Takes less than a tenth of the time that decoding takes.
+    """
     objects = data.count(b"{") + data.count(b"[")
     if objects <= MAX_CHOICES:
         return

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from penstock._typed.members import EXTRA
@@ -51,6 +52,7 @@ from .json_values import (
 
 __all__ = ["build_chunk", "build_completion", "build_model", "build_usage"]
 
+_Part = TypeVar("_Part", ChunkChoice, Choice, ChoiceLogprobs)
 _Call = TypeVar("_Call", ToolCallDelta, ToolCall)
 _Details = TypeVar("_Details", PromptTokensDetails, CompletionTokensDetails)
 
@@ -60,16 +62,7 @@ def build_chunk(payload: dict[str, Any]) -> ChatCompletionChunk:
     return ChatCompletionChunk(
         **_head(payload),
         choices=[
-            ChunkChoice(
-                index=count(choice.get("index")),
-                delta=_delta(choice.get("delta")),
-                finish_reason=as_text(choice.get("finish_reason")),
-                logprobs=_logprobs(choice.get("logprobs")),
-                usage=build_usage(choice.get("usage")),
-                error=choice.get("error"),
-                token_ids=_token_ids(choice.get("token_ids")),
-                extra=_extra(choice),
-            )
+            _nearest(ChunkChoice, _chunk_choice, choice)
             for choice in objects(payload.get("choices"))
         ],
         obfuscation=payload.get("obfuscation"),
@@ -82,16 +75,7 @@ def build_completion(payload: dict[str, Any]) -> ChatCompletion:
     """Build a whole completion."""
     return ChatCompletion(
         **_head({"object": "chat.completion", **payload}),
-        choices=[
-            Choice(
-                index=count(choice.get("index")),
-                message=_message(choice.get("message")),
-                finish_reason=as_text(choice.get("finish_reason")),
-                logprobs=_logprobs(choice.get("logprobs")),
-                extra=_extra(choice),
-            )
-            for choice in objects(payload.get("choices"))
-        ],
+        choices=[_nearest(Choice, _choice, choice) for choice in objects(payload.get("choices"))],
     )
 
 
@@ -102,6 +86,39 @@ def build_model(payload: dict[str, Any]) -> Model:
         owned_by=as_text(payload.get("owned_by")),
         created=as_number(payload.get("created")),
         object=as_text(payload.get("object")),
+    )
+
+
+def _nearest(
+    kind: type[_Part], build: Callable[[dict[str, Any]], _Part], payload: dict[str, Any]
+) -> _Part:
+    """Convert a part that fits its type, which most parts of an odd response do; or build it."""
+    try:
+        return msgspec.convert(payload, kind)
+    except (msgspec.ValidationError, RecursionError):
+        return build(payload)
+
+
+def _chunk_choice(choice: dict[str, Any]) -> ChunkChoice:
+    return ChunkChoice(
+        index=count(choice.get("index")),
+        delta=_delta(choice.get("delta")),
+        finish_reason=as_text(choice.get("finish_reason")),
+        logprobs=_logprobs(choice.get("logprobs")),
+        usage=build_usage(choice.get("usage")),
+        error=choice.get("error"),
+        token_ids=_token_ids(choice.get("token_ids")),
+        extra=_extra(choice),
+    )
+
+
+def _choice(choice: dict[str, Any]) -> Choice:
+    return Choice(
+        index=count(choice.get("index")),
+        message=_message(choice.get("message")),
+        finish_reason=as_text(choice.get("finish_reason")),
+        logprobs=_logprobs(choice.get("logprobs")),
+        extra=_extra(choice),
     )
 
 
@@ -270,6 +287,10 @@ def _groq(extras: Any) -> GroqExtras | None:
 def _logprobs(logprobs: Any) -> ChoiceLogprobs | None:
     if not is_object(logprobs):
         return None
+    return _nearest(ChoiceLogprobs, _odd_logprobs, logprobs)
+
+
+def _odd_logprobs(logprobs: dict[str, Any]) -> ChoiceLogprobs:
     return ChoiceLogprobs(
         content=_token_logprobs(logprobs.get("content")),
         refusal=_token_logprobs(logprobs.get("refusal")),

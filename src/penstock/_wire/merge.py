@@ -55,18 +55,24 @@ class Budget:
 class Members:
     """Unknown members of one part of an answer."""
 
-    __slots__ = ("_budget", "_increments", "_members")
+    __slots__ = ("_budget", "_increments", "_last", "_members")
 
     def __init__(self, budget: Budget, *, increments: bool) -> None:
         self._budget = budget
         self._increments = increments
         self._members: dict[str, Any] = {}
+        # What was added last, if it changes nothing to add it again.
+        self._last: dict[str, Any] | None = None
 
     def add(self, given: dict[str, Any]) -> None:
         """Add what a piece has; noise is left out."""
+        if given == self._last:
+            return
         for name, value in given.items():
             if not is_noise(name):
                 self._add(self._members, name, value)
+        if not (self._increments or _has_numbers(given)):
+            self._last = given
 
     def snapshot(self) -> dict[str, Any]:
         """Return the members so far, in objects of their own."""
@@ -188,6 +194,15 @@ class _List:
             and not any(isinstance(item, (int, float)) for item in mine)
             and [_snapshot(node) for node in mine] == items[: len(mine)]
         )
+
+
+def _has_numbers(value: Any) -> bool:
+    """Return whether there is a list of numbers, to which equal ones may be added."""
+    if is_object(value):
+        return any(map(_has_numbers, value.values()))
+    return is_list(value) and any(
+        isinstance(item, (int, float)) or _has_numbers(item) for item in value
+    )
 
 
 def _agree(one: Any, other: Any) -> bool:

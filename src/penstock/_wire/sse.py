@@ -21,10 +21,19 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_EVENT_BYTES", "EventStreamDecoder", "EventTooLargeError", "NamedEvent"]
+__all__ = [
+    "LARGE_EVENT",
+    "MAX_EVENT_BYTES",
+    "EventStreamDecoder",
+    "EventTooLargeError",
+    "NamedEvent",
+]
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """Bound on one event in bytes, its comments and other fields included."""
+
+LARGE_EVENT = 64 * 1024
+"""Bytes of an event beyond which a reader may want to look at it before decoding it."""
 
 _BOM = b"\xef\xbb\xbf"
 # Numbers, because `13 in data` is six times as fast as `b"\r" in data`, which first tries to
@@ -58,10 +67,13 @@ class EventStreamDecoder:
     buffer exceeds the bound by at most one piece.
     """
 
-    __slots__ = ("_after_cr", "_at_start", "_keep_ids", "_max", "_rest")
+    __slots__ = ("_after_cr", "_at_start", "_keep_ids", "_max", "_rest", "_small", "dispatched")
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES, *, keep_ids: bool = False) -> None:
         self._max = max_event_bytes
+        self._small = min(max_event_bytes, LARGE_EVENT)
+        self.dispatched = 0
+        """Bytes that the last events had together; less than LARGE_EVENT if it was not counted."""
         # Then an event with an id is a NamedEvent, "message" by default.
         self._keep_ids = keep_ids
         # The lines of the unfinished event, with LF for every line end.
@@ -91,7 +103,7 @@ class EventStreamDecoder:
         # read).
         if (
             not rest
-            and 8 < len(data) <= self._max
+            and 8 < len(data) <= self._small
             and data.startswith(b"data: ")
             and data.find(b"\n") == len(data) - 2
             and data[-1] == _LF
@@ -113,6 +125,7 @@ class EventStreamDecoder:
             events: Sequence[bytes | NamedEvent] = []
             rest += data
         else:
+            self.dispatched = end
             events = self._dispatch(data[:end])
             rest += data[end + 2 :]
         if len(rest) > self._max:

@@ -19,10 +19,11 @@ from penstock._typed.members import EXTRA
 from penstock.types import TextChoice, TextCompletion, TextLogprobs, Usage
 
 from .completion import CompletionStreamDecoder
-from .decode import REFUSED, tolerant
+from .decode import REFUSED, check_objects, tolerant
 from .json_values import as_number, as_object, as_text, content_text, count, is_list, objects
 from .lenient import build_usage
 from .merge import Budget, Members
+from .sse import LARGE_EVENT
 from .unstreamed import whole_completion
 
 __all__ = ["TextAccumulator", "TextCompletionDecoder", "decode_text_completion"]
@@ -33,6 +34,8 @@ _COLUMNS = tuple(name for name in TextLogprobs.__struct_fields__ if name != "ext
 
 def decode_text_completion(data: bytes) -> TextCompletion:
     """Return the completion, or piece of one, that JSON text spells; ChunkDecodeError if none."""
+    if len(data) > LARGE_EVENT:
+        check_objects(data)
     try:
         completion = _fast(data)
     except REFUSED:
