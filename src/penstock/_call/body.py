@@ -240,7 +240,7 @@ class BodyReader(ABC, Generic[T]):
         if isinstance(error, AnswerEnded):  # silence after every finish_reason
             assert self._decoder is not None
             if self._decoder.finished_all:
-                # The connection has no end to be reused after.
+                self._exchange.expect_no_end()
                 return self._digest(self._decoder, b"")
             # A choice has begun since, without a token.
             self.sender.limits.answer_goes_on()

@@ -247,6 +247,10 @@ class Exchange:
             self.settled = True
             self._stream.close()
 
+    def expect_no_end(self) -> None:
+        """Note that no end of the body is to be waited for: the connection is not used again."""
+        self._keep = False
+
     def settle_nowait(self) -> None:
         """Give the connection back if the message is already over; never waits."""
         if self._keep and not self.settled:
