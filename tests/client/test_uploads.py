@@ -150,3 +150,36 @@ async def test_a_reset_without_an_answer_is_a_failed_connection(tls: bool) -> No
         async with client_of(server, max_retries=0) as client:
             with pytest.raises(APIConnectionError):
                 await client.request("POST", "/x", json=BODY)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("how", ["stops", "reads"])
+async def test_cancelled_at_any_moment_an_upload_leaves_nothing(tls: bool, how: str) -> None:
+    server = EarlyServer(b"", how, after=len(TEXT), tls=tls, rate=50 * MB)
+    if how == "stops":
+        server.after = 0
+    with early_server(server):
+        async with client_of(server, max_retries=0) as client:
+            for n in range(12):
+                with anyio.move_on_after(n * 0.01) as scope:
+                    await client.request("POST", "/x", json=BODY)
+                assert scope.cancelled_caught
+                assert client._connections.count_idle() == 0
+                assert not client._endpoint.service.live
+
+
+@pytest.mark.parametrize("network", ["asyncio", "trio"])
+def test_over_somebody_s_own_network(network: str) -> None:
+    from tests.support.httpcore_compat import httpcore
+
+    async def main() -> None:
+        for how in ("stops", "reads", "half-closes"):
+            server = EarlyServer(response(413, ERROR, TYPE), how, rate=20 * MB)
+            with early_server(server):
+                async with client_of(
+                    server, max_retries=0, network=httpcore.AnyIOBackend()
+                ) as client:
+                    with pytest.raises(APIStatusError, match="too large"):
+                        await client.complete(BODY)
+
+    anyio.run(main, backend=network)

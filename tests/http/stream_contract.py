@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import threading
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from penstock._http import asyncio_stream, trio_stream
@@ -344,6 +346,25 @@ class StreamContract:
             group.start_soon(read_slowly, peer, len(data), got := bytearray())
             assert await stream.upload(upload, NoDeadline())
         assert got == data
+
+    async def test_a_peer_that_does_not_read_learns_of_the_end_of_an_upload(self) -> None:
+        async with connected(SMALL) as (stream, peer):
+            with anyio.move_on_after(0.01):
+                await stream.upload(Upload(bytes(8_000_000)), NoDeadline())
+            stream.close()
+            await stream.aclose(0)
+            poll = select.poll()
+            poll.register(peer, 0)
+            assert await anyio.to_thread.run_sync(poll.poll, 5000)
+            assert poll.poll(0)[0][1] & (select.POLLHUP | select.POLLERR)
+
+    async def test_after_an_upload_the_end_is_no_reset(self) -> None:
+        async with connected() as (stream, peer):
+            assert await stream.upload(Upload(b"hello"), NoDeadline())
+            stream.close()
+            await stream.aclose(0)
+            assert peer.recv(10) == b"hello"
+            assert peer.recv(10) == b""
 
     async def test_a_blocked_upload_ends_at_the_deadline(self) -> None:
         async with connected(SMALL) as (stream, _):

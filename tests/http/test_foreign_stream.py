@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -10,8 +11,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from penstock import Timeouts
 from penstock._http.foreign_stream import ForeignStream
-from penstock._http.network import ClosedLocally, ConnectionFailed
+from penstock._http.network import ClosedLocally, ConnectionFailed, Upload
+from penstock._policy.deadlines import Deadlines
 from penstock.errors import ReadTimeout
 from penstock.testing.memory import MemoryNetwork, MemoryStream
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -401,3 +404,122 @@ def test_a_native_cancellation_loses_nothing() -> None:
         await stream.aclose(1.0)
 
     run_virtual("asyncio", main)
+
+
+# --- uploads ---
+
+LARGE = bytes(range(256)) * 2000
+
+
+def uploading(does_write: Any, does_read: Any, **info: Any) -> tuple[ForeignStream, list[bytes]]:
+    written: list[bytes] = []
+
+    class Backend(Scripted):
+        async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            await does_write()
+            written.append(buffer)
+
+        async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            data: bytes = await does_read()
+            return data
+
+    return ForeignStream(Backend(lambda: None, info)), written
+
+
+async def answer_after(seconds: float) -> bytes:
+    await anyio.sleep(seconds)
+    return b"early"
+
+
+async def test_a_small_upload_is_one_write_and_no_read() -> None:
+    stream, written = uploading(anyio.lowlevel.checkpoint, failing(AssertionError()))
+    assert await stream.upload(Upload(LARGE[:65536]), NoDeadline())
+    assert written == [LARGE[:65536]]
+
+
+async def test_a_large_upload_counts_as_progress() -> None:
+    stream, written = uploading(lambda: anyio.sleep(3), lambda: anyio.sleep(1000))
+    deadline = Deadlines(Timeouts(read=4), total_at=math.inf, streaming=False)
+    assert await stream.upload(Upload(LARGE), deadline)
+    assert b"".join(written) == LARGE
+    assert anyio.current_time() == 3 * len(written) > 4
+
+
+async def test_what_arrives_cuts_an_upload_and_is_kept() -> None:
+    stream, written = uploading(lambda: anyio.sleep(5), lambda: answer_after(7))
+    upload = Upload(LARGE)
+    assert await stream.upload(upload, NoDeadline())
+    stream, written = uploading(lambda: anyio.sleep(5), lambda: answer_after(3))
+    upload = Upload(LARGE)
+    assert not await stream.upload(upload, NoDeadline())
+    assert anyio.current_time() == 13
+    assert not written
+    assert not stream.is_clean()
+    # A write that was cut cannot go on: nobody knows how much of it was written.
+    with pytest.raises(ConnectionFailed, match="answered early"):
+        await stream.upload(upload, NoDeadline())
+    assert await stream.receive(NoDeadline()) == b"early"
+    assert not stream.is_clean()
+    await stream.aclose(1.0)
+
+
+async def test_an_upload_fails_as_its_write_does() -> None:
+    stream, _ = uploading(failing(OSError("broken pipe")), lambda: anyio.sleep(1000))
+    with pytest.raises(ConnectionFailed, match="broken pipe"):
+        await stream.upload(Upload(LARGE), NoDeadline())
+    stream, _ = uploading(lambda: anyio.sleep(1000), failing(OSError("reset by peer")))
+    assert not await stream.upload(Upload(LARGE), NoDeadline())
+    with pytest.raises(ConnectionFailed, match="reset by peer"):
+        await stream.receive(NoDeadline())
+
+
+async def test_an_upload_has_a_deadline_and_can_be_closed() -> None:
+    stream, _ = uploading(lambda: anyio.sleep(1000), lambda: anyio.sleep(1000))
+    with pytest.raises(OutOfTime):
+        await stream.upload(Upload(LARGE), Within(4))
+    assert anyio.current_time() == 4
+
+    async def close() -> None:
+        await anyio.sleep(2)
+        stream.close()
+
+    stream, _ = uploading(lambda: anyio.sleep(1000), lambda: anyio.sleep(1000))
+    async with anyio.create_task_group() as group:
+        group.start_soon(close)
+        with pytest.raises(ClosedLocally):
+            await stream.upload(Upload(LARGE), NoDeadline())
+    assert anyio.current_time() == 6
+
+
+# --- other processes, other protocols ---
+
+
+async def test_a_forked_process_leaves_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        backend = Scripted(lambda: None, {"socket": one, "is_readable": False})
+        stream = ForeignStream(backend)
+        assert stream.is_clean()
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        assert not stream.is_clean()
+        stream.close()
+        await stream.aclose(1.0)
+        monkeypatch.undo()
+        assert backend.calls == []
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("selected", [None, "http/1.1", "h2"])
+async def test_the_protocol_that_a_backend_s_tls_selects(selected: str | None) -> None:
+    class TLS:
+        def selected_alpn_protocol(self) -> str | None:
+            return selected
+
+    stream = ForeignStream(Scripted(lambda: None, {"ssl_object": TLS()}))
+    context = ssl.create_default_context()
+    if selected == "h2":
+        with pytest.raises(ConnectionFailed, match="h2"):
+            await stream.start_tls(context, "a", NoDeadline())
+    else:
+        await stream.start_tls(context, "a", NoDeadline())

@@ -58,11 +58,12 @@ class EarlyServer:
     def _serve(self, sock: socket.socket) -> None:
         data = b""
         while b"\r\n\r\n" not in data:
-            data += sock.recv(SMALL)
+            data += self._some(sock)
         body = len(data) - data.index(b"\r\n\r\n") - 4
         self.received += body
         while body < self.after:
-            body += (got := len(self._read(sock)))
+            got = len(self._some(sock))
+            body += got
             self.received += got
         size = max(1, -(-len(self.answer) // self.pieces))
         for place in range(0, len(self.answer), size):
@@ -79,6 +80,12 @@ class EarlyServer:
             socket.socket.shutdown(sock, socket.SHUT_WR)
         if self.how != "closes":
             self.over.wait(30)
+
+    def _some(self, sock: socket.socket) -> bytes:
+        data = self._read(sock)
+        if not data:
+            raise ConnectionError("the client has gone")
+        return data
 
     def _read(self, sock: socket.socket) -> bytes:
         data = sock.recv(SMALL)

@@ -103,3 +103,22 @@ def test_what_the_method_and_the_status_say_of_the_end() -> None:
 )
 def test_what_is_no_response_is_never_whole(junk: bytes) -> None:
     assert not response_is_whole("POST", junk)
+
+
+@pytest.mark.parametrize("early", [0, 3, 5, 99])
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_requests_before_their_end(early: int, size: int) -> None:
+    one = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde"
+    other = b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n"
+    data = one + other
+    reader = RequestReader(early)
+    found = []
+    for place in range(0, len(data), size):
+        for request in reader.feed(data[place : place + size], connection=1, time=2):
+            found.append(request)
+            if request.target == "/a" and place + size < len(one):
+                assert reader.skipping
+                assert len(request.body) >= min(early, 5)
+    assert [request.target for request in found] == ["/a", "/b"]
+    assert b"abcde".startswith(found[0].body)
+    assert not reader.skipping

@@ -13,7 +13,14 @@ import math
 import os
 from typing import Any, NoReturn, cast
 
-from .descriptors import bound_unsent, enable_keepalive, fd_is_readable, read_fd, shutdown_fd
+from .descriptors import (
+    bound_unsent,
+    enable_keepalive,
+    fd_is_readable,
+    read_fd,
+    reset_on_close,
+    shutdown_fd,
+)
 from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
 from .unix import connect_unix_socket
 
@@ -42,6 +49,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         "_timer",
         "_timer_at",
         "_transport",
+        "_uploading",
         "_waiter",
     )
 
@@ -56,6 +64,8 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         self._closed = False
         # The transport's own buffer is full: the peer takes bytes too slowly.
         self._stuck = False
+        # Part of an upload is out, and the rest is not.
+        self._uploading = False
         self._error: Exception | None = None
         # Of the one task that reads or writes.
         self._waiter: asyncio.Future[None] | None = None
@@ -208,6 +218,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             raise ClosedLocally
 
     async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+        self._uploading = True
         while True:
             transport = self._writer()
             if not self._stuck:
@@ -219,6 +230,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             if self._closed:
                 raise ClosedLocally
             if not upload:
+                self._uploading = False
                 return True
             if self._chunks or self._ended:
                 return False
@@ -276,6 +288,8 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         # collection or another thread, or if a forked process holds the descriptor too.
         sock = None if self._transport is None else self._transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
+            if self._uploading:
+                reset_on_close(sock.fileno())
             shutdown_fd(sock.fileno())
         if _running_loop() is self._loop:
             self._abort()

@@ -6,8 +6,16 @@ import contextlib
 import os
 import select
 import socket
+import struct
 
-__all__ = ["bound_unsent", "enable_keepalive", "fd_is_readable", "read_fd", "shutdown_fd"]
+__all__ = [
+    "bound_unsent",
+    "enable_keepalive",
+    "fd_is_readable",
+    "read_fd",
+    "reset_on_close",
+    "shutdown_fd",
+]
 
 # Seconds of silence after which the kernel probes whether the peer is still there, as
 # OpenAI's own client sets them: streams may be silent for minutes behind a NAT.
@@ -44,6 +52,16 @@ def shutdown_fd(fd: int) -> None:
     """End the connection in both directions; the descriptor stays open."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as duplicate:
         duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def reset_on_close(fd: int) -> None:
+    """Drop what is unsent when the descriptor is closed, and reset the connection.
+
+    Or else the kernel goes on trying to send it, and a peer that does not read never learns of
+    the end.
+    """
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as duplicate:
+        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def enable_keepalive(sock: socket.socket) -> None:

@@ -9,7 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .descriptors import bound_unsent, enable_keepalive, fd_is_readable, shutdown_fd
+from .descriptors import (
+    bound_unsent,
+    enable_keepalive,
+    fd_is_readable,
+    reset_on_close,
+    shutdown_fd,
+)
 from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
 from .unix import connect_unix_socket
 
@@ -19,11 +25,13 @@ __all__ = ["TrioStream", "connect_tcp", "connect_unix"]
 class TrioStream(NetworkStream):
     """Waits for the socket, then reads it; reads at once only if more is likely to be there."""
 
-    __slots__ = ("_closed", "_failed", "_full", "_pid", "_sock", "_token")
+    __slots__ = ("_closed", "_failed", "_full", "_pid", "_sock", "_token", "_uploading")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pid = os.getpid()
+        # Part of an upload is out, and the rest is not.
+        self._uploading = False
         self._closed = False
         # The kernel reports a reset once, and an end of file from then on.
         self._failed: OSError | None = None
@@ -96,6 +104,7 @@ class TrioStream(NetworkStream):
 
     async def upload(self, upload: Upload, deadline: Deadline) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._uploading = True
         while True:
             if self._closed:
                 raise ClosedLocally
@@ -108,6 +117,7 @@ class TrioStream(NetworkStream):
             else:
                 deadline.byte_arrived()
                 if not upload:
+                    self._uploading = False
                     return True
                 await trio.lowlevel.checkpoint()
             if self._closed:
@@ -167,6 +177,8 @@ class TrioStream(NetworkStream):
             # Close this process's descriptor and nothing else: trio's epoll is shared, too.
             self._sock.close()
             return
+        if self._uploading:
+            reset_on_close(self._sock.fileno())
         shutdown_fd(self._sock.fileno())
         if _running_token() is self._token:
             self._close_socket()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .cuts import two_pieces as two_pieces
     from .leaks import LeakError as LeakError
     from .leaks import no_leaks as no_leaks
+    from .lookups import SlowLookups as SlowLookups
+    from .lookups import slow_lookups as slow_lookups
     from .memory import MemoryConnection as MemoryConnection
     from .memory import MemoryNetwork as MemoryNetwork
     from .memory import MemoryStream as MemoryStream
@@ -91,6 +93,7 @@ else:
                 "two_pieces"
             ),
             "leaks": "LeakError no_leaks",
+            "lookups": "SlowLookups slow_lookups",
             "memory": "MemoryConnection MemoryNetwork MemoryStream",
             "recorder": "Recorder",
             "records": "Connection",

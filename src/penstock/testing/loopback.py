@@ -5,6 +5,7 @@ anyio's streams send a FIN before they close, which a RST must not follow.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -45,6 +46,13 @@ class LoopbackStream:
                 return b""
             self._incoming.write(data)
         return await self._receive_raw()
+
+    async def wait_gone(self) -> None:
+        """Wait until the client has closed or reset the connection, without reading."""
+        hung_up = select.poll()
+        hung_up.register(self._sock, getattr(select, "POLLRDHUP", 0))
+        while not hung_up.poll(0):  # noqa: ASYNC110 - no event says so while bytes wait
+            await anyio.sleep(0.01)
 
     async def send(self, data: bytes) -> None:
         """Send all of it. Raises Gone if that is no longer possible."""

@@ -20,6 +20,7 @@ from .records import Connection, Records
 from .requests import RequestReader
 from .script import (
     End,
+    Fault,
     Pause,
     Player,
     RecordedRequest,
@@ -61,6 +62,8 @@ class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend
 
     `refuse`: this many of the next connects fail. `stall`: this many after them hang. `delay`:
     the seconds that any other connect takes. `max_read`: no read returns more bytes than this.
+    `early`: requests are answered when this many bytes of their body are in; with
+    `reads_on=False` the server then takes nothing more, and the client's writes wait.
     All can be changed while the network is in use.
     """
 
@@ -72,6 +75,8 @@ class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend
         stall: int = 0,
         delay: float = 0.0,
         max_read: int | None = None,
+        early: int | None = None,
+        reads_on: bool = True,
     ) -> None:
         super().__init__()
         self._player = Player(script)
@@ -83,6 +88,10 @@ class MemoryNetwork(Records[MemoryConnection], lazy.httpcore.AsyncNetworkBackend
         """Seconds that any other connect takes."""
         self.max_read: int | None = max_read
         """The most bytes that a read returns; None is no limit."""
+        self.early: int | None = early
+        """Bytes of a body after which new connections answer; None is all of them."""
+        self.reads_on: bool = reads_on
+        """Whether the server takes the rest of a request that it answers early."""
         self.connects: list[tuple[str, int]] = []
         """Host and port of each connect, also of failed ones."""
         networks.add(self)
@@ -144,7 +153,7 @@ class MemoryStream(lazy.httpcore.AsyncNetworkStream):
         """What happened on it so far."""
         self._network = network
         self._player = player
-        self._requests = RequestReader()
+        self._requests = RequestReader(network.early)
         self._waiting: deque[RecordedRequest] = deque()  # requests the server has not come to
         self._steps: Iterator[Step] = iter(())
         self._answering: RecordedRequest | None = None
@@ -237,6 +246,13 @@ class MemoryStream(lazy.httpcore.AsyncNetworkStream):
         now = anyio.current_time()
         if self._next and self._next[1] is lazy.httpcore.ReadError and self._next[0] <= now:
             raise lazy.httpcore.WriteError("connection reset (by the script)")
+        if self.connection.dead is not None:
+            self._die(self.connection.dead)
+            return
+        while self._requests.skipping and not self._network.reads_on:
+            await self._changed.wait()
+            if self.connection.closed_at is not None:
+                raise lazy.httpcore.WriteError("the stream was closed")
         self.connection.bytes_received += len(buffer)
         number = self.connection.number
         for request in self._requests.feed(buffer, connection=number, time=now):
@@ -246,6 +262,15 @@ class MemoryStream(lazy.httpcore.AsyncNetworkStream):
             self.connection.used_at = capture()
             self._waiting.append(request)
         self._wake()
+
+    def _die(self, fault: Fault) -> None:
+        """Play what a half-dead connection does when it is used."""
+        if not self._over:
+            self._over = True
+            if not isinstance(fault, Stall):
+                ending = lazy.httpcore.ReadError if isinstance(fault, Reset) else b""
+                self._next = (anyio.current_time(), ending)
+            self._wake()
 
     async def aclose(self) -> None:
         """Close the connection, also when cancelled."""

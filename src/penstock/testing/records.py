@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
-from .script import RecordedRequest
+from .script import Fault, RecordedRequest, Reset
 
 if TYPE_CHECKING:
     from .stacks import Stack
@@ -37,6 +37,9 @@ class Connection:
     used_at: Stack | None = None
     """Where the client's code opened it or sent the last request; only with `MemoryNetwork`."""
 
+    dead: Fault | None = None
+    """What the next request on it meets, after `kill_idle`."""
+
     @property
     def open(self) -> bool:
         """Whether the client still holds it."""
@@ -61,6 +64,18 @@ class Records(Generic[C]):
     def open_connections(self) -> int:
         """How many connections the client has not closed yet."""
         return sum(connection.open for connection in self.connections)
+
+    def kill_idle(self, fault: Fault = Reset()) -> int:  # noqa: B008 - frozen
+        """Make all idle connections half-dead; return how many there are.
+
+        The client cannot see it: its next request on such a connection is lost. What it meets
+        then is `fault`: a reset, an end, or (`Stall`) silence.
+        """
+        idle = [each for each in self.connections if each.open and each.ended is None]
+        idle = [each for each in idle if not each.in_flight]
+        for connection in idle:
+            connection.dead = fault
+        return len(idle)
 
     @property
     def in_flight(self) -> list[RecordedRequest]:

@@ -13,12 +13,19 @@ NotHTTP = h11.RemoteProtocolError
 
 
 class RequestReader:
-    """Bytes in, whole requests out. Raises NotHTTP."""
+    """Bytes in, requests out. Raises NotHTTP.
 
-    def __init__(self) -> None:
+    With `early` a request is complete when its head and this many bytes of its body are in,
+    or all of it; the rest is then dropped.
+    """
+
+    def __init__(self, early: int | None = None) -> None:
         self._h11 = h11.Connection(h11.SERVER)
+        self._early = early
         self._request: h11.Request | None = None
         self._body = bytearray()
+        self.skipping: bool = False
+        """True while the rest of a request that was returned early has not come."""
 
     def feed(self, data: bytes, *, connection: int, time: float) -> list[RecordedRequest]:
         """Take bytes from the client; return the requests they complete."""
@@ -33,20 +40,28 @@ class RequestReader:
             elif isinstance(event, h11.Data):
                 self._body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                assert self._request is not None
-                complete.append(
-                    dataclasses.replace(
-                        recorded(self._request, bytes(self._body)), connection=connection, time=time
-                    )
-                )
+                complete += self._give(connection, time)
                 # h11 wants an answer before it reads on, but the script answers. So each request
                 # gets a new connection object, which takes over the bytes after the last one.
                 rest = self._h11.trailing_data[0]
-                self.__init__()  # type: ignore[misc]
+                self.__init__(self._early)  # type: ignore[misc]
                 if rest:
                     self._h11.receive_data(rest)
             else:
+                early = self._early
+                if early is not None and self._request is not None and len(self._body) >= early:
+                    complete += self._give(connection, time)
                 return complete
+
+    def _give(self, connection: int, time: float) -> list[RecordedRequest]:
+        """Return the request, unless it was returned before."""
+        if self.skipping:
+            self._body.clear()
+            return []
+        self.skipping = True
+        assert self._request is not None
+        request = recorded(self._request, bytes(self._body))
+        return [dataclasses.replace(request, connection=connection, time=time)]
 
 
 def recorded(request: h11.Request, body: bytes) -> RecordedRequest:

@@ -20,6 +20,7 @@ from .records import Connection, Records
 from .requests import RequestReader
 from .script import (
     End,
+    Fault,
     Pause,
     Player,
     RecordedRequest,
@@ -39,8 +40,19 @@ if TYPE_CHECKING:
 class Server(Records[Connection]):
     """A running server; made by `serve`."""
 
-    def __init__(self, script: Script, base_url: str, tls: bool | Literal["stall"]) -> None:
+    def __init__(
+        self,
+        script: Script,
+        base_url: str,
+        tls: bool | Literal["stall"],
+        early: int | None,
+        reads_on: bool,
+    ) -> None:
         super().__init__()
+        self.early = early
+        """Bytes of a body after which requests are answered; None is all of them."""
+        self.reads_on = reads_on
+        """Whether the rest of a request is read that is answered early."""
         self.base_url = base_url
         """Where clients connect, for instance "http://127.0.0.1:40000/v1"."""
         self._player = Player(script)
@@ -146,10 +158,13 @@ class _Conversation:
             self._error = self._error or error
 
     async def _listen(self) -> None:
-        requests = RequestReader()
+        requests = RequestReader(self._server.early)
         number = self._connection.number
         while data := await self._stream.receive():
             self._connection.bytes_received += len(data)
+            if self._connection.dead is not None:
+                await self._die(self._connection.dead)
+                continue
             if self._connection.ended is not None:
                 continue  # sent on a connection that the script has ended
             for request in requests.feed(data, connection=number, time=anyio.current_time()):
@@ -159,10 +174,22 @@ class _Conversation:
                 self._waiting.append(request)
                 self._wake_player.set()
                 self._server.note_change()
+                if requests.skipping and not self._server.reads_on:
+                    await self._stream.wait_gone()
+                    raise Gone
                 if request.method == "CONNECT":
                     # The next bytes may be TLS; the player decides that.
                     await self._wake_listener.wait()
         raise Gone
+
+    async def _die(self, fault: Fault) -> None:
+        """Do what a half-dead connection does when it is used."""
+        if isinstance(fault, Reset):
+            self._connection.ended = "reset"
+            raise Gone
+        if isinstance(fault, End):
+            self._connection.ended = "server closed"
+            await self._stream.end()
 
     async def _play(self) -> None:
         while True:
@@ -201,16 +228,20 @@ async def serve(
     *,
     tls: bool | Literal["stall"] = False,
     uds: str | Path | None = None,
+    early: int | None = None,
+    reads_on: bool = True,
 ) -> AsyncGenerator[Server]:
     """Run a server for as long as the block lasts.
 
-    `tls="stall"` accepts connections and never answers the handshake. An error of the script, or
+    `tls="stall"` accepts connections and never answers the handshake. With `early` a request is
+    answered when this many bytes of its body are in; with `reads_on=False` the server then reads
+    nothing more, so that a large upload gets stuck. An error of the script, or
     a request that is not HTTP, is raised when the block is left.
     """
     listener = _listen(uds)
     scheme = "https" if tls else "http"
     address = "localhost" if uds is not None else f"127.0.0.1:{listener.getsockname()[1]}"
-    server = Server(script, f"{scheme}://{address}/v1", tls)
+    server = Server(script, f"{scheme}://{address}/v1", tls, early, reads_on)
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as group:
