@@ -80,6 +80,7 @@ async def test_idle_connections_that_are_half_dead(fault: Fault) -> None:
             server.base_url, max_retries=0, timeouts=timeouts, proxy=""
         ) as client:
             await client.complete(REQUEST)
+            await server.wait_until(lambda: not server.in_flight)
             assert server.kill_idle(fault) == 1
             if isinstance(fault, Stall):
                 with pytest.raises(penstock.ReadTimeout):

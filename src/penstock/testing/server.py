@@ -218,6 +218,7 @@ class _Conversation:
                         self._connection.ended = "reset"
                         return
             self._connection.in_flight.remove(request)
+            self._server.note_change()
             self._wake_listener.set()
             self._wake_listener = anyio.Event()
 
