@@ -9,7 +9,7 @@ import pytest
 
 from penstock.timeouts import Timeouts
 
-NAMES = ["connect", "slot", "read", "first_token", "idle", "total", "close"]
+NAMES = ["connect", "slot", "read", "first_token", "idle", "total", "trailing", "close"]
 
 
 def test_the_defaults() -> None:
