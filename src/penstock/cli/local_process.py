@@ -24,7 +24,7 @@ def serve(model: str, parallel: int, *, port: int = 0, threads: int | None = Non
     """Serve the model on the loopback until standard input ends; never returns.
 
     On a free port unless one is given, with a thread for each core but one (8 at most) unless
-    told: llama.cpp's threads wait for each other by spinning, so one that has to share its core
+    told: llama.cpp's threads wait for each other by spinning, so one that must share its core
     with the client, or with whatever runs there, holds up all.
     """
     threads = threads or max(1, min((os.cpu_count() or 2) - 1, MAX_THREADS))
