@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from .tools import Tool as Tool
     from .tools import tool as tool
     from .tools import tool_message as tool_message
+    from .types import Audio as Audio
     from .types import ChatCompletion as ChatCompletion
     from .types import ChatCompletionChunk as ChatCompletionChunk
     from .types import ChatCompletionMessage as ChatCompletionMessage
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from .types import ChoiceLogprobs as ChoiceLogprobs
     from .types import ChunkChoice as ChunkChoice
     from .types import CompletionTokensDetails as CompletionTokensDetails
+    from .types import CustomCall as CustomCall
     from .types import Function as Function
     from .types import FunctionDelta as FunctionDelta
     from .types import Model as Model
@@ -141,10 +143,10 @@ else:
             "timeouts": "Timeouts",
             "tools": "Tool tool tool_message",
             "types": (
-                "ChatCompletion ChatCompletionChunk ChatCompletionMessage Choice ChoiceDelta "
-                "ChoiceLogprobs ChunkChoice CompletionTokensDetails Function FunctionDelta "
-                "Model ModelList PromptTokensDetails TextChoice TextCompletion TextLogprobs "
-                "TokenLogprob ToolCall ToolCallDelta TopLogprob Usage"
+                "Audio ChatCompletion ChatCompletionChunk ChatCompletionMessage Choice ChoiceDelta "
+                "ChoiceLogprobs ChunkChoice CompletionTokensDetails CustomCall Function "
+                "FunctionDelta Model ModelList PromptTokensDetails TextChoice TextCompletion "
+                "TextLogprobs TokenLogprob ToolCall ToolCallDelta TopLogprob Usage"
             ),
         },
     )

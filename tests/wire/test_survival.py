@@ -190,7 +190,7 @@ def test_typed_names() -> None:
     assert message_of(*MESSAGES["images"][0]).images == [IMAGE]
     old = message_of(*MESSAGES["a function call of the old form"][0])
     assert old.function_call == Function("f", "{}")
-    [call] = message_of(*MESSAGES["a custom tool call"][0]).tool_calls or ()
+    [call] = message_of(*MESSAGES["a custom tool call"][0]).tool_calls or []
     assert call.custom is not None
     assert (call.custom.name, call.custom.input) == ("sql", "select 1")
 
@@ -261,7 +261,7 @@ class TestUsage:
 class TestBesideTheDeltas:
     def test_members_of_chunks_and_choices(self) -> None:
         filters = {"hate": {"filtered": False, "severity": "safe"}}
-        chunks = [
+        chunks: list[dict[str, Any]] = [
             {"provider": "Google", "citations": ["u1"], "prompt_token_ids": [1, 2]},
             {"provider": "Google", "citations": ["u1"], "timings": {"n": 1}},
             {"provider": "Google", "citations": ["u1", "u2"], "timings": {"n": 2}},
@@ -365,11 +365,12 @@ class TestBounds:
         chunk = decode_chunk(b'{"choices":[{"delta":{%b}}]}' % members.encode())
         more = decode_chunk(b'{"choices":[{"index":1,"delta":{"x":[0,1,2,3],"y":{"z":[]}}}]}')
         answer.extend([chunk, more])
-        assert answer.excess is None
+        within = answer.excess
         for index in range(2, 6):
             chunk.choices[0].index = index
             answer.extend([chunk])
         assert answer.excess == f"the answer has more than {MAX_MEMBERS} members without a field"
+        assert within is None
         kept = answer.completion().choices
         assert sum(len(choice.message.extra or ()) for choice in kept) < MAX_MEMBERS
 
