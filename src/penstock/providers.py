@@ -77,14 +77,18 @@ _SHIPPED = {
 def get(provider: str | Provider) -> Provider:
     """Return the provider of that name (case-insensitive), or the given provider itself.
 
-    ValueError lists the known names if there is none of that name.
+    ValueError lists the known names if there is none of that name; TypeError if it is neither.
     """
     if isinstance(provider, Provider):
         return provider
-    found = _SHIPPED.get(provider.lower())
+    name: object = provider
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise TypeError(f"provider must be a name or a penstock.Provider, not {kind}")
+    found = _SHIPPED.get(name.lower())
     if found is None:
         raise ValueError(
             # The name is not shown: it may be a key in the wrong place.
-            f"unknown provider: give one of {', '.join(_SHIPPED)}, or a penstock.providers.Provider"
+            f"unknown provider: give one of {', '.join(_SHIPPED)}, or a penstock.Provider"
         )
     return found

@@ -84,7 +84,8 @@ def body_framing(*, method: bytes | str, status: int, headers: Headers) -> Body:
     Raises FramingError if the headers do not say clearly how the body is delimited.
     """
     # Rule 1. Rule 2 (CONNECT) does not apply here.
-    if method in ("HEAD", b"HEAD") or status < 200 or status in (204, 304):
+    head = "HEAD" if isinstance(method, str) else b"HEAD"  # comparing both is a BytesWarning
+    if method == head or status < 200 or status in (204, 304):
         return LengthBody(0)
     # Rules 3 and 4. Requests have no TE, so a server must not use another coding.
     codings = headers.get("transfer-encoding")
