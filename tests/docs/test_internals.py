@@ -75,6 +75,16 @@ def test_there_are_twelve_rules_of_the_wire() -> None:
     assert rules == [str(number) for number in range(1, 13)]
 
 
+def test_every_nox_session_is_in_the_table_of_commands() -> None:
+    sessions = re.findall(
+        r"^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE
+    )
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sessions
+    assert set(sessions) - set(named) == set()
+
+
 def test_the_source_cites_what_a_reader_finds() -> None:
     """A comment names a page of the repository, never a document that is elsewhere."""
     elsewhere = re.compile(r"\b(DESIGN|HOUSE|FIELD|PIPELINES)\b|section \d of the design")
