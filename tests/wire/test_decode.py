@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +30,8 @@ from penstock.types import (
     ModelList,
     Payload,
 )
+
+from .work import calls_in
 
 DECODERS: list[Callable[[bytes], Payload]] = [decode_chunk, decode_completion]
 
@@ -378,22 +379,6 @@ def test_models_and_lists_are_of_their_classes() -> None:
 
 
 # --- what a response may cost, as counted work ---
-
-
-def calls_in(work: Callable[[], object]) -> int:
-    """Return how many calls of Python functions and builtins the work makes."""
-    count = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def refused(decode: Callable[[bytes], object], data: bytes) -> Callable[[], None]:

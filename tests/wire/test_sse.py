@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._wire.sse import EventStreamDecoder, EventTooLargeError, NamedEvent
+from penstock._wire.sse import MAX_LINES, EventStreamDecoder, EventTooLargeError, NamedEvent
 
 from .linear import growth
 from .reference_sse import decode_events
+from .work import calls_in
 
 Event = bytes | NamedEvent
 
@@ -209,3 +210,34 @@ def test_time_is_linear_whatever_the_splits() -> None:
     assert growth(small_events, small=20_000) < 3
     assert growth(many_lines, small=20_000) < 3
     assert growth(lambda size: read(b"data: x\n\n" * size), small=10_000) < 3
+
+
+@pytest.mark.parametrize("line", [b":", b"data", b"id: 12", b"x"])
+def test_an_event_of_too_many_lines_is_refused_without_work_for_each(line: bytes) -> None:
+    stream = (line + b"\n") * 300_000 + b"\n"
+    decoder = EventStreamDecoder()
+
+    def read_it() -> None:
+        with pytest.raises(EventTooLargeError, match=r"299999|300000") as caught:
+            decoder.feed(b"data: a\n\n" + stream)
+        assert caught.value.events == [b"a"]
+
+    assert calls_in(read_it) < 1000
+
+
+def test_an_event_may_have_many_lines() -> None:
+    lines = b"data: 1,\n" * MAX_LINES
+    assert read(lines + b"\n") == [b"\n".join([b"1,"] * MAX_LINES)]
+    long = b"data: " + b"x" * 20 + b"\n"
+    assert len(read(long * (2 * MAX_LINES) + b"\n", max_event_bytes=1 << 24)) == 1
+
+
+@pytest.mark.parametrize(
+    "event", [b"data: x\n\n", b"data:x\n\n", b": ping\n\n", b"\n\n", b"event: e\ndata: x\n\n"]
+)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_calls_for_each_byte_are_bounded(event: bytes, size: int) -> None:
+    stream = event * 2000
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    # A dozen for each piece, and as many for each event.
+    assert calls_in(lambda: read(*pieces)) <= 13 * len(pieces) + 13 * 2000 + 100

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from penstock._wire.whole_object import WholeObject
 
 from .linear import growth
+from .work import calls_in
 
 
 def whole(pieces: Iterable[str]) -> bool:
@@ -85,3 +86,14 @@ def test_asking_after_each_piece_takes_linear_time(more: str) -> None:
 
 def test_nesting_of_any_depth_is_no_error() -> None:
     assert not whole(['{"a":' * 100_000, "0" + "}" * 100_000])
+
+
+@pytest.mark.parametrize("sign", ["[", "[]", '""', "{", ',"'])
+def test_brackets_and_quotes_without_end_cost_no_more_than_so_many(sign: str) -> None:
+    def work(pieces: int) -> int:
+        text = WholeObject()
+        text.feed('{"a":')
+        return calls_in(lambda: [text.feed(sign * 1000) for _ in range(pieces)])
+
+    # Once there are more than any arguments have, they are not looked at.
+    assert work(2000) - work(1000) <= 5 * 1000

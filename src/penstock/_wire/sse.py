@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGE_EVENT",
     "MAX_EVENT_BYTES",
+    "MAX_LINES",
     "EventStreamDecoder",
     "EventTooLargeError",
     "NamedEvent",
@@ -34,6 +35,8 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 LARGE_EVENT = 64 * 1024
 """Bytes of an event beyond which a reader may want to look at it before decoding it."""
+MAX_LINES = 65_536
+"""Bound on the lines of one event, unless they have 16 bytes each on average."""
 
 _BOM = b"\xef\xbb\xbf"
 # Numbers, because `13 in data` is six times as fast as `b"\r" in data`, which first tries to
@@ -146,8 +149,9 @@ class EventStreamDecoder:
                 return batch if all(batch) else list(filter(None, batch))
         events: list[bytes | NamedEvent] = []
         for block in text.split(b"\n\n"):
-            if len(block) > self._max:
+            if len(block) > self._small:
                 self._check_size(block, events)
+                self._check_lines(block, events)
             event = _event(block, self._keep_ids)
             if event is not None:
                 events.append(event)
@@ -157,6 +161,12 @@ class EventStreamDecoder:
         # Further empty lines at the edges of a block do not belong to the event.
         if len(block.strip(b"\n")) > self._max:
             raise EventTooLargeError(f"an event of more than {self._max} bytes", events)
+
+    def _check_lines(self, block: bytes, events: Sequence[bytes | NamedEvent]) -> None:
+        # Each line is an object, whatever its length.
+        lines = block.count(b"\n")
+        if lines > max(MAX_LINES, len(block) // 16):
+            raise EventTooLargeError(f"an event of {lines} lines", events)
 
     def _with_lf_only(self, data: bytes) -> bytes:
         if self._after_cr and data:
