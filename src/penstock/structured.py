@@ -130,9 +130,7 @@ class OutputType(Generic[T]):
         decoded: T = value
         return decoded
 
-    def completion(
-        self, completion: ChatCompletion, request_id: str | None = None
-    ) -> ParsedCompletion[T]:
+    def completion(self, completion: ChatCompletion) -> ParsedCompletion[T]:
         """Return the completion with its values. StructuredOutputError if a choice has none."""
         choices: list[ParsedChoice[T]] = []
         try:
@@ -149,11 +147,13 @@ class OutputType(Generic[T]):
                 f"no {name_of(self.kind)}{where}: {missing}",
                 reason=missing.reason,
                 completion=completion,
-                request_id=request_id,
+                request_id=completion.request_id,
             ) from missing.__cause__
         fields = _fields(completion)
         fields["choices"] = choices
-        return ParsedCompletion(**fields)
+        parsed: ParsedCompletion[T] = ParsedCompletion(**fields)
+        vars(parsed).update(vars(completion))
+        return parsed
 
     def _value(self, choice: Choice) -> T | None:
         message = choice.message

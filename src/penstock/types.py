@@ -14,7 +14,7 @@ from __future__ import annotations
 import builtins
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, cast, overload
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, cast, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 from ._typed.decoding import decode_as, name_of
 from ._typed.members import EXTRA, RAW, flattened, is_list, is_object, set_aside, shape_of
 from .errors import ToolArgumentsError
+from .headers import Headers
 
 __all__ = [
     "Audio",
@@ -103,6 +104,34 @@ class Payload(Part, kw_only=True):
             if name != "raw" and (value := getattr(self, name)) is not None and value is not UNSET
         )
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Answer(Payload, kw_only=True, dict=True):
+    """Base of whole answers, which know the response they came in."""
+
+    # In __dict__ and not fields, so that they are no part of the answer: neither in `to_dict()`
+    # and `repr` nor compared.
+
+    @property
+    def headers(self) -> Headers:
+        """Headers of the response; empty for an answer made by hand or taken from `partial`."""
+        headers: Headers = vars(self).get("headers") or Headers()
+        return headers
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request; None if it gave none, or there are no headers."""
+        given: str | None = vars(self).get("request_id")
+        return given
+
+    def __copy__(self) -> Self:
+        copied = msgspec.structs.replace(self)
+        vars(copied).update(vars(self))
+        return copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made: tuple[Any, ...] = super().__reduce__()  # type: ignore[assignment]
+        return (*made, vars(self).copy() or None)
 
 
 P = TypeVar("P", bound=Part)
@@ -569,7 +598,7 @@ class Choice(Part):
         return self.extra.get("stop_reason") if self.extra else None
 
 
-class ChatCompletion(Payload, kw_only=True):
+class ChatCompletion(Answer, kw_only=True):
     """A whole completion, received as one or assembled from a stream."""
 
     id: str | None = None
@@ -632,7 +661,7 @@ class TextChoice(Part):
     """Why this choice failed, where a server says so here."""
 
 
-class TextCompletion(Payload, kw_only=True):
+class TextCompletion(Answer, kw_only=True):
     """A text completion of the legacy endpoint, or a streamed piece of one: the shape is one."""
 
     x_groq: ClassVar[None] = None
@@ -676,7 +705,7 @@ class Model(Payload, kw_only=True, forbid_unknown_fields=False):
     """Usually model."""
 
 
-class ModelList(Payload, kw_only=True, forbid_unknown_fields=False):
+class ModelList(Answer, kw_only=True, forbid_unknown_fields=False):
     """The models a server offers: iterable, with a length, indexed by position or by key."""
 
     data: list[Model] = []

@@ -141,10 +141,14 @@ class TestNothingUnderstood:
         assert len(decoder.feed(body.encode())) == 1
         assert "boom" in words_of(decoder.error)
 
-    @pytest.mark.parametrize("stray", [{"id": "x"}, {"choices": []}, {"x": [1]}, {}])
+    @pytest.mark.parametrize("stray", [{"id": "x"}, {"choices": None}, {"x": [1]}, {}])
     def test_without_words_it_is_shown(self, stray: dict[str, Any]) -> None:
         outcome = outcome_of(event(stray) + DONE)
         assert type(outcome.error) is StreamError
+
+    def test_no_choices_are_an_answer(self) -> None:
+        outcome = outcome_of(event({"id": "x", "choices": []}) + DONE)
+        assert (outcome.error, outcome.answer.choices) == (None, [])
 
     @pytest.mark.parametrize(
         "first",

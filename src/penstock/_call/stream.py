@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Generic, final
 
+from .._wire.status import with_headers
 from ..types import ChatCompletion, ChatCompletionChunk, ToolCall
 from .base_stream import BaseStream
 from .call import Call, Service
@@ -25,8 +26,8 @@ else:
 
 __all__ = ["CompletionStream"]
 
-Finish = Callable[[ChatCompletion, str | None], Any]
-"""Makes of the whole completion, and the request's id, what `collect` returns."""
+Finish = Callable[[ChatCompletion], Any]
+"""Makes of the whole completion what `collect` returns."""
 
 
 @final
@@ -75,9 +76,9 @@ class CompletionStream(BaseStream[ChatCompletionChunk], Generic[C_co]):
         reader.pos = len(reader.batch)
         while await reader.fill():
             reader.pos = len(reader.batch)
-        whole: Any = self.partial
+        whole: Any = with_headers(self.partial, self.headers)
         if self._finish_with is not None:
-            whole = self._finish_with(whole, self.request_id)
+            whole = self._finish_with(whole)
         completion: C_co = whole
         return completion
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast, final
 
 from .._http.exchange import Exchange
+from .._wire.status import with_headers
 from .._wire.text_completion import TextAccumulator, TextCompletionDecoder
 from ..errors import PenstockError
 from ..types import TextCompletion, Usage
@@ -104,7 +105,7 @@ class TextCompletionStream(BaseStream[TextCompletion]):
         reader.pos = len(reader.batch)
         while await reader.fill():
             reader.pos = len(reader.batch)
-        return self.partial
+        return with_headers(self.partial, self.headers)
 
     @property
     def text(self) -> AsyncIterator[str]:

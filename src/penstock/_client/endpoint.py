@@ -26,8 +26,10 @@ from .._wire.request import (
     listed_prompt,
     text_completion_body,
 )
+from .._wire.status import with_headers
 from .._wire.url import BaseURL
 from ..timeouts import Timeouts
+from ..types import Answer
 from .response import Response
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = ["APIKey", "Endpoint", "key_source", "output_type"]
 
 
 R = TypeVar("R")
+A = TypeVar("A", bound=Answer)
 
 APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
@@ -199,6 +202,10 @@ class Endpoint:
     async def fetch(self, call: Call, decode: Callable[[Exchange, bytes], R]) -> R:
         """Send the call and return what `decode` makes of its whole answer."""
         return await Fetch(self.service, call, decode).run()
+
+    async def answer(self, call: Call, decode: Callable[[bytes], A]) -> A:
+        """Send the call and return what `decode` makes of its body, with the response's headers."""
+        return await self.fetch(call, lambda e, body: with_headers(decode(body), e.headers))
 
     async def request(
         self, method: str, path: str, *, json: object = None, **options: Any

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from .._call.stream import CompletionStream
 from .._call.text_stream import TextCompletionStream
-from .._http.exchange import Exchange
-from .._wire.status import request_id
 from .._wire.whole_answer import completion_of, models_of, text_completion_of
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList, TextCompletion
@@ -27,7 +24,6 @@ Prompt: TypeAlias = str | Iterable[str] | Iterable[int] | Iterable[Iterable[int]
 """What a text completion goes on from: text or token ids, one or several."""
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Completions:
@@ -152,8 +148,8 @@ class Completions:
         request: dict[str, Any] = {"model": model, "messages": messages, **params}
         output = output_type(request)
         call = self._endpoint.chat_call(request, stream=False)
-        rid, completion = await self._endpoint.fetch(call, partial(_with_id, completion_of))
-        return completion if output is None else output.completion(completion, rid)
+        completion = await self._endpoint.answer(call, completion_of)
+        return completion if output is None else output.completion(completion)
 
     @overload
     async def parse(
@@ -295,7 +291,7 @@ class TextCompletions:
         if stream:
             return self.stream(model=model, prompt=prompt, **params)
         call = self._endpoint.text_call({"model": model, "prompt": prompt, **params}, stream=False)
-        return await self._endpoint.fetch(call, lambda exchange, body: text_completion_of(body))
+        return await self._endpoint.answer(call, text_completion_of)
 
 
 class Chat:
@@ -330,8 +326,4 @@ class Models:
             max_retries=max_retries,
             extra_headers=extra_headers,
         )
-        return await self._endpoint.fetch(call, lambda exchange, body: models_of(body))
-
-
-def _with_id(decode: Callable[[bytes], R], exchange: Exchange, body: bytes) -> tuple[str | None, R]:
-    return request_id(exchange.headers), decode(body)
+        return await self._endpoint.answer(call, models_of)

@@ -18,7 +18,7 @@ from penstock.types import ChatCompletionChunk, decode_json
 from .decode import MAX_CHOICES, ChunkDecodeError, check_objects
 from .error_details import error_details
 from .habits import ChunkDecoder
-from .json_values import as_object, count
+from .json_values import as_object, count, is_list
 from .sse import LARGE_EVENT, MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 from .token import has_token
@@ -373,7 +373,9 @@ class CompletionStreamDecoder(Generic[C]):
             return
         speaks = bool(error_details(payload).message)
         self._words = data if speaks else b""
-        self._note_stray(data, speaks)
+        # No choices are an answer as well, which says nothing.
+        if speaks or not is_list(as_object(payload).get("choices")):
+            self._note_stray(data, speaks)
 
     def _note_stray(self, data: bytes, speaks: bool) -> None:
         """Keep the first event that nothing is understood of; one with words rather than none."""

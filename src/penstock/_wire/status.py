@@ -7,17 +7,17 @@ is. A body that cannot be read changes nothing.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from penstock.errors import APIStatusError, status_error_class
 from penstock.headers import Headers
-from penstock.types import decode_json
+from penstock.types import Answer, decode_json
 
 from .error_details import ErrorDetails, error_details
 from .excerpt import is_too_deep, one_line, words
 
-__all__ = ["request_id", "status_error"]
+__all__ = ["request_id", "status_error", "with_headers"]
 
 _MESSAGE = 500  # characters of the server's message
 _LABEL = 80
@@ -39,6 +39,15 @@ _REQUEST_ID_FIELDS = (
 def request_id(headers: Headers) -> str | None:
     """Return the server's id of the request from the first of its possible headers, or None."""
     return next((value for name in _REQUEST_ID_FIELDS if (value := headers.get(name))), None)
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def with_headers(answer: A, headers: Headers) -> A:
+    """Return the answer, which from now on knows the headers it came with."""
+    vars(answer).update(headers=headers, request_id=request_id(headers))
+    return answer
 
 
 def status_error(status: int, headers: Headers, body: bytes) -> APIStatusError:

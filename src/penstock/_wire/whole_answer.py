@@ -108,18 +108,19 @@ C = TypeVar("C", ChatCompletion, TextCompletion)
 def _with_choices(body: bytes, decode: Callable[[bytes], C]) -> C:
     completion = _decoded(body, decode)
     if not completion.choices:
-        # A success without an answer is none, unless it is one of no tokens.
-        _raise_words(completion, body)
-        if completion.usage is None:
+        # A success without an answer is none, unless it says that there are no choices.
+        said = _raise_words(completion, body)
+        if completion.usage is None and not is_list(said.get("choices")):
             raise APIResponseError("the response has no choices", body=body_excerpt(body))
     return completion
 
 
-def _raise_words(payload: Payload, body: bytes) -> None:
-    """Raise what the server says in place of an answer, if it says something."""
-    said = decode_json(payload.raw or body)
-    if error_details(said).message:
-        raise stream_error(said, body)
+def _raise_words(answer: Payload, body: bytes) -> dict[str, Any]:
+    """Raise what the server says in place of an answer; return its payload if it says nothing."""
+    payload = answer.to_dict()
+    if error_details(payload).message:
+        raise stream_error(payload, body)
+    return payload
 
 
 def _decoded(body: bytes, decode: Callable[[bytes], P]) -> P:

@@ -211,7 +211,7 @@ class Client(Driver):
         """The body of any endpoint's response as bytes: `with client.stream(...) as body`.
 
         A plain call without I/O, with the guarantees of a completion stream. The request's body
-        is `json` encoded, or `content` as it is. A status that is no success is an
+        is `json` encoded, or `content` as it is. A status other than success is an
         APIStatusError; with `check_status=False` it is a response like any other, and is not
         sent again. ValueError or TypeError for bad arguments.
         """
