@@ -270,7 +270,7 @@ class CompletionStreamDecoder(Generic[C]):
         chunks: list[C] = []
         decode = self._decode_large if self._sse.dispatched > LARGE_EVENT else self.decode
         finished = self._finished
-        ending = False
+        ending = failed = False
         rest = iter(events)
         for event in rest:
             try:
@@ -297,18 +297,21 @@ class CompletionStreamDecoder(Generic[C]):
                         chunks.append(chunk)
                     break
             chunks.append(chunk)
-            if not chunk.choices and chunk.usage is None:
+            choices = chunk.choices
+            if not choices and chunk.usage is None:
                 self._without_choices(chunk.raw or b"")
-            for choice in chunk.choices:
+                failed = self.error is not None
+            for choice in choices:
                 if choice.finish_reason or choice.error:
                     self._unfinished -= finished.get(choice.index) is False
                     finished[choice.index] = True
                     if choice.error or choice.finish_reason == "error":
                         self.error = self.reported(chunk)
+                        failed = self.error is not None
                 elif choice.index not in finished:
                     self._unfinished += 1
                     finished[choice.index] = False
-            if self.error is not None:
+            if failed:
                 if not self.is_token(chunk):
                     chunks.pop()
                 break
