@@ -21,7 +21,7 @@ from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import error_reply, json_reply, sse_reply, tokens
 from penstock.testing.script import End, Pause, Reply, Reset, Send, Stall, reply
-from tests.support.chat import MESSAGES, REQUEST, client_on
+from tests.support.chat import REQUEST, client_on
 
 from .seen import all_of, chain, frames, variables_of
 
@@ -346,12 +346,59 @@ def test_an_error_without_a_traceback() -> None:
     assert sys.exception() is None
 
 
-def test_messages_are_not_secret() -> None:
-    # What the proof looks at is there: without the clearing, the variables are shown.
+def test_the_proof_sees_what_is_not_cleared() -> None:
     async def main() -> None:
         async with client_on(MemoryNetwork(error_reply(400))) as client:
+            stream = client.chat.completions.stream(**REQUEST)
             with pytest.raises(PenstockError) as caught:
-                await client.complete({"model": "m", "messages": MESSAGES})
-        assert "request = " in variables_of(caught.value)
+                await anext(stream)
+        assert "__anext__: self = <CompletionStream" in variables_of(caught.value)
 
     run(main)
+
+
+# --- headers of a call ---
+
+SECRET_HEADERS = {"extra_headers": {"x-api-key": KEY}}
+BLOCKING: dict[str, Any] = {
+    name: call
+    for name, call in CALLS.items()
+    if name in ("complete", "create", "stream", "parse", "request", "models", "a bad path")
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_headers_of_a_call_that_is_refused(call: str) -> None:
+    async def main() -> None:
+        async with client_on(MemoryNetwork(HELLO)) as client:
+            with pytest.raises((ValueError, TypeError)) as caught:
+                await CALLS[call](client, {**SECRET_HEADERS, "max_retries": -1})
+            assert_unseen(caught.value, KEY)
+
+    run(main)
+    with Client("http://api.test", network=MemoryNetwork(HELLO)) as client:
+        if call in BLOCKING:
+            with pytest.raises((ValueError, TypeError)) as caught:
+                BLOCKING[call](client, {**SECRET_HEADERS, "max_retries": -1})
+            assert_unseen(caught.value, KEY)
+
+
+@pytest.mark.parametrize("failure", ["status", "an event", "no head", "nothing"])
+@pytest.mark.parametrize("call", ["complete", "create", "parse", "request", "models"])
+def test_headers_of_a_call_that_fails(call: str, failure: str) -> None:
+    script = FAILURES[failure](KEY)
+    options = {**SECRET_HEADERS, "max_retries": 0}
+
+    async def main() -> None:
+        async with client_on(MemoryNetwork(script), timeouts=TIMEOUTS) as client:
+            try:
+                await CALLS[call](client, options)
+            except PenstockError as error:
+                assert_unseen(error, KEY)
+
+    run(main)
+    with Client("http://api.test", network=MemoryNetwork(script), timeouts=TIMEOUTS) as client:
+        try:
+            BLOCKING[call](client, options)
+        except PenstockError as error:
+            assert_unseen(error, KEY)

@@ -151,6 +151,7 @@ class AsyncClient:
             overrides["api_key"] = key_from_environment(chosen, overrides.get("headers"))
         return cls(provider=chosen, **overrides)
 
+    @hides_arguments
     async def complete(
         self,
         request: ChatRequest,
@@ -185,6 +186,7 @@ class AsyncClient:
         completion: ChatCompletion = answer
         return completion
 
+    @hides_arguments
     async def request(
         self,
         method: str,
@@ -209,6 +211,7 @@ class AsyncClient:
             extra_headers=extra_headers,
         )
 
+    @hides_arguments
     def events(
         self,
         path: str,
@@ -239,6 +242,7 @@ class AsyncClient:
             extra_headers=extra_headers,
         )
 
+    @hides_arguments
     def stream(
         self,
         method: str,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from .._call.stream import CompletionStream
 from .._call.text_stream import TextCompletionStream
+from .._wire.credentials import hides_arguments
 from .._wire.whole_answer import completion_of, models_of, text_completion_of
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList, TextCompletion
@@ -59,6 +60,7 @@ class Completions:
         **params: Any,
     ) -> CompletionStream: ...
 
+    @hides_arguments
     def stream(
         self,
         *,
@@ -132,6 +134,7 @@ class Completions:
         **params: Any,
     ) -> ChatCompletion | CompletionStream: ...
 
+    @hides_arguments
     async def create(
         self, *, model: str, messages: Iterable[Any], stream: bool = False, **params: Any
     ) -> ChatCompletion | CompletionStream:
@@ -177,6 +180,7 @@ class Completions:
         **params: Any,
     ) -> ParsedCompletion[Any]: ...
 
+    @hides_arguments
     async def parse(
         self, *, model: str, messages: Iterable[Any], response_format: Any, **params: Any
     ) -> ParsedCompletion[Any]:
@@ -214,6 +218,7 @@ class TextCompletions:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
+    @hides_arguments
     def stream(
         self,
         *,
@@ -281,6 +286,7 @@ class TextCompletions:
         **params: Any,
     ) -> TextCompletion | TextCompletionStream: ...
 
+    @hides_arguments
     async def create(
         self, *, model: str, prompt: Prompt, stream: bool = False, **params: Any
     ) -> TextCompletion | TextCompletionStream:
@@ -311,6 +317,7 @@ class Models:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
+    @hides_arguments
     async def list(
         self,
         *,

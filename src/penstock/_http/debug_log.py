@@ -7,8 +7,8 @@ httpcore are logged as before.
 
 from __future__ import annotations
 
+import inspect
 import logging
-import sys
 from types import CodeType
 
 __all__ = ["hide_answers"]
@@ -32,12 +32,12 @@ class _WithoutAnswers(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         # Only with DEBUG on, so that a request costs nothing more.
-        frame = sys._getframe(1)
+        frame = inspect.currentframe()
         for _ in range(_DEPTH):
+            if frame is None:
+                break
             if frame.f_code is self._caller:
                 record.msg, record.args = str(record.msg).partition(" ")[0], ()
-                break
-            if frame.f_back is None:
                 break
             frame = frame.f_back
         return True

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import html
+import inspect
 import json
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
     "SHORTEST_SECRET",
@@ -101,13 +102,31 @@ def _is_own(frame: FrameType) -> bool:
 
 
 def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function whose arguments may be secret: its errors have no local variables."""
+    """Decorate a function, also an async one, whose arguments may be secret.
+
+    What it raises passes no frame whose local variables show them.
+    """
+    if inspect.iscoroutinefunction(function):
+        awaited: Any = function
+
+        @functools.wraps(awaited)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await awaited(*args, **kwargs)
+            except Exception as error:
+                forget_variables(error)
+                del args, kwargs
+                raise
+
+        hidden: Any = call_async
+        decorated: Callable[P, R] = hidden
+        return decorated
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             forget_variables(error)
             del args, kwargs
             raise

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
+
+from .json_values import is_list
 
 __all__ = ["body_members", "choices_asked"]
 
@@ -60,7 +62,7 @@ def body_members(params: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
                 stacklevel=_stacklevel(),
             )
     if extra is not None:
-        if not isinstance(extra, Mapping):
+        if not _is_mapping(extra):
             raise TypeError(f"extra_body must be a mapping, not {type(extra).__name__}")
         if extra.get("stream", stream) is not stream:
             raise ValueError("extra_body cannot change stream: choose create() or stream() instead")
@@ -75,7 +77,7 @@ def choices_asked(params: Mapping[str, Any], prompt: Any = None) -> int:
     asked: Any = {**params, **extra}.get("n") if extra else params.get("n")
     n = asked if isinstance(asked, int) and asked > 0 else 1
     # A list of integers is one prompt, as token ids.
-    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+    several = is_list(prompt) and bool(prompt) and not isinstance(prompt[0], int)
     return n * len(prompt) if several else n
 
 
@@ -103,9 +105,13 @@ def _is_slip(name: str, known: str) -> bool:
 
 def _stacklevel() -> int:
     """Return the `stacklevel` at which a warning shows the caller's own line."""
-    level = 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("penstock."):
+    level = 0
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("penstock."):
         frame = frame.f_back
         level += 1
     return level
+
+
+def _is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import urllib.parse
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -35,12 +35,10 @@ class Query(msgspec.Struct, frozen=True):
         """
         if values is None:
             return cls()
-        given: Any = values
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{name} must be a mapping, not {type(given).__name__}")
-        mapping: Mapping[Any, Any] = given
+        if not _is_mapping(values):
+            raise TypeError(f"{name} must be a mapping, not {type(values).__name__}")
         parts: list[tuple[str, str]] = []
-        for key, value in mapping.items():
+        for key, value in values.items():
             if not isinstance(key, str):
                 raise TypeError(f"{name} has a name that is not a string: {type(key).__name__}")
             for each in _each(value):
@@ -66,11 +64,18 @@ class Query(msgspec.Struct, frozen=True):
         return [("names", ", ".join(name for name, _ in self.parts))]
 
 
-def _each(value: Any) -> list[Any]:
-    if isinstance(value, (list, tuple)):
-        several: Iterable[Any] = value
-        return list(several)
-    return [] if value is None else [value]
+def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_several(value: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, (list, tuple))
+
+
+def _each(value: Any) -> Sequence[Any]:
+    if _is_several(value):
+        return value
+    return () if value is None else (value,)
 
 
 def _text(value: Any, name: str) -> str:

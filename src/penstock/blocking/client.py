@@ -113,6 +113,7 @@ class Client(Driver):
         client._drive(Driven.from_env, provider, **overrides)
         return client
 
+    @hides_arguments
     def complete(
         self,
         request: ChatRequest,
@@ -136,6 +137,7 @@ class Client(Driver):
         )
         return answer
 
+    @hides_arguments
     def request(
         self,
         method: str,
@@ -163,6 +165,7 @@ class Client(Driver):
         )
         return answer
 
+    @hides_arguments
     def events(
         self,
         path: str,
@@ -196,6 +199,7 @@ class Client(Driver):
             ),
         )
 
+    @hides_arguments
     def stream(
         self,
         method: str,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
+from .._wire.credentials import hides_arguments
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList, TextCompletion
 from ._loop.facade import Resource
@@ -54,6 +55,7 @@ class Completions(Resource):
         **params: Any,
     ) -> Stream: ...
 
+    @hides_arguments
     def stream(
         self,
         *,
@@ -127,6 +129,7 @@ class Completions(Resource):
         **params: Any,
     ) -> ChatCompletion | Stream: ...
 
+    @hides_arguments
     def create(
         self, *, model: str, messages: Iterable[Any], stream: bool = False, **params: Any
     ) -> ChatCompletion | Stream:
@@ -173,6 +176,7 @@ class Completions(Resource):
         **params: Any,
     ) -> ParsedCompletion[Any]: ...
 
+    @hides_arguments
     def parse(
         self, *, model: str, messages: Iterable[Any], response_format: Any, **params: Any
     ) -> ParsedCompletion[Any]:
@@ -208,6 +212,7 @@ class TextCompletions(Resource):
 
     __slots__ = ()
 
+    @hides_arguments
     def stream(
         self,
         *,
@@ -275,6 +280,7 @@ class TextCompletions(Resource):
         **params: Any,
     ) -> TextCompletion | TextCompletionStream: ...
 
+    @hides_arguments
     def create(
         self, *, model: str, prompt: Prompt, stream: bool = False, **params: Any
     ) -> TextCompletion | TextCompletionStream:
@@ -297,6 +303,7 @@ class Models(Resource):
 
     __slots__ = ()
 
+    @hides_arguments
     def list(
         self,
         *,
