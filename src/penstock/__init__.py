@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._client.client import AsyncClient as AsyncClient
     from ._client.resources import ChatRequest as ChatRequest
     from ._client.response import Response as Response
+    from ._client.statistics import ClientStatistics as ClientStatistics
     from ._limiter.limiter import Limiter as Limiter
     from ._limiter.limiter import LimiterStatistics as LimiterStatistics
     from ._many.channels import ChunkReceiveStream as ChunkReceiveStream
@@ -118,6 +119,7 @@ else:
             "_client.client": "AsyncClient",
             "_client.resources": "ChatRequest",
             "_client.response": "Response",
+            "_client.statistics": "ClientStatistics",
             "_limiter.limiter": "Limiter LimiterStatistics",
             "_many.channels": "ChunkReceiveStream CompletionChannel fan_out_channels",
             "_many.chunks": "ChunkEvent ResultEvent fan_out_chunks",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import weakref
 
 import anyio
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,7 +141,7 @@ async def test_a_timer_of_a_loop_that_has_gone_is_replaced() -> None:
         return
     other = asyncio.new_event_loop()
     connections._timer = other.call_later(1000, print)
-    connections._timer_loop = other
+    connections._home = other
     other.close()
     connections.release(pipe)
     await anyio.sleep(KEEPALIVE + 0.1)
@@ -199,15 +201,26 @@ async def test_one_that_only_aclose_closes_is_closed_by_the_next_use() -> None:
     assert late.acloses == [1.0]
 
 
-def test_counting_outside_an_event_loop_closes_nothing() -> None:
+@pytest.mark.parametrize("where", ["nowhere", "in another loop", "in another thread's"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_counting_from_elsewhere_closes_nothing(backend: str, where: str) -> None:
     connections, _ = pool()
     pipe = Pipe()
 
+    async def count() -> int:
+        return connections.count_idle()
+
     async def main() -> None:
         connections.release(pipe)
+        if where == "in another thread's":
+            count_there = functools.partial(anyio.run, count, backend="asyncio")
+            assert await anyio.to_thread.run_sync(count_there) == 1
 
-    anyio.run(main)
-    assert connections.count_idle() == 1
+    anyio.run(main, backend=backend)
+    if where == "nowhere":
+        assert connections.count_idle() == 1
+    elif where == "in another loop":
+        assert anyio.run(count) == 1
     assert not pipe.closed
     assert connections.close() == 1
 

@@ -33,6 +33,7 @@ from .endpoint import (
 from .environment import base_url_for, key_from_environment
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
+from .statistics import ClientStatistics
 
 if TYPE_CHECKING:
     import ssl
@@ -283,6 +284,17 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def statistics(self) -> ClientStatistics:
+        """Return numbers of this moment.
+
+        Closes idle connections that have expired or died, if it is called in the event loop
+        that uses the client.
+        """
+        return ClientStatistics(
+            open_calls=len(self._endpoint.service.live),
+            idle_connections=self._connections.count_idle(),
+        )
 
     async def aclose(self) -> None:
         """Close every open stream and all connections. Idempotent.

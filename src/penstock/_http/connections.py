@@ -44,9 +44,9 @@ class Connections:
         self._idle: deque[tuple[float, NetworkStream]] = deque()
         # Closed ones that the next use must wait for.
         self._closing: list[NetworkStream] = []
-        # Of the event loop that it belongs to; set while there are idle connections.
+        # The event loop in which a connection was released last, and its timer.
+        self._home: object = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_loop: asyncio.AbstractEventLoop | None = None
         self.closed: bool = False
         """True once idle connections are no longer kept."""
 
@@ -97,13 +97,12 @@ class Connections:
     def count_idle(self) -> int:
         """Return how many idle connections are usable; close the others.
 
-        Outside an event loop, return how many there are.
+        Outside the event loop that uses them, return how many there are.
         """
-        kept = deque[tuple[float, NetworkStream]]()
-        try:
-            self._expire()
-        except anyio.NoEventLoopError:
+        if _here() is not self._home:
             return len(self._idle)
+        kept = deque[tuple[float, NetworkStream]]()
+        self._expire()
         for since, stream in self._idle:
             if stream.is_clean():
                 kept.append((since, stream))
@@ -119,18 +118,18 @@ class Connections:
             self._drop(self._idle.popleft()[1])
 
     def _set_timer(self) -> None:
-        if in_trio():
-            return
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._timer_loop is not loop:
+        home = _here()
+        if home is not self._home:
+            self._home = home
+            self._timer = None
+        if self._timer is None and isinstance(home, asyncio.AbstractEventLoop):
             # Weakly, so that the timer does not keep an abandoned client.
             when = self._idle[0][0] + self._keepalive
-            self._timer = loop.call_at(when, _on_timer, weakref.ref(self))
-            self._timer_loop = loop
+            self._timer = home.call_at(when, _on_timer, weakref.ref(self))
 
     def on_timer(self) -> None:
         """Called by the event loop when the oldest connection has expired."""
-        self._timer = self._timer_loop = None
+        self._timer = None
         self._expire(TIMER_SLACK)
         if self._idle:
             self._set_timer()
@@ -161,7 +160,19 @@ class Connections:
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._timer_loop = None
+        self._timer = None
+
+
+def _here() -> object:
+    """Return the running event loop, trio's token of it, or None."""
+    if in_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _on_timer(connections: weakref.ref[Connections]) -> None:

@@ -14,6 +14,7 @@ from .. import providers
 from .._client.endpoint import APIKey
 from .._client.resources import ChatRequest
 from .._client.response import Response
+from .._client.statistics import ClientStatistics
 from .._http.connections import KEEPALIVE
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
@@ -245,6 +246,12 @@ class Client(Driver):
     ) -> None:
         # own body
         self.close()
+
+    def statistics(self) -> ClientStatistics:
+        # own docstring
+        """Return numbers of this moment. From any thread."""
+        answer: ClientStatistics = self._async.statistics()
+        return answer
 
     def close(self) -> None:
         # own docstring
