@@ -6,11 +6,10 @@ Nothing heavier than argparse is imported until a subcommand runs.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from typing import TYPE_CHECKING
 
 from .._version import __version__
+from .output import OutputError, complain, drop_output, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,20 +30,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; errors are one line on stderr."""
     arguments = _parser().parse_args(argv)
     try:
+        write("")  # before a request is sent: can the answer be written?
         if arguments.command == "demo":
             from .demo import run
         else:
             from .chat import run
-        return run(arguments)
+        status = run(arguments)
+        write("")  # all of it, while an error can still be reported
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of the output left: `penstock chat ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
+        return 1
+    except OutputError as error:
+        drop_output()
+        complain(f"penstock: {error}")
         return 1
     except Exception as error:
         if not _is_users_business(error):
             raise
-        print(f"penstock: {_one_line(error)}", file=sys.stderr)
+        complain(f"penstock: {_one_line(error)}")
         return 1
 
 

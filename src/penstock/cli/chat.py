@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .local import local_server
+from .output import complain, write
 from .run import UsageError, connect, only_model, run_async
 
 if TYPE_CHECKING:
@@ -58,20 +59,18 @@ async def _chat(arguments: argparse.Namespace, prompt: str, base_url: str | None
                         _show_thinking(choice.delta.reasoning)
                         text = choice.delta.content or choice.delta.refusal
                         if text:
-                            sys.stdout.write(text)
-                            sys.stdout.flush()
+                            write(text)
                             at_line_start = text.endswith("\n")
         finally:
             if not at_line_start:
-                sys.stdout.write("\n")
-                sys.stdout.flush()
+                write("\n")
     if finish_reason not in {None, "stop"}:
-        print(f"penstock: the answer ended early: {finish_reason}", file=sys.stderr)
+        complain(f"penstock: the answer ended early: {finish_reason}")
     return 0
 
 
 def _show_thinking(text: str | None) -> None:
     """Show a reasoning model's thoughts, dimmed, on standard error, if that is a terminal."""
-    if text and sys.stderr.isatty():
+    if text and sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"{DIM}{text}{PLAIN}")
         sys.stderr.flush()

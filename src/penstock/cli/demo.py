@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import nullcontext
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from . import INTERRUPTED
 from .demo_figures import Answer, Figures
 from .local import local_server
+from .output import complain, writing
 from .run import UsageError, connect, only_model, run_async
 
 if TYPE_CHECKING:
@@ -51,15 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     with server as base_url:
         status = run_async(partial(_demo, arguments, base_url), arguments.backend)
     if status == INTERRUPTED:
-        print("interrupted: every stream is closed", file=sys.stderr)
+        complain("interrupted: every stream is closed")
     return status
 
 
 async def _demo(arguments: argparse.Namespace, base_url: str) -> int:
-    from rich.console import Console
-
     from .. import ChunkEvent, fan_out_chunks
-    from .demo_view import print_figures, view
+    from .demo_view import DemoConsole, print_figures, view
 
     async with connect(None, base_url, arguments.api_key_env) as client:
         model = arguments.model or await only_model(client)
@@ -76,7 +74,7 @@ async def _demo(arguments: argparse.Namespace, base_url: str) -> int:
         figures = Figures(
             model, arguments.backend, [Answer(number, text) for number, text in enumerate(prompts)]
         )
-        console = Console()
+        console = DemoConsole()
         with view(console, figures) as show:
             async with fan_out_chunks(client, requests, limit=len(requests)) as events:
                 async for event in events:
@@ -87,7 +85,9 @@ async def _demo(arguments: argparse.Namespace, base_url: str) -> int:
                         answer.ended = True
                         answer.error = None if event.error is None else str(event.error)
                         text = ""
-                    show(answer, text)
+                    with writing():
+                        show(answer, text)
             figures.ended = time.monotonic()
-        print_figures(console, figures)
+        with writing():
+            print_figures(console, figures)
     return 1 if any(answer.error for answer in figures.answers) else 0

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -14,16 +15,24 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import ConsoleOptions, RenderResult
 
     from .demo_figures import Answer, Figures
 
-__all__ = ["print_figures", "view"]
+__all__ = ["DemoConsole", "print_figures", "view"]
 
 PANEL_WIDTH = 38
 PANEL_HEIGHT = 9
 PLAIN_LINE = 76
 NUMBERS_WIDTH = 60  # of the table, without its prompts
+
+
+class DemoConsole(Console):
+    """A console that raises BrokenPipeError, where rich would exit in the middle of the demo."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that is being handled."""
+        raise  # rich calls this in an `except` clause
 
 
 @contextmanager
