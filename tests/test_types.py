@@ -294,6 +294,10 @@ class TestForRequest:
     ) -> None:
         assert self.MESSAGE.for_request(provider=provider) == {**self.PLAIN, **reasoning}
 
+    def test_numbers_that_json_cannot_express_are_null(self) -> None:
+        message = ChatCompletionMessage(extra={"x": [math.nan, {"y": -math.inf}, 1.5]})
+        assert message.for_request() == {"role": "assistant", "x": [None, {"y": None}, 1.5]}
+
     def test_no_reasoning_is_made_up(self) -> None:
         message = ChatCompletionMessage(content="x")
         assert message.for_request(provider="deepseek") == {"role": "assistant", "content": "x"}

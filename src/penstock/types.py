@@ -12,6 +12,7 @@ Some members have no field but a property, because most answers do not have them
 from __future__ import annotations
 
 import builtins
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, cast, overload
@@ -474,7 +475,7 @@ class ChatCompletionMessage(MessageMembers, kw_only=True, omit_defaults=True):
         DeepSeek wants `reasoning_content`, OpenRouter `reasoning` and `reasoning_details`;
         others get it as it came.
         """
-        message = self.to_dict()
+        message: dict[str, Any] = _finite(self.to_dict())
         wanted = _REASONING_OF.get(provider or "") if reasoning == "auto" else None
         if reasoning is False or wanted == "":
             for name in _REASONING:
@@ -486,6 +487,15 @@ class ChatCompletionMessage(MessageMembers, kw_only=True, omit_defaults=True):
             if text:
                 message[wanted] = text
         return message
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None for NaN and infinity, which no request may have."""
+    if is_object(value):
+        return {name: _finite(item) for name, item in value.items()}
+    if is_list(value):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # Members of a message that carry reasoning.

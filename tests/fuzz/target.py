@@ -17,6 +17,7 @@ NAMES = (
     "errors",
     "completion",
     "tool_calls",
+    "members",
     "request",
     "retry",
     "structured",
