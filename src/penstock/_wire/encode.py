@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 import msgspec
@@ -38,7 +38,7 @@ def encode_json(value: object) -> bytes:
     if _SET_ASIDE in encoded:
         encoded = _with_members_in_place(encoded)
     # msgspec writes null for NaN and infinity, so only a text with null is examined.
-    if b"null" in encoded:
+    if b"null" in encoded and not _is_plain(value):
         for path, number in _non_finite(msgspec.to_builtins(value, enc_hook=_searched)):
             place = ".".join(path) or "the request"
             raise ValueError(f"{place} is {number!r}, which JSON cannot express")
@@ -82,6 +82,25 @@ def _searched(value: Any) -> Any:
 def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
     return isinstance(value, Mapping)
 
+
+def _is_plain(value: Any) -> bool:
+    """Return True if there are only finite numbers, in lists and dicts: the usual case, fast."""
+    if type(value) not in (dict, list):
+        return False
+    ahead: list[Any] = [value]
+    while ahead:
+        outer = ahead.pop()
+        values: Iterable[Any] = outer.values() if is_object(outer) else outer
+        for inner in values:
+            kind = type(inner)
+            if kind is dict or kind is list:
+                ahead.append(inner)
+            elif kind not in _LEAVES and not (kind is float and math.isfinite(inner)):
+                return False
+    return True
+
+
+_LEAVES = frozenset((str, int, bool, type(None)))
 
 # What `msgspec.to_builtins` returns and may be, or contain, such a number.
 _EXAMINED = (float, dict, list, tuple, set, frozenset)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from penstock.types import decode_json
+
 from .json_values import as_text, is_list, is_object, whole
 
 __all__ = ["ErrorDetails", "error_details"]
@@ -32,6 +34,7 @@ _MESSAGES = (
 _CODES = ("code", "error_code")
 _TYPES = ("type", "error_type", "__type", "status")
 _STATUSES = ("code", "status", "status_code", "http_status", "statusCode")
+_JSON = ("{", "[")
 _INNER = ("error", "errors", "detail", "message")
 
 
@@ -57,12 +60,25 @@ def error_details(payload: Any) -> ErrorDetails:
 
 def _details(payload: Any, depth: int) -> ErrorDetails:
     if isinstance(payload, str):
-        return ErrorDetails(message=payload.strip() or None)
+        return _of_text(payload.strip(), depth)
     if depth and is_list(payload):
         return _of_several([_details(item, depth - 1) for item in payload[:_ITEMS]])
     if depth and is_object(payload):
         return _of_object(payload, depth - 1)
     return ErrorDetails()
+
+
+def _of_text(text: str, depth: int) -> ErrorDetails:
+    # Gateways put the error of the server behind them into their own, as JSON in a string.
+    if depth and text.startswith(_JSON):
+        try:
+            inner = _details(decode_json(text.encode("utf-8", "replace")), depth - 1)
+        except ValueError:
+            pass
+        else:
+            if inner.message:
+                return inner
+    return ErrorDetails(message=text or None)
 
 
 def _of_several(found: list[ErrorDetails]) -> ErrorDetails:
@@ -87,6 +103,9 @@ def _of_object(payload: dict[str, Any], depth: int) -> ErrorDetails:
         param=param,
         status_code=_status_code(payload),
     )
+    if message and message.lstrip().startswith(_JSON):
+        quoted = _of_text(message.strip(), depth)
+        own = _merged(own._replace(message=quoted.message), quoted)
     inner = next(
         (value for name in _INNER if is_object(value := payload.get(name)) or is_list(value)),
         payload.get("error"),
