@@ -1,5 +1,8 @@
 """Make the recordings in this folder: whole HTTP responses of real servers, byte for byte.
 
+Two are by hand, after the documented formats, as their servers are not at hand: `responses` is a
+stream of OpenAI's Responses API, `messages` one of Anthropic's Messages API.
+
     python -m tests.recordings.make [--litellm PATH] [NAME ...]
 
 llama.cpp is the embedded server of the dependency group `demo`. LiteLLM's proxy stands in front
@@ -26,7 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import h11
 
@@ -49,6 +52,15 @@ EXCHANGES: dict[str, dict[str, Any]] = {
     "llamacpp_whole": ASK,
     "llamacpp_logprobs": {**STREAM, "logprobs": True, "top_logprobs": 2},
     "llamacpp_too_long": {**ASK, "messages": [{"role": "user", "content": "hello " * 3000}]},
+    "llamacpp_completion": {"prompt": "Once upon", "n_predict": 3, "stream": True},
+    "llamacpp_text": {
+        "model": MODEL,
+        "prompt": ["Once upon", "The sky is"],
+        "max_tokens": 3,
+        "logprobs": 1,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
     "litellm_stream": STREAM,
     "litellm_usage": {**STREAM, "stream_options": {"include_usage": True}},
     "litellm_whole": ASK,
@@ -57,16 +69,18 @@ EXCHANGES: dict[str, dict[str, Any]] = {
     "litellm_gone": STREAM,
 }
 
+# Below the root, where it is not the one for chats.
+PATHS = {"llamacpp_completion": "/completion", "llamacpp_text": "/v1/completions"}
 
-def exchange(base_url: str, body: dict[str, Any], halfway: Callable[[], object] | None) -> bytes:
+
+def exchange(url: SplitResult, body: dict[str, Any], halfway: Callable[[], object] | None) -> bytes:
     """Send one request and return the bytes of its response.
 
     `halfway` is called when the first event has come.
     """
-    url = urlsplit(base_url)
     data = json.dumps(body).encode()
     head = [
-        f"POST {url.path}/chat/completions HTTP/1.1",
+        f"POST {url.path} HTTP/1.1",
         f"host: {url.netloc}",
         "content-type: application/json",
         f"authorization: Bearer {KEY}",
@@ -152,7 +166,9 @@ def main() -> None:
     by_proxy = [name for name in names if name.startswith("litellm") and arguments.litellm]
 
     def save(name: str, base_url: str, halfway: Callable[[], object] | None = None) -> None:
-        answer = exchange(base_url, EXCHANGES[name], halfway)
+        url = urlsplit(f"{base_url}/chat/completions")
+        url = url._replace(path=PATHS.get(name, url.path))
+        answer = exchange(url, EXCHANGES[name], halfway)
         (FOLDER / f"{name}.http").write_bytes(answer)
         print(f"{name}: {len(answer)} bytes, {answer.split(maxsplit=2)[1].decode()}")
 

@@ -387,6 +387,12 @@ class TestRule5AndRule10OddChunks:
         )
         assert (outcome.error, outcome.text) == (None, "a")
 
+    def test_null_before_an_answer(self) -> None:
+        # llama.cpp sends it before the first chunk of several choices.
+        outcome = outcome_of(event("null") + token("a") + DONE)
+        assert (outcome.error, outcome.text, len(outcome.chunks)) == (None, "a", 1)
+        assert type(outcome_of(event("null")).error) is IncompleteStreamError
+
     def test_blanks_around_the_json(self) -> None:
         outcome = outcome_of(
             event('   {"choices":[{"delta":{"content":"a"}}]}  ') + event(" ") + DONE

@@ -395,7 +395,9 @@ class CompletionStreamDecoder(Generic[C]):
         """
         data = _data(event)
         if not isinstance(event, NamedEvent):
-            return self.decode(data) if data else None
+            # llama.cpp begins an answer to several prompts with null.
+            begins = data == b"null" and not self._finished
+            return self.decode(data) if data and not begins else None
         if event.event == "error":
             self.error = stream_error(_parsed(data), data)
             return None
