@@ -25,7 +25,10 @@ class Timeouts(msgspec.Struct, frozen=True):
     read: float | None = 600.0
     """Seconds in which no byte moves either way; a ping counts as bytes (ReadTimeout)."""
     first_token: float | None = None
-    """Seconds from sending the request to the first token; streams only (FirstTokenTimeout)."""
+    """Seconds from sending the request to the first token; streams only (FirstTokenTimeout).
+
+    They start anew whenever the server says how much of the prompt it has read, as llama.cpp does
+    when asked for it with `return_progress=True`."""
     idle: float | None = None
     """Seconds from one token to the next; streams only (IdleTimeout)."""
     total: float | None = None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from .._http.exchange import Exchange
 from .._wire.accumulate import Accumulator
 from .._wire.completion import CompletionDecoder
+from .._wire.token import has_prompt_progress
 from ..errors import APIResponseError, PenstockError
 from ..types import ChatCompletion, ChatCompletionChunk, Usage
 from .body import BodyReader
@@ -44,8 +45,12 @@ class Reader(BodyReader[ChatCompletionChunk]):
         self._folded = 0
         if self.accumulator.excess is not None:
             return APIResponseError(self.accumulator.excess)
+        if not math.isnan(self.timings.first_token):
+            return None
+        if any(map(has_prompt_progress, items)):
+            self.sender.limits.prompt_progressed()
         ahead = len(self.batch) - self.pos
-        if ahead and math.isnan(self.timings.first_token):
+        if ahead:
             size = self._exchange.body_bytes
             if ahead > MAX_CHUNKS_AHEAD or size > MAX_BYTES_AHEAD:
                 return APIResponseError(

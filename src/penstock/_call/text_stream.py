@@ -9,6 +9,7 @@ from typing import Any, cast, final
 from .._http.exchange import Exchange
 from .._wire.status import with_headers
 from .._wire.text_completion import TextAccumulator, TextCompletionDecoder
+from .._wire.token import has_prompt_progress
 from ..errors import PenstockError
 from ..types import TextCompletion, Usage
 from .base_stream import BaseStream
@@ -40,6 +41,8 @@ class TextReader(BodyReader[TextCompletion]):
         """Add what was handed out to the answer."""
         self.fold()
         self._folded = 0
+        if math.isnan(self.timings.first_token) and any(map(has_prompt_progress, items)):
+            self.sender.limits.prompt_progressed()
         return None
 
     def fold(self) -> None:

@@ -101,6 +101,11 @@ class Deadlines:
         self._token_error = IdleTimeout
         self._token_limit = _limit(self._timeouts.idle)
 
+    def prompt_progressed(self) -> None:
+        """Note that the server reads the prompt, as it says: `first_token` starts anew."""
+        if self._token_error is FirstTokenTimeout:
+            self._tokenless = 0.0
+
     def answer_finished(self, *, progress: bool) -> None:
         """Note that every choice has its finish_reason: silence of `trailing` ends the answer.
 

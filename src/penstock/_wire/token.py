@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from penstock.types import ChatCompletionChunk, ToolCallDelta
+from penstock.types import ChatCompletionChunk, TextCompletion, ToolCallDelta
 
 from .noise import says_something
 
@@ -37,10 +37,10 @@ def has_token(chunk: ChatCompletionChunk) -> bool:
     )
 
 
-def has_prompt_progress(chunk: ChatCompletionChunk) -> bool:
+def has_prompt_progress(chunk: ChatCompletionChunk | TextCompletion) -> bool:
     """Return whether a chunk tells how much of the prompt was read (llama.cpp's `return_progress`).
 
-    It comes before the first token, which `first_token` waits for.
+    It comes before the first token: `Timeouts.first_token` starts anew with each.
     """
     extra = chunk.extra
     progress: Any = extra.get("prompt_progress") if extra else None
