@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import msgspec.inspect
@@ -45,9 +46,20 @@ def strict_schema(kind: Any) -> StrictSchema:
 
 
 def schema_name(kind: Any) -> str:
-    """Return a name for a type's schema that servers accept."""
-    name = _NOT_IN_NAMES.sub("_", getattr(kind, "__name__", None) or name_of(kind)).strip("_")
-    return name[:64] or "response"
+    """Return a name for a type's schema that servers accept, the same on every Python."""
+    return _NOT_IN_NAMES.sub("_", _spoken(kind)).strip("_")[:64] or "response"
+
+
+def _spoken(kind: Any) -> str:
+    # Python 3.14 gives every union the `__name__` "Union"; earlier versions name some of them.
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _spoken(kind.__origin__)
+    if origin is Union or origin is UnionType:
+        return "_".join(map(_spoken, get_args(kind)))
+    if kind is NoneType:
+        return "None"
+    return getattr(kind, "__name__", None) or name_of(kind)
 
 
 def _described(kind: Any) -> tuple[Schema, dict[str, Schema]]:
