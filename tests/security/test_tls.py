@@ -185,6 +185,22 @@ def test_what_the_librarys_own_context_asks_for() -> None:
     assert not context.keylog_filename
 
 
+@pytest.mark.parametrize(
+    ("minimum", "set_to"),
+    [
+        (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_2),
+        (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
+    ],
+)
+def test_whatever_minimum_a_build_of_python_has(
+    minimum: ssl.TLSVersion, set_to: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ssl.create_default_context()
+    made.minimum_version = minimum
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: made)
+    assert default_context().minimum_version == set_to
+
+
 async def test_whom_we_trust_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     presenting(issued(OURS, "localhost", "127.0.0.1"), monkeypatch)
     async with serve(answer, tls=True) as server:

@@ -24,7 +24,7 @@ RECORD_SIZE = 16384
 
 
 def default_context() -> ssl.SSLContext:
-    """Return a context that verifies and offers HTTP/1.1.
+    """Return a context that verifies and offers HTTP/1.1, for TLS 1.2 and later.
 
     The authorities are certifi's unless the environment names others.
     """
@@ -34,6 +34,9 @@ def default_context() -> ssl.SSLContext:
         import certifi
 
         context = ssl.create_default_context(cafile=certifi.where())
+    # Some builds of Python, such as Debian's, set no minimum of their own.
+    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A server that finds no protocol offered may assume another.
     context.set_alpn_protocols([HTTP11])
     return context
