@@ -38,13 +38,15 @@ def test_the_clients_context_trusts_the_servers(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "example.org", "localhost.example.org"])
 def test_the_certificate_is_for_no_other_host(host: str) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match=r"mismatch|not valid for"):
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
         shake_hands(client_ssl_context(), host)
+    assert caught.value.verify_code in (62, 64)  # X509_V_ERR_HOSTNAME_, IP_ADDRESS_MISMATCH
 
 
 def test_nobody_else_trusts_it() -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match=r"self-signed|unable to get local"):
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
         shake_hands(ssl.create_default_context(), "localhost")
+    assert caught.value.verify_code in (18, 19, 20)  # self-signed, or no issuer known
 
 
 def test_they_are_made_once() -> None:
