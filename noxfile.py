@@ -14,7 +14,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "docs", "tests"]
 nox.options.error_on_missing_interpreters = False
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 # flake8-async reads no settings from a file. The 100 series: scopes, task groups and exceptions.
 # 900: async generators. Off: 109, as httpcore's interface has `timeout` parameters; 114, which
@@ -34,9 +34,9 @@ def found(version: str) -> bool:
 
 
 if os.environ.get("UV_PYTHON_DOWNLOADS") == "never":
-    PYTHONS = [version for version in PYTHONS if found(version)]
+    wanted, PYTHONS = PYTHONS, [version for version in PYTHONS if found(version)]
     if not PYTHONS:
-        raise SystemExit("none of Python 3.11, 3.12 and 3.13 is on this machine")
+        raise SystemExit(f"no Python of {', '.join(wanted)} is on this machine")
 
 
 def sync(session: nox.Session, *groups: str) -> None:
@@ -86,6 +86,14 @@ def tests_lowest(session: nox.Session) -> None:
     lowest = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     pinned = [requirement.split(",")[0].replace(">=", "==") for requirement in lowest]
     session.install(*pinned)
+    pytest(session)
+
+
+@nox.session
+def tests_newest(session: nox.Session) -> None:
+    """The test suite with the newest versions of everything, whatever is locked."""
+    session.install("--upgrade", "--resolution=highest", "--editable=.", "--group=test")
+    session.run("uv", "pip", "list", external=True)
     pytest(session)
 
 
