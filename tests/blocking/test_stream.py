@@ -24,6 +24,7 @@ from tests.support.blocking import (
     client_of,
     in_thread,
     interrupted_when,
+    interrupting_ends_of_waits,
     saying,
     slowly,
     stream_of,
@@ -295,6 +296,16 @@ def test_ctrl_c_while_it_is_opened() -> None:
             stream.__enter__()
         assert becomes_true(lambda: server.open_connections == 0, seconds=2)
         assert stream.state not in (StreamState.OPEN, StreamState.FLOWING)
+
+
+def test_ctrl_c_when_it_has_just_been_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_in_thread(STALLED) as server, client_of(server) as client:
+        stream = stream_of(client)
+        with interrupting_ends_of_waits(monkeypatch), pytest.raises(KeyboardInterrupt):
+            stream.__enter__()
+        assert len(server.requests) == 1
+        assert becomes_true(lambda: server.open_connections == 0, seconds=2)
+        assert stream.state is StreamState.CLOSED
 
 
 # --- threads ---

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import penstock
 from penstock import Client
+from penstock.blocking._loop.crossing import Crossing
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import completion, json_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Script, Stall, reply
@@ -86,6 +89,20 @@ def interrupted_when(condition: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         watcher.join()
+
+
+@contextmanager
+def interrupting_ends_of_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Interrupt the first call in the block when it is over, but has not returned yet."""
+    wait = Crossing._wait
+
+    def interrupted(call: Crossing[Any]) -> None:
+        monkeypatch.setattr(Crossing, "_wait", wait)
+        wait(call)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Crossing, "_wait", interrupted)
+    yield
 
 
 @contextmanager

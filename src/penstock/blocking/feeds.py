@@ -151,8 +151,13 @@ class RaceBlock(Entered):
         # own docstring
         """Run the race. Raises AllAttemptsFailed; failed or interrupted, nothing stays open."""
         # own body
-        # Kept as long as the block lasts, whoever takes it.
-        self._stream = stream = Stream(self._block.loop, self._block.enter())
+        winner = self._block.enter()
+        try:
+            # Kept as long as the block lasts, whoever takes it.
+            self._stream = stream = Stream(self._block.loop, winner)
+        except BaseException as error:  # an interruption
+            self._block.leave(error)
+            raise
         return stream
 
     def __exit__(

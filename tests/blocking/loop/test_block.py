@@ -16,10 +16,11 @@ import pytest
 from anyio.abc import TaskGroup
 
 from penstock import StreamClosedError
+from penstock.blocking._loop import shared_loop
 from penstock.blocking._loop.block import Block
 from penstock.blocking._loop.loop_thread import LoopThread
 from penstock.testing.server import becomes_true
-from tests.support.blocking import in_thread, interrupted_when
+from tests.support.blocking import in_thread, interrupted_when, interrupting_ends_of_waits
 
 from ..conftest import own_threads
 
@@ -161,6 +162,20 @@ def test_interrupted_it_is_over(where: str) -> None:
     assert own_threads() == []
 
 
+def test_interrupted_when_it_has_just_been_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager()
+    other = LoopThread()
+    other.start()
+    block = Block(LoopThread(), manager)
+    with interrupting_ends_of_waits(monkeypatch), pytest.raises(KeyboardInterrupt):
+        block.enter()
+    # The loop goes on, for the other share.
+    assert [type(error) for error in manager.left_with] == [asyncio.CancelledError]
+    assert all(task is not None and task.done() for task in manager.tasks)
+    block.leave(None)
+    other.close()
+
+
 def test_the_clients_of_its_calls_are_started_before() -> None:
     # A client that is used within for the first time would otherwise take its share too late.
     clients = [LoopThread(), LoopThread()]
@@ -193,6 +208,41 @@ def test_its_loop_ends_while_it_is_entered() -> None:
         loop.close()
     assert isinstance(outcome[0], StreamClosedError)
     block.leave(None)
+
+
+@pytest.mark.parametrize("where", ["enter", "leave"])
+def test_its_clean_up_is_not_broken_off_when_the_loop_ends(where: str) -> None:
+    cleaned = threading.Event()
+
+    class Cleaning(Manager):
+        async def _happens(self, here: str) -> None:
+            try:
+                await super()._happens(here)
+            finally:
+                if here == where:
+                    # The block is being interrupted, and now its loop is to end as well.
+                    shared.stop(wait=False)
+                    await asyncio.sleep(0.01)  # noqa: ASYNC102 - what is tested
+                    cleaned.set()
+
+    loop = LoopThread()
+    shared = loop.start()
+    manager = Cleaning(hang=where)
+    block = Block(loop, manager)
+
+    def use() -> None:
+        block.enter()
+        block.leave(None)
+
+    with in_thread(use) as outcome:
+        assert manager.hangs.wait(5)
+        (call,) = shared.pending
+        shared_loop._current = None
+        shared.loop.call_soon_threadsafe(call.cancel, "interrupted")
+    assert cleaned.is_set()
+    # One that is being left is left.
+    assert outcome == [None] if where == "leave" else "interrupted" in str(outcome[0])
+    loop.close()
 
 
 def test_a_forgotten_one_warns_and_is_left() -> None:

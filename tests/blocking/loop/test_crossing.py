@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -46,7 +46,8 @@ def shore() -> Iterator[Loop]:
 class Waiting:
     """Waits until it is cancelled, and takes a moment to end then."""
 
-    def __init__(self) -> None:
+    def __init__(self, when_ending: Callable[[], object] = lambda: None) -> None:
+        self.when_ending = when_ending
         self.begun = threading.Event()
         self.ended = threading.Event()
 
@@ -55,6 +56,7 @@ class Waiting:
         try:
             await asyncio.sleep(3600)
         finally:
+            self.when_ending()
             await asyncio.sleep(0.005)  # noqa: ASYNC102 - what is tested
             self.ended.set()
 
@@ -107,6 +109,20 @@ def test_cancelled_from_elsewhere_it_says_why(shore: Loop) -> None:
     assert isinstance(outcome[0], StreamClosedError)
     assert "this is why" in str(outcome[0])
     assert waiting.ended.is_set()
+
+
+def test_cancelled_twice_it_is_cleaned_up_undisturbed(shore: Loop) -> None:
+    waiting = Waiting()
+    call = Crossing(shore, waiting, ())
+    tasks: list[object] = []
+    waiting.when_ending = lambda: tasks.append(call.cancel("again"))
+    with in_thread(call.run) as outcome:
+        assert waiting.begun.wait(5)
+        shore.loop.call_soon_threadsafe(call.cancel, "this is why")
+    assert "this is why" in str(outcome[0])
+    assert waiting.ended.is_set()
+    # Who cancels it again has its task to wait for as well.
+    assert tasks == [call._task]
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -214,6 +230,20 @@ def test_a_group_ends_its_calls_and_no_others(shore: Loop) -> None:
         assert "has been left" in str(outcome[0])
         assert not others.ended.is_set()
         shore.loop.call_soon_threadsafe(theirs.cancel, "done")
+
+
+def test_a_group_may_end_while_a_call_of_it_is_being_interrupted(shore: Loop) -> None:
+    group, waiting = CallGroup(), Waiting()
+    call = Crossing(shore, waiting, ())
+    ends: list[asyncio.Task[None]] = []
+    waiting.when_ending = lambda: ends.append(shore.loop.create_task(group.end()))
+    with in_thread(lambda: group.run(call)) as outcome:
+        assert waiting.begun.wait(5)
+        shore.loop.call_soon_threadsafe(call.cancel, "interrupted")
+    assert "interrupted" in str(outcome[0])
+    assert waiting.ended.is_set()
+    assert becomes_true(ends[0].done)
+    assert ends[0].exception() is None
 
 
 def test_a_group_that_has_ended_refuses_further_calls(shore: Loop) -> None:

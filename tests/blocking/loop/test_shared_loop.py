@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import anyio
 import pytest
 import sniffio
 
@@ -168,6 +169,76 @@ def test_a_call_that_is_under_way_is_ended(shared: SharedLoop) -> None:
         shared.stop(wait=True)
     assert isinstance(outcome[0], StreamClosedError)
     assert shared.pending == set()
+
+
+class CleaningUp:
+    """Waits until it is cancelled, and then has something to clean up."""
+
+    def __init__(self, when_ending: Callable[[], object], seconds: float = 0.02) -> None:
+        self.begun, self.cleaned = threading.Event(), threading.Event()
+        self._when_ending = when_ending
+        self._seconds = seconds
+
+    async def __call__(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self._when_ending()
+            # Against cancel scopes, which cancel again and again.
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(self._seconds)
+            self.cleaned.set()
+
+
+def test_a_call_that_cleans_up_does_so_to_its_end(shared: SharedLoop) -> None:
+    waiting = CleaningUp(lambda: shared.stop(wait=False))
+    call = Crossing(shared, waiting, ())
+    with in_thread(call.run) as outcome:
+        assert waiting.begun.wait(5)
+        shared.loop.call_soon_threadsafe(call.cancel, "this is why")
+    assert "this is why" in str(outcome[0])
+    assert waiting.cleaned.is_set()
+
+
+def test_the_end_is_not_broken_off_by_another(shared: SharedLoop) -> None:
+    # As at the interpreter's exit, when a thread closes the last client at the same time.
+    waiting = CleaningUp(lambda: shared.stop(wait=False))
+    with in_thread(Crossing(shared, waiting, ()).run) as outcome:
+        assert waiting.begun.wait(5)
+        shared.stop(wait=True)
+    assert isinstance(outcome[0], StreamClosedError)
+    assert waiting.cleaned.is_set()
+
+
+def test_a_task_group_of_a_call_cleans_up_to_its_end(shared: SharedLoop) -> None:
+    waiting = CleaningUp(lambda: shared.stop(wait=False))
+
+    async def call() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(waiting)
+            while not waiting.begun.is_set():  # noqa: ASYNC110 - of threads
+                await asyncio.sleep(0)
+            group.cancel_scope.cancel()
+
+    with in_thread(Crossing(shared, call, ()).run):
+        assert waiting.begun.wait(5)
+    assert waiting.cleaned.is_set()
+
+
+def test_a_clean_up_that_does_not_end_is_broken_off(
+    shared: SharedLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_loop, "END_SECONDS", 0.02)
+    waiting = CleaningUp(lambda: None, seconds=3600)
+    started = time.monotonic()
+    with in_thread(Crossing(shared, waiting, ()).run) as outcome:
+        assert waiting.begun.wait(5)
+        shared.stop(wait=True)
+    assert isinstance(outcome[0], StreamClosedError)
+    assert not waiting.cleaned.is_set()
+    assert time.monotonic() - started < shared_loop.JOIN_SECONDS
+    assert shared.loop.is_closed()
 
 
 def test_the_loop_can_end_itself(shared: SharedLoop) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
+from .crossing import cancel_once
 from .loop_thread import LoopThread
 
 __all__ = ["Block"]
@@ -18,20 +19,20 @@ T = TypeVar("T")
 class _Host(Generic[T]):
     """The task in which the manager is entered and left: task groups want one and the same."""
 
-    def __init__(self, manager: AbstractAsyncContextManager[T]) -> None:
+    def __init__(self, loop: LoopThread, manager: AbstractAsyncContextManager[T]) -> None:
         self._manager = manager
         self._entered = asyncio.Event()
         self._leaving = asyncio.Event()
         self._value: T | None = None
         self._body_error: BaseException | None = None
         self._error: BaseException | None = None
-        self._task = asyncio.get_running_loop().create_task(self._live())
+        self._task = loop.start_task(self._live())
 
     async def enter(self) -> Any:
         try:
             await self._entered.wait()
         except asyncio.CancelledError:
-            await self._cancel()  # noqa: ASYNC102 - no shield would hold against a native cancellation
+            await self.abandon()  # noqa: ASYNC102 - no shield would hold against a native cancellation
             raise
         self._raise_error()
         return self._value
@@ -42,12 +43,13 @@ class _Host(Generic[T]):
         try:
             await asyncio.wait([self._task])
         except asyncio.CancelledError:
-            await self._cancel()  # noqa: ASYNC102 - no shield would hold against a native cancellation
+            await self.abandon()  # noqa: ASYNC102 - no shield would hold against a native cancellation
             raise
         self._raise_error()
 
-    async def _cancel(self) -> None:
-        self._task.cancel()
+    async def abandon(self) -> None:
+        """Cancel it, wherever it is, and wait for its end."""
+        cancel_once(self._task)
         await asyncio.wait([self._task])
 
     def _raise_error(self) -> None:
@@ -110,13 +112,18 @@ class Block(Generic[T]):
         try:
             value: T = self.loop.run(self._enter)
         except BaseException:
-            self._left = self._host is not None
-            self.loop.close()
+            self._abandon()
             raise
         return value
 
+    def _abandon(self) -> None:
+        host = self._host
+        self._left = host is not None
+        # An interruption may have come when it was entered already.
+        self.loop.close(None if host is None else host.abandon)
+
     async def _enter(self) -> Any:
-        self._host = _Host(self._manager)
+        self._host = _Host(self.loop, self._manager)
         return await self._host.enter()
 
     def leave(self, error: BaseException | None) -> None:

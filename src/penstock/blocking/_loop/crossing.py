@@ -12,17 +12,35 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 import anyio
 
 from ...errors import StreamClosedError
 
-__all__ = ["CallGroup", "Crossing", "Shore", "current_group"]
+__all__ = ["CLOSED", "CallGroup", "Crossing", "Shore", "cancel_once", "current_group"]
 
 R = TypeVar("R")
 
 # How long an interrupted thread waits for the call's connection to be closed.
 GRACE = 1.0
+
+
+CLOSED = "the client was closed while it was in use"
+
+_cancelled: WeakSet[asyncio.Task[Any]] = WeakSet()
+
+
+def cancel_once(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, unless this has been called with it before.
+
+    Several may want a call to end: an interrupted thread, the block that it was made in,
+    the end of the loop. A second cancellation would break off the clean-up that the first
+    one started. `Task.cancelling` does not tell, since cancel scopes count there as well.
+    """
+    if task not in _cancelled:
+        _cancelled.add(task)
+        task.cancel()
 
 
 class Shore(Protocol):
@@ -97,8 +115,7 @@ class Crossing(Generic[R]):
                 raise error
             if self._why_cancelled is None and not self._shore.stopping:
                 raise RuntimeError("the call raised a cancellation that nobody had asked for")
-            why = self._why_cancelled or "the client was closed while it was in use"
-            raise StreamClosedError(why) from None
+            raise StreamClosedError(self._why_cancelled or CLOSED) from None
         finally:
             # No cycle of the error, its traceback and this frame.
             del error
@@ -137,13 +154,13 @@ class Crossing(Generic[R]):
         self._finish()
 
     def cancel(self, why: str) -> asyncio.Task[None] | None:
-        """Cancel it; gives the task that ends with it, if it has begun."""
+        """Cancel it, once; gives the task that ends with it, if it has begun."""
         self._why_cancelled = self._why_cancelled or why
         task = self._task
         if task is not None and not self._finished:
             # One that is cancelled before its first step never comes to its end.
             task.add_done_callback(lambda _: self.lost())
-            task.cancel()
+            cancel_once(task)
         return task
 
     def lost(self) -> None:

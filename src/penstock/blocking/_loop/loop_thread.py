@@ -67,6 +67,11 @@ class LoopThread:
         if self._shared is not None and self.is_running:
             self._shared.post(fn)
 
+    def start_task(self, coro: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """Start a task that outlives the call it is made in; to be called in that call."""
+        assert self._shared is not None
+        return self._shared.start_task(coro)
+
     @property
     def is_running(self) -> bool:
         """Whether this share has a loop."""

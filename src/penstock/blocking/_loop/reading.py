@@ -47,7 +47,14 @@ class Reading(Generic[T_co]):
         when the stream or its client is closed, RuntimeError inside a running event loop.
         Whatever it raises, nothing stays open.
         """
-        self._wait_for(self._async.__aenter__)
+        try:
+            self._wait_for(self._async.__aenter__)
+        except Exception:
+            raise
+        except BaseException:
+            # The interruption may have come when it was open already.
+            self.close()
+            raise
         return self
 
     def __exit__(

@@ -10,12 +10,14 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from ..._loops import mark_asyncio_thread
-from .crossing import Crossing
+from .crossing import CLOSED, Crossing, cancel_once
 
 __all__ = ["SharedLoop", "registry_lock", "take_share"]
+
+R = TypeVar("R")
 
 # How long whoever ends the loop waits for its thread, and that for what it still does.
 JOIN_SECONDS = 5.0
@@ -32,6 +34,7 @@ class SharedLoop:
         self.exiting = False
         self.pending: set[Crossing[Any]] = set()
         self._posted: set[asyncio.Task[Any]] = set()
+        self._started: set[asyncio.Task[Any]] = set()
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         # A daemon, so that a client nobody closed does not keep the interpreter from ending.
         self._thread = threading.Thread(target=self._run, name="penstock", daemon=True)
@@ -47,6 +50,13 @@ class SharedLoop:
                 task.add_done_callback(self._posted.discard)
 
         self._call(start)
+
+    def start_task(self, coro: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """Start a task that outlives the call it is made in; on the loop. Its end cancels it."""
+        task = self.loop.create_task(coro)
+        self._started.add(task)
+        task.add_done_callback(self._started.discard)
+        return task
 
     def give_share(self, *, wait: bool) -> None:
         """One share less; the last one ends the loop."""
@@ -66,7 +76,7 @@ class SharedLoop:
             self._call(lambda: self.give_share(wait=False))
 
     def stop(self, *, wait: bool) -> None:
-        """End the loop, whatever it does."""
+        """End the loop, whatever it does. Idempotent."""
         self._call(self._stop)
         if wait and self._thread is not threading.current_thread():
             self._thread.join(JOIN_SECONDS)
@@ -78,8 +88,10 @@ class SharedLoop:
             pass
 
     def _stop(self) -> None:
-        self.stopping = True
-        self.loop.stop()
+        # A second time it would stop the loop in the midst of its clean-up.
+        if not self.stopping:
+            self.stopping = True
+            self.loop.stop()
 
     def _run(self) -> None:
         loop = self.loop
@@ -104,11 +116,18 @@ class SharedLoop:
     async def _end(self) -> None:
         if self._posted:
             await asyncio.wait(self._posted, timeout=END_SECONDS)
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
+        # First the calls and blocks, which end their own tasks: those may be cleaning up.
+        calls = [task for call in list(self.pending) if (task := call.cancel(CLOSED)) is not None]
+        for task in self._started:
+            cancel_once(task)
+        if first := {*calls, *self._started}:
+            await asyncio.wait(first, timeout=END_SECONDS)
+        # Then what is left: tasks of nobody, and clean-ups that take too long.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=END_SECONDS)
+        if rest:
+            await asyncio.wait(rest, timeout=END_SECONDS)
 
 
 # Reentrant: a signal's handler may close a client in the midst of the rest.
