@@ -753,10 +753,47 @@ events = blocking.fan_out_chunks(client, iter([R, R])).__enter__()
 next(events)
 """,
     "a loop through everything": "client.me = client; client.complete({**R, 'fast': True})",
-    "a handler at exit": """
-import atexit
-atexit.register(lambda: print(client.complete({**R, 'fast': True}).choices[0].message.content))
-""",
+}
+# What a handler of `atexit` may do, and what it prints.
+FAST = "{**R, 'fast': True}"
+HANDLERS = {
+    "a call": (f"print(client.complete({FAST}).choices[0].message.content)", "Hello!"),
+    "a client of its own, closed": (
+        f"with Client(url, api_key='k') as own: print(own.complete({FAST}).model)",
+        "test-model",
+    ),
+    "a server by its name": (
+        f"print(Client(by_name, api_key='k').complete({FAST}).model)",
+        "test-model",
+    ),
+    "a stream": (
+        f"with client.chat.completions.stream(**{FAST}) as stream: print(*stream.text)",
+        "Hel lo !",
+    ),
+    "a stream left open": (
+        "stream = client.chat.completions.stream(**R).__enter__(); print(next(stream.text))",
+        "a",
+    ),
+    "a stream forgotten": (
+        "print(next(client.chat.completions.stream(**R).__enter__().text)); gc.collect()",
+        "a",
+    ),
+    "a fan-out": (
+        f"with blocking.fan_out(client.complete, [{FAST}] * 3) as each: print(len(list(each)))",
+        "3",
+    ),
+    "a race": (
+        f"with blocking.race(client, [{FAST}] * 2) as stream: print(stream.collect().model)",
+        "test-model",
+    ),
+    "a block left open": (
+        "events = blocking.fan_out_chunks(client, [R, R]).__enter__(); next(events); print('ok')",
+        "ok",
+    ),
+    "an error": (
+        "try: client.complete({**R, 'model': ''})\n    except ValueError: print('refused')",
+        "refused",
+    ),
 }
 
 
@@ -775,3 +812,67 @@ def test_the_interpreter_ends_without_close(name: str) -> None:
         assert "Traceback" not in errors.replace("ResourceWarning", ""), errors
         assert took < 10
         assert becomes_true(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [*((name, False) for name in HANDLERS), ("a call", True), ("a server by its name", True)],
+)
+def test_a_handler_at_exit_may_call(name: str, used: bool) -> None:
+    """Also when it makes the first call, for which Python 3.12 starts no thread any more."""
+
+    def script(request: RecordedRequest) -> Reply:
+        return HELLO if "fast" in request.json else STALLED
+
+    code, expected = HANDLERS[name]
+    program = f"""
+import atexit
+by_name = url.replace('127.0.0.1', 'localhost')
+client = Client(url, api_key='k')
+if {used}: client.complete({FAST})
+@atexit.register
+def handler():
+    {code}
+"""
+    with serve_in_thread(script) as server:
+        begun = time.monotonic()
+        code_, output, errors = run_program(program, server.base_url)
+        assert (code_, output.strip()) == (0, expected), errors
+        assert "Traceback" not in errors.replace("ResourceWarning", ""), errors
+        assert time.monotonic() - begun < 10
+        assert becomes_true(lambda: server.open_connections == 0)
+
+
+def test_a_handler_that_comes_after_the_end_of_the_loop() -> None:
+    program = f"""
+import atexit
+from penstock.blocking._loop import shared_loop
+with Client(url, api_key='k') as client: client.complete({FAST})
+@atexit.register
+def handler():
+    with Client(url, api_key='k') as client: print(client.complete({FAST}).model)
+held = Client(url, api_key='k')
+held.complete({FAST})
+atexit.register(shared_loop._at_exit)
+"""
+    with serve_in_thread(HELLO) as server:
+        code, output, errors = run_program(program, server.base_url)
+        assert (code, output.strip()) == (0, "test-model"), errors
+        assert "Traceback" not in errors.replace("ResourceWarning", ""), errors
+
+
+def test_functions_at_exit_run_or_are_refused_with_the_reason() -> None:
+    program = """
+import atexit
+def function(item):
+    return item + 1
+@atexit.register
+def handler():
+    with blocking.fan_out(function, [1]) as results:
+        for result in results:
+            print(result.value, result.error)
+"""
+    code, output, errors = run_program(program, "")
+    assert code == 0, errors
+    assert output.startswith("2 None") or "starts none while the interpreter exits" in output
+    assert "Traceback" not in errors.replace("ResourceWarning", ""), errors

@@ -188,6 +188,29 @@ async def test_an_address_needs_no_thread(host: str, monkeypatch: pytest.MonkeyP
         await stream.aclose(1.0)
 
 
+@pytest.mark.parametrize("exiting", [False, True])
+async def test_a_name_when_no_thread_can_look_it_up(
+    exiting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a handler of `atexit`: the calling thread does it then."""
+
+    async def refused(*args: Any, **more: Any) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    with socket.socket(V4) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        dialer = Dialer(Origin("http", "localhost", listener.getsockname()[1]))
+        monkeypatch.setattr(anyio, "getaddrinfo", refused)
+        if not exiting:
+            with pytest.raises(RuntimeError, match="after interpreter shutdown"):
+                await dialer.dial(deadline())
+            return
+        monkeypatch.setattr(threading.Thread, "is_alive", lambda _: False)
+        stream = await dialer.dial(deadline())
+        await stream.aclose(1.0)
+
+
 @pytest.mark.parametrize("host", ["does-not-exist.invalid", "a" * 64, "a..b"])
 async def test_a_name_that_is_none(host: str) -> None:
     with pytest.raises(ConnectionFailed, match=f"cannot resolve {host}"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable
 from itertools import chain, zip_longest
 from typing import Any
@@ -91,7 +92,7 @@ class _Lookup:
     async def _run(self) -> None:
         hop = self._hop
         try:
-            self._found = await anyio.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+            self._found = await _look_up(hop)
         except Exception as error:  # noqa: BLE001 - raised in each task that waits
             self._error = error
         finally:
@@ -110,3 +111,13 @@ class _Lookup:
             by_family.setdefault(family, []).append((address[0], family))
         turns = chain.from_iterable(zip_longest(*by_family.values()))
         return list(dict.fromkeys(pair for pair in turns if pair is not None))[:MAX_ADDRESSES]
+
+
+async def _look_up(hop: Origin) -> list[Any]:
+    try:
+        return await anyio.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+    except RuntimeError:
+        # While the handlers of `atexit` run, no thread pool takes a job any more.
+        if threading.main_thread().is_alive():
+            raise
+        return list(socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM))

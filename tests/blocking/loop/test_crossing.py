@@ -24,9 +24,13 @@ class Loop:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self.stopping = False
         self.exiting = False
+        self.threadless = False
         self.pending: set[Crossing[Any]] = set()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
+
+    def run_here(self, call: Crossing[Any], seconds: float | None = None) -> None:
+        raise AssertionError("it has a thread")
 
     def end(self) -> None:
         if not self.loop.is_closed():

@@ -13,11 +13,11 @@ import pytest
 import sniffio
 
 from penstock import StreamClosedError
-from penstock.blocking._loop import shared_loop
+from penstock.blocking._loop import crossing, shared_loop
 from penstock.blocking._loop.crossing import Crossing
 from penstock.blocking._loop.shared_loop import SharedLoop, take_share
 from penstock.testing.server import becomes_true
-from tests.support.blocking import in_thread
+from tests.support.blocking import in_thread, interrupted_when
 
 from ..conftest import own_threads
 
@@ -262,6 +262,91 @@ def test_it_goes_on_after_an_exit_of_one_task(
     assert becomes_true(lambda: bool(tasks) and tasks[0].done(), seconds=5)
     assert isinstance(tasks[0].exception(), error)
     assert Crossing(shared, thread_name, ()).run() == "penstock"
+
+
+# --- without a thread, as at the interpreter's exit on Python 3.12 ---
+
+
+def no_thread(*_: object) -> None:
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+
+@pytest.fixture
+def threadless(monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedLoop]:
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        patch.setattr(threading.Thread, "is_alive", lambda _: False)
+        loop = take_share()
+    yield loop
+    loop.stop(wait=True)
+    assert loop.loop.is_closed()
+    shared_loop._current = None
+
+
+def test_calls_run_in_the_thread_that_waits(threadless: SharedLoop) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    for _ in range(2):
+        assert Crossing(threadless, thread_name, ()).run() == "MainThread"
+        with pytest.raises(ZeroDivisionError):
+            Crossing(threadless, fail, ()).run()
+
+
+def test_ctrl_c_without_a_thread(threadless: SharedLoop) -> None:
+    waiting = CleaningUp(lambda: None)
+    with interrupted_when(waiting.begun.is_set), pytest.raises(KeyboardInterrupt):
+        Crossing(threadless, waiting, ()).run()
+    assert waiting.cleaned.is_set()
+    assert Crossing(threadless, thread_name, ()).run() == "MainThread"
+
+
+def test_a_clean_up_without_a_thread_is_not_waited_for_for_ever(
+    threadless: SharedLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossing, "GRACE", 0.02)
+    monkeypatch.setattr(shared_loop, "END_SECONDS", 0.02)
+    waiting = CleaningUp(lambda: None, seconds=3600)
+    with interrupted_when(waiting.begun.is_set), pytest.raises(KeyboardInterrupt):
+        Crossing(threadless, waiting, ()).run()
+
+
+def test_without_a_thread_the_last_share_ends_the_loop(threadless: SharedLoop) -> None:
+    done: list[int] = []
+
+    async def close() -> None:
+        await asyncio.sleep(0.01)
+        done.append(1)
+
+    threadless.post(close)
+    threadless.give_share(wait=True)
+    assert done == [1]
+    with pytest.raises(StreamClosedError):
+        Crossing(threadless, thread_name, ()).run()
+
+
+def test_without_a_thread_garbage_ends_the_loop_in_the_next_call(threadless: SharedLoop) -> None:
+    threadless.give_share_of_garbage()
+    assert not threadless.loop.is_closed()
+    with pytest.raises(StreamClosedError):
+        Crossing(threadless, thread_name, ()).run()
+    assert threadless.loop.is_closed()
+
+
+def test_too_many_threads_are_another_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[asyncio.AbstractEventLoop] = []
+    new = asyncio.new_event_loop
+
+    def new_event_loop() -> asyncio.AbstractEventLoop:
+        made.append(new())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", new_event_loop)
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    with pytest.raises(RuntimeError, match="create new thread"):
+        take_share()
+    assert made[0].is_closed()
 
 
 # --- its thread ---

@@ -70,6 +70,28 @@ def test_one_thread_for_one_function_at_a_time(workers: Workers) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("exiting", [False, True])
+def test_a_thread_that_cannot_be_started(
+    workers: Workers, exiting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            if exiting:
+                patch.setattr(threading.Thread, "is_alive", lambda _: False)
+            why = "starts none while the interpreter exits" if exiting else "can't start"
+            with pytest.raises(RuntimeError, match=why):
+                await workers.run(divide, 6, by=3)
+        # Nothing of it is left over.
+        assert (await workers.run(divide, 6, by=3))[0] == 2
+        assert len(own_threads()) == 1
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("count", [2, 7, 40])
 def test_as_many_threads_as_functions_run_at_once(workers: Workers, count: int) -> None:
     barrier = threading.Barrier(count)

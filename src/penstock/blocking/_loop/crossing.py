@@ -52,6 +52,12 @@ class Shore(Protocol):
     """Whether it ends with the interpreter."""
     pending: set[Crossing[Any]]
     """Those not finished; whoever ends the loop calls `lost` on them."""
+    threadless: bool
+    """Whether the loop has no thread of its own, and runs only in `run_here`."""
+
+    def run_here(self, call: Crossing[Any], seconds: float | None = None) -> None:
+        """Run the loop in this thread until the call is over, or for so many seconds."""
+        ...
 
 
 class Crossing(Generic[R]):
@@ -120,8 +126,15 @@ class Crossing(Generic[R]):
             # No cycle of the error, its traceback and this frame.
             del error
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is an outcome."""
+        return self._finished
+
     def _wait(self) -> None:
-        if sys.platform == "win32":
+        if self._shore.threadless:
+            self._shore.run_here(self)
+        elif sys.platform == "win32":
             # Ctrl-C does not interrupt a lock there (bpo-35935).
             while not self._done.acquire(timeout=0.05):
                 pass
@@ -134,7 +147,10 @@ class Crossing(Generic[R]):
                 self._shore.loop.call_soon_threadsafe(self.cancel, "interrupted")
             except RuntimeError:
                 return
-            self._done.acquire(timeout=GRACE)
+            if self._shore.threadless:
+                self._shore.run_here(self, GRACE)
+            else:
+                self._done.acquire(timeout=GRACE)
 
     # --- on the loop ---
 
@@ -172,7 +188,11 @@ class Crossing(Generic[R]):
     def _finish(self) -> None:
         self._finished = True
         self._shore.pending.discard(self)
-        if not self._shore.exiting:
+        if self._shore.threadless:
+            # When the loop ends, it has more to do than this.
+            if not self._shore.stopping:
+                self._shore.loop.stop()
+        elif not self._shore.exiting:
             # At the interpreter's exit only daemons wait, and those just vanish.
             self._done.release()
 

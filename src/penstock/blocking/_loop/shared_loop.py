@@ -35,10 +35,19 @@ class SharedLoop:
         self.pending: set[Crossing[Any]] = set()
         self._posted: set[asyncio.Task[Any]] = set()
         self._started: set[asyncio.Task[Any]] = set()
+        self._here = threading.Lock()
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self.threadless: bool = False
         # A daemon, so that a client nobody closed does not keep the interpreter from ending.
         self._thread = threading.Thread(target=self._run, name="penstock", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # Python 3.12 starts no thread any more when the handlers of `atexit` run.
+            if threading.main_thread().is_alive():
+                self.loop.close()
+                raise
+            self.threadless = True
 
     def post(self, fn: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Have the loop run `fn()`; it is not waited for, but not forgotten either."""
@@ -50,6 +59,18 @@ class SharedLoop:
                 task.add_done_callback(self._posted.discard)
 
         self._call(start)
+
+    def run_here(self, call: Crossing[Any], seconds: float | None = None) -> None:
+        """Run the loop in this thread until the call is over, or for so many seconds."""
+        with self._here:
+            timer = None if seconds is None else self.loop.call_later(seconds, self.loop.stop)
+            while not (call.is_over or self.stopping):
+                self.loop.run_forever()
+                if timer is not None:
+                    timer.cancel()
+                    break
+            if self.stopping and not self.loop.is_closed():
+                self._run()
 
     def start_task(self, coro: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """Start a task that outlives the call it is made in; on the loop. Its end cancels it."""
@@ -77,9 +98,21 @@ class SharedLoop:
 
     def stop(self, *, wait: bool) -> None:
         """End the loop, whatever it does. Idempotent."""
+        if self.threadless:
+            self._stop_here()
+            return
         self._call(self._stop)
         if wait and self._thread is not threading.current_thread():
             self._thread.join(JOIN_SECONDS)
+
+    def _stop_here(self) -> None:
+        if self.loop.is_running():
+            self._stop()  # and `run_here` does the rest
+        elif not self.stopping:
+            # What was posted begins before.
+            self.loop.call_soon(self._stop)
+            self.loop.run_forever()
+            self._run()
 
     def _call(self, fn: Callable[[], None]) -> None:
         try:
@@ -95,9 +128,10 @@ class SharedLoop:
 
     def _run(self) -> None:
         loop = self.loop
-        asyncio.set_event_loop(loop)
-        # It overrides what the context of a calling thread says, which may be trio.
-        mark_asyncio_thread()
+        if not self.threadless:
+            asyncio.set_event_loop(loop)
+            # It overrides what the context of a calling thread says, which may be trio.
+            mark_asyncio_thread()
         try:
             while not self.stopping:
                 try:
@@ -108,7 +142,8 @@ class SharedLoop:
             loop.run_until_complete(self._end())
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
-            asyncio.set_event_loop(None)
+            if not self.threadless:
+                asyncio.set_event_loop(None)
             loop.close()
             for call in list(self.pending):
                 call.lost()
@@ -145,7 +180,7 @@ def take_share() -> SharedLoop:
     global _current
     with _lock:
         shared = _current
-        if shared is None:
+        if shared is None or shared.stopping:
             _current = shared = SharedLoop()
         shared.shares += 1
         return shared

@@ -61,15 +61,29 @@ class Workers:
         # On the loop, as `_done`, so that the counts need no lock.
         if self._closed:
             raise StreamClosedError("the client is closed")
-        self._jobs.put(job)
         if self._idle:
             self._idle -= 1
+            self._jobs.put(job)
         else:
+            self._start_thread()
             self._threads += 1
-            threading.Thread(
-                target=_work, args=(self._jobs,), name="penstock worker", daemon=True
-            ).start()
+            self._jobs.put(job)
             self._end_if_closed()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(
+            target=_work, args=(self._jobs,), name="penstock worker", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if threading.main_thread().is_alive():
+                raise
+            raise RuntimeError(
+                "a function that blocks needs a thread, and this version of Python starts none"
+                " while the interpreter exits: run it before, or give methods of a client, such"
+                " as client.complete"
+            ) from error
 
     def _end_if_closed(self) -> None:
         # By another thread, since the job was taken: it did not count the new one.
