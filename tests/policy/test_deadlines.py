@@ -49,6 +49,19 @@ def test_a_limit_counts_from_the_wait_s_begin(name: str) -> None:
     assert limits.begin(100.0) == 110.0
 
 
+def test_the_time_of_the_last_end_never_goes_back() -> None:
+    limits = deadlines(total_at=10.0)
+    limits.check(1.0)
+    assert limits.now == 1.0
+    limits.begin(2.0)
+    limits.end(4.0)
+    # The wait had not been over at that time.
+    limits.check(2.0)
+    assert limits.now == 4.0
+    limits.check(5.0)
+    assert limits.now == 5.0
+
+
 def test_time_between_waits_is_free() -> None:
     limits = deadlines(read=10.0)
     limits.begin(0.0)

@@ -230,7 +230,7 @@ class Sender:
                 raise
             raise public from error
         self._step(Event.HEAD)
-        self.headers_at = self.clock()
+        self.headers_at = self.limits.now
         if self.reports is not None:
             self.reports.response_started(
                 self.attempts, exchange.status, self._request_id(), self.headers_at
@@ -251,6 +251,7 @@ class Sender:
         connecting = ConnectDeadline(timeouts, now=self.clock(), total_at=self._total_at)
         stream, reused = await service.connections.acquire(connecting, fresh=self._fresh)
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
+        self.limits.now = self.clock()
         held.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
         return held.exchange
 

@@ -10,7 +10,15 @@ __all__ = ["StreamStatistics", "Timings"]
 
 
 class StreamStatistics(msgspec.Struct, frozen=True):
-    """A stream in numbers; times are seconds since the request was first sent, None until then."""
+    """A stream in numbers.
+
+    The times are seconds on the event loop's clock. `headers`, `first_byte`, `first_token` and
+    `total` count from the moment at which the stream was opened, so they include the wait for
+    a slot, the connection, and attempts that failed. Each is the time at which the read of the
+    network that brought it had ended, and None until then. So they never decrease in this
+    order, and bytes that came in one read came at one time. The time that decoding takes is
+    part of the time until the next read.
+    """
 
     attempts: int
     """Requests sent, the first one included."""
@@ -19,15 +27,17 @@ class StreamStatistics(msgspec.Struct, frozen=True):
     bytes: int
     """Bytes of the body received, framing included."""
     headers: float | None
-    """Until the head of the success response."""
+    """Until the read that brought the end of the success response's head."""
     first_byte: float | None
-    """Until the first byte of the body."""
+    """Until the read that brought the first byte of the body: often the same one."""
     first_token: float | None
-    """Until the first token; `Timeouts` says what counts as one."""
+    """Until the read that brought the first token; `Timeouts` says what counts as one."""
     total: float | None
-    """Until the end, or until the last bytes while it is still going on."""
+    """Until the last read so far: of the end, once that is in."""
     waited_for_consumer: float
-    """Seconds, from the head to the last bytes, in which nobody waited for the network."""
+    """The time between `headers` and `total` in which no read was waiting for the network:
+    that of the loop body, of other tasks, and of decoding. Never negative, at most
+    `total - headers`, and 0 until there is a `total`."""
 
 
 class Timings:
@@ -61,5 +71,6 @@ class Timings:
             first_byte=since_start(self.first_byte),
             first_token=since_start(self.first_token),
             total=since_start(self.last_read),
-            waited_for_consumer=0.0 if math.isnan(away) else away,
+            # Never below 0, whatever the rounding: that of many waits may add up.
+            waited_for_consumer=away if away > 0 else 0.0,
         )

@@ -54,7 +54,10 @@ class Deadlines:
         self._since = math.inf
         self._kind: type[APITimeoutError | AnswerEnded] = ReadTimeout
         self.now = math.nan
-        """Loop time of the last `end()` or `check()`, so callers need not read the clock again."""
+        """Loop time of the last `end()` or `check()`, so callers need not read the clock again.
+
+        It never goes back.
+        """
         self.waited = 0.0
         """Total seconds spent waiting for the network."""
 
@@ -84,7 +87,8 @@ class Deadlines:
 
     def check(self, now: float) -> None:
         """Raise if `total` is over; for reads that never had to wait."""
-        self.now = now
+        if not now <= self.now:  # a wait may have ended since `now`
+            self.now = now
         if now >= self._total_at:
             self._kind = AnswerEnded if self._token_error is AnswerEnded else TotalTimeout
             raise self.error()
