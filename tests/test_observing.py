@@ -34,7 +34,7 @@ def watched(script: Any, **options: Any) -> tuple[Any, Watcher]:
 
 async def test_the_life_of_a_stream() -> None:
     answer = sse_reply(
-        [Pause(1), *tokens(), Pause(1), *tokens("Hel", usage=USAGE)],
+        [Pause(1), *tokens(finish=None), Pause(1), *tokens("Hel", usage=USAGE)],
         headers={"x-request-id": "req-1"},
     )
     client, watcher = watched(MemoryNetwork(answer.after(2)))

@@ -38,8 +38,9 @@ class Limiter:
 
     First come, first served. Requests start at a steady rate; after a lull, up to one second's
     worth may start at once. A server's Retry-After (429, 503) pauses every user of the limiter
-    until then. With `adaptive`, a 429 or an overload halves the number in flight, and every full
-    window of successes adds one, between `min_in_flight` and `max_in_flight`.
+    until then, but no longer than the client's `max_retry_wait`; a 429 without one pauses them
+    for a back-off. With `adaptive`, a 429 or an overload halves the number in flight, and every
+    full window of successes adds one, between `min_in_flight` and `max_in_flight`.
 
     One limiter may serve any number of clients and fan-outs, nested or not, all in one event
     loop. A request made for a fan-out's item uses the item's slot.

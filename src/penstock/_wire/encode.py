@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 import msgspec
@@ -90,12 +90,12 @@ def _is_plain(value: Any) -> bool:
     ahead: list[Any] = [value]
     while ahead:
         outer = ahead.pop()
-        values: Iterable[Any] = outer.values() if is_object(outer) else outer
-        for inner in values:
+        inner: object
+        for inner in outer.values() if is_object(outer) else outer:
             kind = type(inner)
             if kind is dict or kind is list:
                 ahead.append(inner)
-            elif kind not in _LEAVES and not (kind is float and math.isfinite(inner)):
+            elif kind not in _LEAVES and not (isinstance(inner, float) and math.isfinite(inner)):
                 return False
     return True
 
