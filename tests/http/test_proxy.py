@@ -16,6 +16,7 @@ from penstock._wire.url import Origin
 HTTP = Origin("http", "api.test", 80)
 HTTPS = Origin("https", "api.test", 443)
 SIX = Origin("https", "::1", 8443)
+LOCAL = Origin("http", "127.0.0.1", 8000)
 
 # --- the URL ---
 
@@ -167,6 +168,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ({"HTTPS_PROXY": "http://a", "NO_PROXY": "api.test:443"}, HTTPS, None),
         ({"HTTPS_PROXY": "http://a", "NO_PROXY": "api.test:444"}, HTTPS, "a"),
         ({"HTTPS_PROXY": "http://a", "NO_PROXY": "::1"}, SIX, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "[::1]"}, SIX, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "[::1]:443"}, SIX, "a"),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "::/64"}, SIX, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "*.test"}, HTTPS, None),
+        ({"HTTPS_PROXY": "http://a", "NO_PROXY": "x.org .test"}, HTTPS, None),
+        ({"HTTP_PROXY": "http://a", "no_proxy": "127.0.0.0/8"}, LOCAL, None),
+        ({"HTTP_PROXY": "http://a", "no_proxy": "10.0.0.0/8"}, LOCAL, "a"),
         ({"NO_PROXY": "api.test"}, HTTPS, None),
         ({"FTP_PROXY": "http://a"}, HTTPS, None),
     ],

@@ -402,3 +402,22 @@ def test_headers_of_a_call_that_fails(call: str, failure: str) -> None:
             BLOCKING[call](client, options)
         except PenstockError as error:
             assert_unseen(error, KEY)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("script", [reply(Reset()), reply(Stall()), error_reply(413)])
+@pytest.mark.parametrize("reads_on", [False, True])
+def test_a_large_request_that_is_answered_early(
+    script: Reply, reads_on: bool, backend: str
+) -> None:
+    large = {"model": "m", "messages": [{"role": "user", "content": "x" * 1_000_000}]}
+
+    async def main() -> BaseException:
+        network = MemoryNetwork(script, early=0, reads_on=reads_on)
+        timeouts = Timeouts(read=3)
+        async with client_on(network, api_key=KEY, max_retries=0, timeouts=timeouts) as client:
+            with pytest.raises(PenstockError) as caught:
+                await client.complete(large)
+            return caught.value
+
+    assert_unseen(run(main, backend), KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 import penstock
@@ -88,3 +89,27 @@ async def test_idle_connections_that_are_half_dead(fault: Fault) -> None:
             else:
                 await client.complete(REQUEST)
                 assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("fault", [Reset(), End()])
+@pytest.mark.parametrize("max_retries", [0, 2])
+async def test_many_half_dead_connections_on_sockets(max_retries: int, fault: Fault) -> None:
+    """Each call meets one of them at most, and no call fails."""
+    async with (
+        serve(sse_reply(tokens("Hi"))) as server,
+        penstock.AsyncClient(server.base_url, max_retries=max_retries, proxy="") as client,
+    ):
+        for way in ("complete", "race", "fan-out"):
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(client.complete, REQUEST)
+            await server.wait_until(lambda: not server.in_flight)
+            assert server.kill_idle(fault) > 1
+            if way == "complete":
+                await client.complete(REQUEST)
+            elif way == "race":
+                async with penstock.race(client, [REQUEST] * 3) as winner:
+                    await winner.collect()
+            else:
+                async with penstock.fan_out(client.complete, [REQUEST] * 30) as results:
+                    assert len([result.unwrap() async for result in results]) == 30
