@@ -241,7 +241,10 @@ async def test_pareta_any_further_parameter_goes_verbatim() -> None:
         )
         await answer.collect()
         base = {"model": "llama-3-8b", "messages": MESSAGES, **parameters}
-        assert [request.json for request in server.requests] == [base, {**base, "stream": True}]
+        assert [request.json for request in server.requests] == [
+            {**base, "stream": False},
+            {**base, "stream": True},
+        ]
 
 
 @pytest.mark.parametrize(("model", "messages"), [("", MESSAGES), ("llama-3-8b", [])])

@@ -155,7 +155,10 @@ def test_pareta_any_further_parameter_goes_verbatim() -> None:
     with serve_in_thread(pareta) as server, pareta_client(server) as client:
         client.chat.completions.create(**base)
         client.chat.completions.create(**base, stream=True).collect()
-        assert [request.json for request in server.requests] == [base, {**base, "stream": True}]
+        assert [request.json for request in server.requests] == [
+            {**base, "stream": False},
+            {**base, "stream": True},
+        ]
 
 
 @pytest.mark.parametrize(("model", "messages"), [("", MESSAGES), ("llama-3-8b", [])])
