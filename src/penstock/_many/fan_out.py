@@ -13,6 +13,7 @@ from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
 from .cancellation import cancelled_by_itself
 from .feed import Feed, Source
+from .interrupts import interruptible
 
 __all__ = ["FanOut", "FanOutStatistics", "Result", "fan_out"]
 
@@ -150,7 +151,7 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
                 raise TypeError(
                     f"fn must be an async function: {self._fn!r} returned a {type(call).__name__}"
                 )
-            value = await call
+            value = await interruptible(self._fn, call)
         except Exception as caught:  # noqa: BLE001 - errors are values here
             error = caught
         except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a task that was not cancelled goes on

@@ -30,6 +30,8 @@ What this defends against:
 - **Exception groups.** An Exception of a child or a source becomes a value where it is raised. The
   host collects whatever else there is (KeyboardInterrupt) as one exception, and the next read, or
   leaving the block, raises it. An exception of the body passes by: it leaves the block unchanged.
+- **Ctrl-C between two steps.** On trio it strikes in whatever code runs, unless that is protected:
+  see `interrupts`.
 - **Items pulled too late.** A task that was cancelled while it was about to run still begins. So
   `_run` and `_admit` check first whether the block was left.
 - **Slots of children that never ran.** A task group drops tasks that were cancelled before their
@@ -56,6 +58,7 @@ from .._limiter.slots import Slot, lent
 from ..errors import StreamBusyError, StreamClosedError
 from .cancellation import cancelled_by_itself, sole
 from .host import Host
+from .interrupts import protect
 from .wakeup import Wakeup, new_wakeup
 
 __all__ = ["Feed", "Source"]
@@ -102,6 +105,7 @@ class Feed(ABC, Generic[T, P]):
     async def __aenter__(self) -> Self:
         if self._host is not None:
             raise RuntimeError("a fan-out can be entered only once")
+        protect(Feed.__aenter__, Feed.__aexit__, Feed._pull, Feed._run)
         self._host = Host(self._live, on_end=self._tell)
         self._host.start()
         return self

@@ -41,6 +41,7 @@ from ..errors import (
 )
 from ..types import Usage
 from .cancellation import cancelled_by_itself, sole
+from .interrupts import protect
 from .requests import HasCompletions, Request, check_client, open_stream
 
 __all__ = ["Attempt", "Race", "RaceStatistics", "race"]
@@ -138,6 +139,7 @@ class Race:
         """
         if self._started:
             raise RuntimeError("a race is run once")
+        protect(Race.__aenter__, Race.__aexit__, Race._run_all, Race._run)
         try:
             async with anyio.create_task_group() as group:
                 # Not in this task: anyio (4.16) loses a cancellation of asyncio's own that
