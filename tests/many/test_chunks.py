@@ -627,7 +627,12 @@ async def test_results_pickle() -> None:
 
 
 async def test_a_request_that_is_answered_without_streaming() -> None:
-    network = MemoryNetwork(json_reply(completion()))
+    network = MemoryNetwork(json_reply(completion("Hello")))
     async with client_on(network) as client, fan_out_chunks(client, [REQUEST]) as events:
-        _, results = await collected(events)
-    assert isinstance(results[0].error, penstock.APIResponseError)
+        seen = [event async for event in events]
+    # The whole answer as one chunk.
+    chunk, result = seen
+    assert isinstance(chunk, ChunkEvent)
+    assert chunk.chunk.choices[0].delta.content == "Hello"
+    assert isinstance(result, ResultEvent)
+    assert result.unwrap().choices[0].message.content == "Hello"

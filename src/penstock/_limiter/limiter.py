@@ -43,7 +43,8 @@ class Limiter:
     full window of successes adds one, between `min_in_flight` and `max_in_flight`.
 
     One limiter may serve any number of clients and fan-outs, nested or not, all in one event
-    loop. A request made for a fan-out's item uses the item's slot.
+    loop. While it is in use there, using it in another loop raises RuntimeError. A request made
+    for a fan-out's item uses the item's slot.
 
     Use it as a context manager to limit other work: `async with limiter: ...`. A request made
     inside by a client that shares the limiter takes a second slot. Waiting can be cancelled, and

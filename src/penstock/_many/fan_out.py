@@ -208,7 +208,8 @@ def fan_out(
     the source is raised after the last result. An async source is closed before the block is
     left, in the task that pulled from it. Leaving the block, by `break`, an exception or a
     cancellation, cancels every call first; an exception of the body leaves the block unchanged.
-    A cancelled read loses nothing.
+    A cancelled read loses nothing. The block may be entered, read and left by different tasks,
+    and so be part of an async generator.
 
     Raises TypeError for a source, function or limit of another type, ValueError for a `buffer`
     below 0, a `window` below 1 or one without `ordered`. One task reads at a time, else

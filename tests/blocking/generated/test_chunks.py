@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import penstock
-from penstock import Limiter, ResultEvent
+from penstock import ChunkEvent, Limiter, ResultEvent
 from penstock.blocking.feeds import fan_out_chunks
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import (
@@ -286,7 +286,12 @@ def test_results_pickle() -> None:
 
 
 def test_a_request_that_is_answered_without_streaming() -> None:
-    network = MemoryNetwork(json_reply(completion()))
+    network = MemoryNetwork(json_reply(completion("Hello")))
     with client_on(network) as client, fan_out_chunks(client, [REQUEST]) as events:
-        _, results = collected(events)
-    assert isinstance(results[0].error, penstock.APIResponseError)
+        seen = [event for event in events]
+    # The whole answer as one chunk.
+    chunk, result = seen
+    assert isinstance(chunk, ChunkEvent)
+    assert chunk.chunk.choices[0].delta.content == "Hello"
+    assert isinstance(result, ResultEvent)
+    assert result.unwrap().choices[0].message.content == "Hello"
