@@ -106,7 +106,7 @@ class CompletionStreamDecoder(Generic[C]):
         self._content_type = content_type
         self._declared = is_event_stream(content_type)
         self._expected = choices
-        self._sse = EventStreamDecoder(max_event_bytes)
+        self._sse = EventStreamDecoder(max_event_bytes, objects=True)
         # What has come while it is open whether it is an event stream; None once it is one.
         self._head: bytearray | None = bytearray()
         # Whether each choice seen had its finish_reason, and how many had none.
@@ -194,8 +194,15 @@ class CompletionStreamDecoder(Generic[C]):
         # without one.
         if self._has_finished() or self._stray or self._words:
             return self._complete()
-        if _DONE in map(_data, self._sse.feed(b"\n\n")):
+        rest = self._sse.feed(b"\n\n")
+        if _DONE in map(_data, rest):
             return self._complete()
+        # Nor is the last one of those that only line ends separate any less clear.
+        last = self._chunks(rest) if self._sse.careless and self._decodes(rest) else []
+        if self._over():
+            return last
+        if self._has_finished():
+            return [*last, *self._complete()]
         unfinished = sorted(index for index, finished in self._finished.items() if not finished)
         lacking = "any choice"
         if unfinished:
@@ -206,7 +213,13 @@ class CompletionStreamDecoder(Generic[C]):
         self.error = IncompleteStreamError(
             f"the body ended after {self.events} events, without [DONE] and without {lacking}"
         )
-        return []
+        return last
+
+    def _decodes(self, events: Sequence[bytes | NamedEvent]) -> bool:
+        try:
+            return bool([self.decode(_data(event)) for event in events])
+        except ChunkDecodeError:
+            return False
 
     def _over(self) -> bool:
         return self.done or self.error is not None

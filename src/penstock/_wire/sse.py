@@ -38,6 +38,7 @@ LARGE_EVENT = 64 * 1024
 MAX_LINES = 65_536
 """Bound on the lines of one event, unless they have 16 bytes each on average."""
 
+_DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
 # Numbers, because `13 in data` is six times as fast as `b"\r" in data`, which first tries to
 # convert its left side to a number.
@@ -68,11 +69,40 @@ class EventStreamDecoder:
 
     `max_event_bytes` bounds the lines of one event, comments and other fields included. The
     buffer exceeds the bound by at most one piece.
+
+    With `objects` each event is a JSON object or `[DONE]`. Then events that careless servers
+    separate by single line ends are told apart: a line that ends with } and a next one that
+    begins with { are no JSON together.
     """
 
-    __slots__ = ("_after_cr", "_at_start", "_keep_ids", "_max", "_rest", "_small", "dispatched")
+    __slots__ = (
+        "_after_cr",
+        "_at_start",
+        "_closed",
+        "_examined",
+        "_keep_ids",
+        "_max",
+        "_objects",
+        "_rest",
+        "_small",
+        "careless",
+        "dispatched",
+    )
 
-    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES, *, keep_ids: bool = False) -> None:
+    def __init__(
+        self,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        *,
+        keep_ids: bool = False,
+        objects: bool = False,
+    ) -> None:
+        self._objects = objects
+        self.careless = False
+        """Events were separated by single line ends: from then on each line ends one."""
+        # Of the lines of the unfinished event: how far they were examined, and where the last
+        # data line ended if that may have been the event's end; else 0.
+        self._examined = 0
+        self._closed = 0
         self._max = max_event_bytes
         self._small = min(max_event_bytes, LARGE_EVENT)
         self.dispatched = 0
@@ -131,6 +161,9 @@ class EventStreamDecoder:
             self.dispatched = end
             events = self._dispatch(data[:end])
             rest += data[end + 2 :]
+            self._examined = self._closed = 0
+        if rest and self._objects and (separated := self._separate(rest)):
+            events = [*events, *separated]
         if len(rest) > self._max:
             self._check_size(rest, events)
         return events
@@ -152,9 +185,46 @@ class EventStreamDecoder:
             if len(block) > self._small:
                 self._check_size(block, events)
                 self._check_lines(block, events)
+            if self._objects and (self.careless or b"}\n" in block):
+                events += self._separate(bytearray(block + b"\n"), ended=True)
+                continue
             event = _event(block, self._keep_ids)
             if event is not None:
                 events.append(event)
+        return events
+
+    def _separate(self, lines: bytearray, *, ended: bool = False) -> list[bytes | NamedEvent]:
+        """Take out of these lines the events that only single line ends separate.
+
+        `ended`: an empty line follows, which ends what is left.
+        """
+        events: list[bytes | NamedEvent] = []
+        begin, start = 0, 0 if ended else self._examined
+        closed = 0 if ended else self._closed
+
+        def take(end: int) -> int:
+            event = _event(bytes(lines[begin:end]), self._keep_ids)
+            if event is not None:
+                events.append(event)
+            return end + 1
+
+        while (end := lines.find(b"\n", start)) >= 0:
+            if lines.startswith(b"data:", start):
+                value = lines[start + 5 : end].strip()
+                if closed and (value.startswith(b"{") or value == _DONE):
+                    self.careless = True
+                    begin = take(closed)
+                closed = end if value.endswith(b"}") or value == _DONE else 0
+                if closed and self.careless:
+                    begin = take(closed)
+                    closed = 0
+            start = end + 1
+        if ended:
+            take(len(lines))
+        else:
+            self.dispatched = max(self.dispatched, begin)
+            del lines[:begin]
+            self._examined, self._closed = start - begin, max(closed - begin, 0)
         return events
 
     def _check_size(self, block: bytes | bytearray, events: Sequence[bytes | NamedEvent]) -> None:

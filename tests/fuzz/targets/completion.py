@@ -105,9 +105,9 @@ def ends_rightly(outcome: Outcome, body: bytes) -> None:
         assert outcome.finished_all is all_finished
     assert outcome.done == (outcome.error is None)
     if outcome.done and not all_finished:
-        # The sentinel counts also where no empty line ends it.
-        events = decode_events(body + b"\n\n")
-        told = any(data.strip(_BLANKS) == "[DONE]" for _, data in events)
+        # The sentinel counts also where no empty line ends it, or begins it.
+        lines = [line for _, data in decode_events(body + b"\n\n") for line in data.split("\n")]
+        told = any(line.strip(_BLANKS) == "[DONE]" for line in lines)
         assert told or (outcome.events == 0 and len(outcome.chunks) == 1)
 
 
