@@ -24,9 +24,10 @@ from penstock import (
     race,
 )
 from penstock._call import reader, refusal
-from penstock._wire import completion, encoding, whole_answer
+from penstock._wire import accumulate, completion, encoding, whole_answer
 from penstock._wire.chunked import MAX_LINE, MAX_TRAILERS
 from penstock._wire.completion import MAX_CHOICES, CompletionDecoder
+from penstock._wire.merge import Budget
 from penstock._wire.sse import MAX_EVENT_BYTES
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -295,7 +296,7 @@ async def test_very_many_choices_in_one_event() -> None:
 
 @pytest.mark.parametrize("kind", ["index", "far index", "id", "neither"])
 async def test_tool_calls_without_an_end(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MAX_TOOL_CALLS", 1000)
+    monkeypatch.setattr(accumulate, "MAX_TOOL_CALLS", 1000)
     numbers = itertools.count()
     events = [calls(numbers, 25, kind) for _ in range(200)]
     error, network, peak = await failure(sse_reply(events, one_segment_each=True))
@@ -312,11 +313,27 @@ async def test_tool_calls_without_an_end(kind: str, monkeypatch: pytest.MonkeyPa
 async def test_tool_calls_of_many_choices_are_counted_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reader, "MAX_TOOL_CALLS", 1000)
+    monkeypatch.setattr(accumulate, "MAX_TOOL_CALLS", 1000)
     one = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
     events = [{"choices": [{"index": n, "delta": {"tool_calls": [one]}}]} for n in range(2000)]
     error, _, _ = await failure(sse_reply(events, one_segment_each=True))
     assert "more than 1000 tool calls" in str(error)
+
+
+async def test_members_without_a_field_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accumulate, "MAX_MEMBERS", 1000)
+    monkeypatch.setattr(accumulate, "Budget", lambda: Budget(1000))
+    numbers = itertools.count()
+    events: list[Event] = [
+        {"choices": [{"delta": {f"x{next(numbers)}": [1] for _ in range(25)}}]} for _ in range(200)
+    ]
+    error, network, peak = await failure(sse_reply(events, one_segment_each=True))
+    assert isinstance(error, APIResponseError)
+    assert "more than 1000 members without a field" in str(error)
+    assert error.partial is not None
+    assert len(error.partial.choices[0].message.extra or ()) <= 1000
+    assert len(network.requests) == 1
+    assert peak < 20 * MIB
 
 
 async def test_far_indices_allocate_nothing() -> None:
