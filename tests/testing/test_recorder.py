@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEND = b"POST /v1/x HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\nhi"
-SLOW = sse_reply([Pause(1), *tokens("Hel", "löw"), Pause(2.5), *tokens("rest")])
+SLOW = sse_reply([Pause(1), *tokens("Hel", "löw", finish=None), Pause(2.5), *tokens("rest")])
 
 
 @pytest.fixture(params=["asyncio", "trio"])
