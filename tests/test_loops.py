@@ -7,7 +7,9 @@ import contextvars
 import sys
 import threading
 import types
+from typing import Any
 
+import anyio
 import pytest
 import trio
 
@@ -38,7 +40,8 @@ def test_each_loop_and_its_clock() -> None:
     assert trio.run(asked) == (True, trio.current_time)
 
 
-def test_a_worker_thread_of_trio_runs_no_loop() -> None:
+@pytest.mark.parametrize("run", [trio.run, lambda main: anyio.run(main, backend="trio")])
+def test_a_worker_thread_of_trio_runs_no_loop(run: Any) -> None:
     async def main() -> list[bool]:
         found: list[bool] = [await trio.to_thread.run_sync(in_trio)]
         # A thread with a copy of the context, as some frameworks start theirs.
@@ -48,7 +51,7 @@ def test_a_worker_thread_of_trio_runs_no_loop() -> None:
         thread.join()
         return found
 
-    assert trio.run(main) == [False, False]
+    assert run(main) == [False, False]
 
 
 def test_trio_as_a_guest_of_asyncio() -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, cast
 
 # trio depends on sniffio: where there is none, there is no trio. To look for trio itself in
 # `sys.modules` would find one that another thread is importing, and is wrong under trio-asyncio.
 try:
-    from sniffio import current_async_library_cvar as _context
     from sniffio import thread_local as _thread
 except ImportError:  # pragma: no cover - the tests need trio
     from types import SimpleNamespace as _Namespace
 
-    _context = ContextVar[str | None]("library", default=None)
     _thread = cast("Any", _Namespace(name=None))
 
 __all__ = ["event_loop_clock", "in_trio", "mark_asyncio_thread"]
@@ -23,9 +20,9 @@ __all__ = ["event_loop_clock", "in_trio", "mark_asyncio_thread"]
 
 def in_trio() -> bool:
     """Whether the calling task runs under trio, as `sniffio` and anyio see it."""
-    # The first two questions of `sniffio.current_async_library()`; the third is about asyncio.
-    name = _thread.name
-    return (_context.get() if name is None else name) == "trio"
+    # trio, and trio-asyncio in its two modes, tell it for the thread. sniffio's context variable,
+    # which anyio sets as well, is copied into threads that run no event loop.
+    return _thread.name == "trio"
 
 
 def mark_asyncio_thread() -> None:
