@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
 from inspect import iscoroutinefunction
-from types import TracebackType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from .._limiter.limiter import Limiter
@@ -19,7 +18,7 @@ from .._many.fan_out import FanOut, FanOutStatistics, Result
 from .._many.race import Race, RaceStatistics
 from .._many.requests import Request
 from ._loop.block import Block
-from ._loop.feeding import Entered, Feeding, FeedingInBatches, next_of
+from ._loop.feeding import Entered, Feeding, FeedingInBatches
 from ._loop.loop_thread import LoopThread
 from ._loop.sources import in_threads, pulled_in_threads
 from .client import Client
@@ -48,9 +47,7 @@ class ResultIterator(Feeding, Generic[T, R]):
         is reading, StreamClosedError when the block has been left.
         """
         # own body
-        result: Result[T, R] | None = self._block.loop.run(next_of, self._async)
-        if result is None:
-            raise StopIteration
+        result: Result[T, R] = self._next()
         return result
 
     def statistics(self) -> FanOutStatistics:
@@ -151,23 +148,14 @@ class RaceBlock(Entered):
         # own docstring
         """Run the race. Raises AllAttemptsFailed; failed or interrupted, nothing stays open."""
         # own body
-        winner = self._block.enter()
         try:
             # Kept as long as the block lasts, whoever takes it.
-            self._stream = stream = Stream(self._block.loop, winner)
-        except BaseException as error:  # an interruption
-            self._block.leave(error)
+            self._stream = stream = Stream(self._block.loop, self._block.enter())
+            return stream
+        except BaseException as error:
+            if not isinstance(error, Exception):  # an interruption, perhaps after it was entered
+                self._block.drop()
             raise
-        return stream
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # own body
-        self._block.leave(exc)
 
     def statistics(self) -> RaceStatistics:
         """Return the attempts so far; during the block and after it."""

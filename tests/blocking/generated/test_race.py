@@ -298,18 +298,3 @@ def test_a_race_is_run_once() -> None:
         with pytest.raises(RuntimeError, match="once"):
             with contest:
                 raise AssertionError
-
-
-def test_what_is_no_error_leaves_the_race_bare() -> None:
-    class Stop(BaseException):
-        pass
-
-    def key() -> str:
-        raise Stop
-
-    network = network_of(a=token_after(1))
-    with client_on(network, api_key=key) as stopped, client_on(network) as client:
-        with pytest.raises(Stop):
-            with race(client, [request("a"), (stopped, request("a"))], delay=0.5):
-                raise AssertionError
-        assert network.open_connections == 0

@@ -47,6 +47,18 @@ class _Host(Generic[T]):
             raise
         self._raise_error()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left running."""
+        return self._task.done()
+
+    async def end(self) -> None:
+        """Leave it as after a body without an error, or cancel it if it is not entered yet."""
+        if not self._entered.is_set():
+            cancel_once(self._task)
+        self._leaving.set()
+        await asyncio.wait([self._task])
+
     async def abandon(self) -> None:
         """Cancel it, wherever it is, and wait for its end."""
         cancel_once(self._task)
@@ -107,14 +119,14 @@ class Block(Generic[T]):
         """Enter it. Raises what it raises; interrupted, nothing of it is left running."""
         if self._host is not None or self._left:
             raise RuntimeError("a block is entered once")
-        for client in self._clients:
-            client.start()
         try:
+            for client in self._clients:
+                client.start()
             value: T = self.loop.run(self._enter)
+            return value
         except BaseException:
             self._abandon()
             raise
-        return value
 
     def _abandon(self) -> None:
         host = self._host
@@ -134,18 +146,29 @@ class Block(Generic[T]):
         self._left = True
         self.loop.close(lambda: host.leave(error))
 
-    def __del__(self) -> None:
-        host = getattr(self, "_host", None)
-        if host is None or self._left or not self.loop.is_running:
-            return
-        loop = self.loop
+    def drop(self) -> None:
+        """Have the loop end it, without waiting for that; after an interruption. Idempotent.
 
-        async def leave() -> None:
-            await host.leave(None)
+        A second Ctrl-C may break off whatever waits; what is handed to the loop gets done.
+        """
+        host, loop = self._host, self.loop
+        self._left = self._left or host is not None
+        if host is None or host.is_over or not loop.is_running:
+            loop.abandon()
+            return
+
+        async def end() -> None:
+            await host.end()
             # The worker threads are needed until now.
             loop.abandon()
 
-        loop.post(leave)
+        loop.post(end)
+
+    def __del__(self) -> None:
+        host = getattr(self, "_host", None)
+        if host is None or host.is_over or not self.loop.is_running:
+            return
+        self.drop()
         warnings.warn(
             f"a {type(self._manager).__name__} was entered and never left: use `with`",
             ResourceWarning,

@@ -9,9 +9,10 @@ from typing import Any, Self, TypeVar
 
 from .block import Block
 
-__all__ = ["Entered", "Feeding", "FeedingInBatches", "next_of"]
+__all__ = ["Entered", "Feeding", "FeedingInBatches"]
 
 R = TypeVar("R")
+_END: Any = object()
 
 
 class Entered:
@@ -27,19 +28,58 @@ class Entered:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._block.leave(exc)
+        try:
+            self._forget()
+            self._block.leave(exc)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._block.drop()
+            raise
+
+    def _forget(self) -> None:
+        """Drop what was not taken."""
 
 
 class Feeding(Entered):
-    """A fan-out but for its reading."""
+    """A fan-out but for its members' types and docstrings."""
+
+    def __init__(self, block: Block[Any], original: Any) -> None:
+        super().__init__(block, original)
+        # Filled on the loop: an interruption of the thread that waits loses nothing.
+        self._ready: deque[Any] = deque()
 
     def __enter__(self) -> Self:
         """Begin. RuntimeError inside a running event loop, and when entered again."""
-        self._block.enter()
-        return self
+        try:
+            self._block.enter()
+            return self
+        except BaseException as error:
+            if not isinstance(error, Exception):  # an interruption, perhaps after it was entered
+                self._block.drop()
+            raise
 
     def __iter__(self) -> Self:
         return self
+
+    def _next(self) -> Any:
+        while True:
+            try:
+                return self._ready.popleft()
+            except IndexError:
+                pass
+            if not self._block.loop.run(self._fill):
+                raise StopIteration
+
+    async def _fill(self) -> bool:
+        # StopAsyncIteration would mean something else to the task that it ends.
+        item = await anext(self._async, _END)
+        if item is _END:
+            return False
+        self._ready.append(item)
+        return True
+
+    def _forget(self) -> None:
+        self._ready.clear()
 
     def _look(self, look: Callable[[], R]) -> R:
         """Return what `look` sees, between two steps of the loop while there is one."""
@@ -55,31 +95,7 @@ class Feeding(Entered):
 class FeedingInBatches(Feeding):
     """A fan-out whose events cross over from the loop in batches."""
 
-    def __init__(self, block: Block[Any], original: Any) -> None:
-        super().__init__(block, original)
-        self._events: deque[Any] = deque()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._events.clear()
-        super().__exit__(exc_type, exc, traceback)
-
-    def _next(self) -> Any:
-        while True:
-            try:
-                return self._events.popleft()
-            except IndexError:
-                events = self._block.loop.run(self._async.read_batch)
-            if not events:
-                raise StopIteration
-            self._events.extend(events)
-
-
-async def next_of(feed: Any) -> Any:
-    """Return the next item of a feed, None at its end."""
-    # StopAsyncIteration would mean something else to the task that it ends.
-    return await anext(feed, None)
+    async def _fill(self) -> bool:
+        events = await self._async.read_batch()
+        self._ready.extend(events)
+        return bool(events)

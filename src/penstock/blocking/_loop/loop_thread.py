@@ -115,6 +115,11 @@ class LoopThread:
         try:
             if last is not None:
                 self.finish(last)
+        except BaseException as error:
+            if last is not None and not isinstance(error, Exception):
+                # Interrupted; so that it gets done, the loop does it in any case.
+                self.post(last)
+            raise
         finally:
             with self._lock:
                 finalizer, self._finalizer = self._finalizer, None

@@ -49,13 +49,11 @@ class Reading(Generic[T_co]):
         """
         try:
             self._wait_for(self._async.__aenter__)
-        except Exception:
-            raise
-        except BaseException:
+            return self
+        except BaseException as error:
             # The interruption may have come when it was open already.
-            self.close()
+            self._close_if_interrupted(error)
             raise
-        return self
 
     def __exit__(
         self,
@@ -63,7 +61,11 @@ class Reading(Generic[T_co]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BaseException as error:
+            self._close_if_interrupted(error)
+            raise
 
     def close(self) -> None:
         """Close the connection at once, unless the answer was complete. Idempotent.
@@ -112,6 +114,9 @@ class Reading(Generic[T_co]):
                         raise StopIteration
                     claim = self._reader = object()
                 self._loop.run(self._closing, self._async.fill)
+            except BaseException as error:
+                self._close_if_interrupted(error)
+                raise
             finally:
                 if claim is not None and self._reader is claim:
                     self._reader = None
@@ -143,6 +148,13 @@ class Reading(Generic[T_co]):
             except anyio.WouldBlock:
                 more = await self._async.fill()
 
+    def _close_if_interrupted(self, error: BaseException) -> None:
+        """Close it without waiting if this is Ctrl-C or the like, and no error of a read."""
+        # The call that was interrupted has been cancelled, and has closed the stream, unless it
+        # was over by then.
+        if not isinstance(error, Exception) and self._async.state in _UNDER_WAY:
+            self._loop.post(self._async.aclose)
+
     def _check_free(self) -> None:
         if self._reader is not None:
             raise StreamBusyError("another thread is reading this stream: one at a time")
@@ -154,6 +166,9 @@ class Reading(Generic[T_co]):
                 self._check_free()
                 self._reader = claim
             return self._loop.run(lambda: self._closing(step))
+        except BaseException as error:
+            self._close_if_interrupted(error)
+            raise
         finally:
             if self._reader is claim:
                 self._reader = None
