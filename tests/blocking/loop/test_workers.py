@@ -242,6 +242,7 @@ def test_it_can_be_closed_while_a_function_is_handed_over(workers: Workers) -> N
 
     class Jobs:
         get = staticmethod(workers._jobs.get)
+        get_nowait = staticmethod(workers._jobs.get_nowait)
 
         @staticmethod
         def put(job: Any) -> None:

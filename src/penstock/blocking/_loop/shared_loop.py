@@ -57,6 +57,8 @@ class SharedLoop:
                 task = self.loop.create_task(fn())
                 self._posted.add(task)
                 task.add_done_callback(self._posted.discard)
+                # Nobody waits for its outcome.
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
         self._call(start)
 

@@ -7,10 +7,11 @@ must not keep a program from ending that was told to by Ctrl-C.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from ...errors import StreamClosedError
@@ -27,7 +28,6 @@ class Workers:
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
-        self._threads = 0
         self._idle = 0
         self._closed = False
 
@@ -52,10 +52,9 @@ class Workers:
 
     def close(self) -> None:
         """End the threads, each when its function has returned. Idempotent; never waits."""
-        if not self._closed:
-            self._closed = True
-            for _ in range(self._threads):
-                self._jobs.put(None)
+        self._closed = True
+        # One for all, in one step that nothing interrupts: each thread hands it on.
+        self._jobs.put(None)
 
     def _submit(self, job: _Job[Any]) -> None:
         # On the loop, as `_done`, so that the counts need no lock.
@@ -66,9 +65,7 @@ class Workers:
             self._jobs.put(job)
         else:
             self._start_thread()
-            self._threads += 1
             self._jobs.put(job)
-            self._end_if_closed()
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
@@ -85,11 +82,6 @@ class Workers:
                 " as client.complete"
             ) from error
 
-    def _end_if_closed(self) -> None:
-        # By another thread, since the job was taken: it did not count the new one.
-        if self._closed:
-            self._jobs.put(None)
-
     def _done(self, future: asyncio.Future[None]) -> None:
         self._idle += 1
         if not future.done():
@@ -97,7 +89,16 @@ class Workers:
 
 
 def _work(jobs: SimpleQueue[_Job[Any] | None]) -> None:
-    while (job := jobs.get()) is not None:
+    while True:
+        job = jobs.get()
+        if job is None:
+            # A job that was submitted while another thread called `close` stands behind it.
+            with contextlib.suppress(Empty):
+                while job is None:
+                    job = jobs.get_nowait()
+            jobs.put(None)
+            if job is None:
+                return
         job.run()
         # Not kept while waiting for the next one.
         del job
