@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -168,6 +169,55 @@ async def test_leaving_early_stops_the_generating(base_url: str, way: str) -> No
         partial = stream.partial
     assert partial.choices[0].finish_reason is None
     assert partial.choices[0].message.content
+
+
+async def test_text_completions(base_url: str) -> None:
+    asked: dict[str, Any] = {
+        "model": MODEL, "prompt": ["Once upon a", "The sky is"], "temperature": 0, "seed": 1,
+        "max_tokens": 5, "logprobs": 1,
+    }  # fmt: skip
+    async with on(base_url) as client:
+        async with client.completions.stream(**asked) as stream:
+            pieces: dict[int, str] = {0: "", 1: ""}
+            async for piece in stream:
+                for choice in piece.choices:
+                    pieces[choice.index] += choice.text
+            assert stream.state == "completed"
+        created = await client.completions.create(**asked)
+    for answer in (stream.partial, created):
+        assert {choice.index: choice.text for choice in answer.choices} == pieces
+        assert all(choice.finish_reason == "length" for choice in answer.choices)
+        assert answer.text == pieces[0] != ""
+        assert answer.usage is not None
+        assert "logprobs" in answer.to_dict()["choices"][0]
+
+
+async def test_events_of_its_own_endpoint(base_url: str) -> None:
+    root = base_url.removesuffix("/v1")
+    asked = {"prompt": "Once upon a", "n_predict": 5, "temperature": 0, "stream": True}
+    async with on(root) as client:
+        async with client.events("/completion", json=asked) as events:
+            read = [event.json() async for event in events]
+            assert events.state == "completed"
+        assert [each["stop"] for each in read] == [False] * (len(read) - 1) + [True]
+        text = "".join(each["content"] for each in read)
+        async with client.stream("POST", "/completion", json={**asked, "stream": False}) as body:
+            assert json.loads(await body.read())["content"] == text != ""
+        stream = client.events("/completion", json={**asked, "n_predict": 1500, "ignore_eos": True})
+        await anext(stream)
+        await stream.aclose()
+
+        async def idle() -> bool:
+            return await busy_slots(client) == 0
+
+        assert await becomes(idle)
+
+
+async def test_a_long_prompt_tells_how_far_it_is(base_url: str) -> None:
+    request = asking("Count. " * 600, max_tokens=1, return_progress=True)
+    async with on(base_url) as client, client.chat.completions.stream(**request) as stream:
+        chunks = [chunk async for chunk in stream]
+    assert any("prompt_progress" in chunk for chunk in chunks)
 
 
 async def test_a_recording_of_it_is_played_again_and_cut(base_url: str) -> None:

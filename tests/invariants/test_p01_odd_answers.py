@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable
 
 import pytest
 
@@ -102,10 +101,10 @@ CREATED: dict[str, tuple[Reply, str]] = {
 }
 
 
-async def outcome(ask: Callable[[], Awaitable[penstock.ChatCompletion]]) -> str:
+async def outcome(asked: Awaitable[penstock.ChatCompletion]) -> str:
     """The text, or ! and what the server says."""
     try:
-        answer = await ask()
+        answer = await asked
     except (penstock.StreamError, penstock.APIResponseError) as error:
         return f"!{error}"
     return answer.choices[0].message.content or ""
@@ -123,7 +122,7 @@ async def test_streamed_and_split_at_every_place(name: str) -> None:
     for n in offsets(reply.data, step=7)[:-1]:
         network = MemoryNetwork(split_at(reply, [n]))
         async with AsyncClient(URL, network=network, max_retries=0) as client:
-            assert same(await outcome(lambda c=client: c.complete(REQUEST)), expected), n
+            assert same(await outcome(client.complete(REQUEST)), expected), n
         assert network.open_connections == 0
 
 
@@ -134,7 +133,7 @@ async def test_streamed_and_cancelled_at_every_read(name: str, phase: float) -> 
     network = MemoryNetwork(drip(reply, 0.5, size=29))
     async with AsyncClient(URL, network=network, max_retries=0) as client:
         stream = client.chat.completions.stream(**REQUEST)
-        found = await outcome(lambda: patiently(stream.collect, itertools.cycle([phase, 0.4])))
+        found = await outcome(patiently(stream.collect, itertools.cycle([phase, 0.4])))
         assert same(found, expected)
         await stream.aclose()
     assert len(network.requests) == 1
@@ -151,7 +150,7 @@ async def test_streamed_and_cut_at_every_byte(name: str, fault: Fault) -> None:
         limits = Timeouts(read=3.0)
         async with AsyncClient(URL, network=network, timeouts=limits, max_retries=0) as client:
             try:
-                found = await outcome(lambda c=client: c.complete(REQUEST))
+                found = await outcome(client.complete(REQUEST))
             except penstock.APIConnectionError:
                 found = ""
             # What was whole before the cut, or a failure; never a part of it.
@@ -166,8 +165,8 @@ async def test_created_and_split_at_every_place(name: str) -> None:
     for n in offsets(reply.data, step=7)[:-1]:
         network = MemoryNetwork(split_at(reply, [n]))
         async with AsyncClient(URL, network=network, max_retries=0) as client:
-            ask: Any = client.chat.completions.create
-            assert same(await outcome(lambda ask=ask: ask(**REQUEST)), expected), n
+            asked = client.chat.completions.create(**REQUEST)
+            assert same(await outcome(asked), expected), n
             assert network.requests[0].json["stream"] is False
         assert network.open_connections == 0
 
