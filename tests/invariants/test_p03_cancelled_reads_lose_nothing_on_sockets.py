@@ -13,12 +13,12 @@ import anyio.lowlevel
 import pytest
 import sniffio
 
-from penstock import AsyncClient, ChunkEvent, fan_out_chunks
+from penstock import ChunkEvent, fan_out_chunks
 from penstock.testing.cuts import split_at
 from penstock.testing.replies import sse_reply
 from penstock.testing.script import Pause, Reply
-from penstock.testing.server import Server, serve
-from tests.support.chat import REQUEST
+from penstock.testing.server import serve
+from tests.support.chat import REQUEST, client_of
 
 from .evidence import count
 from .recorded import PLAIN, RECORDINGS, delta, text_of
@@ -39,11 +39,6 @@ def source() -> Reply:
     return Reply((pieces[0], *(part for step in pieces[1:] for part in (Pause(0.001), step))))
 
 
-def client_of(server: Server, tls: bool) -> AsyncClient:
-    context = server.client_ssl_context() if tls else None
-    return AsyncClient(server.base_url, ssl_context=context)
-
-
 async def insisting(read: Callable[[], Awaitable[T]], timeouts: list[float]) -> T:
     for timeout in itertools.cycle(timeouts):
         with anyio.move_on_after(timeout):
@@ -55,7 +50,7 @@ async def insisting(read: Callable[[], Awaitable[T]], timeouts: list[float]) -> 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("timeouts", [[0.0, 0.001], [0.0005], [0.0, 0.0, 0.002]], ids=str)
 async def test_tiny_timeouts(timeouts: list[float], tls: bool) -> None:
-    async with serve(source(), tls=tls) as server, client_of(server, tls) as client:
+    async with serve(source(), tls=tls) as server, client_of(server) as client:
         pieces: list[str] = []
         async with client.chat.completions.stream(**REQUEST) as stream:
             texts = stream.text
@@ -75,7 +70,7 @@ async def test_tiny_timeouts(timeouts: list[float], tls: bool) -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 async def test_tiny_timeouts_for_a_merged_feed(tls: bool) -> None:
     texts = [""] * 4
-    async with serve(source(), tls=tls) as server, client_of(server, tls) as client:
+    async with serve(source(), tls=tls) as server, client_of(server) as client:
         async with fan_out_chunks(client, [REQUEST] * 4, limit=3, buffer=1) as events:
             while True:
                 try:
@@ -93,7 +88,7 @@ async def test_tiny_timeouts_for_a_merged_feed(tls: bool) -> None:
 async def test_native_cancels_and_readers_that_take_turns(tls: bool) -> None:
     natively = sniffio.current_async_library() == "asyncio"
     rng = random.Random(7)
-    async with serve(source(), tls=tls) as server, client_of(server, tls) as client:
+    async with serve(source(), tls=tls) as server, client_of(server) as client:
         for _ in range(4):
             pieces: list[str] = []
             async with client.chat.completions.stream(**REQUEST) as stream:
@@ -121,7 +116,7 @@ async def test_cancelled_with_the_bytes_already_there(tls: bool) -> None:
     # The moment at which most libraries lose: the read is done, its task has not run yet.
     data = RECORDINGS["chunked-done"]
     source = split_at(data, range(100, len(data), 20))
-    async with serve(source, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(source, tls=tls) as server, client_of(server) as client:
         pieces: list[str] = []
         async with client.chat.completions.stream(**REQUEST) as stream:
             texts = stream.text

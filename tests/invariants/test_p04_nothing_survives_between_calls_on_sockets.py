@@ -9,11 +9,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from penstock import AsyncClient, Limiter, StreamBusyError, StreamClosedError
+from penstock import Limiter, StreamBusyError, StreamClosedError
 from penstock.testing.replies import sse_reply
 from penstock.testing.script import Pause, Reply, Send, Stall, reply
-from penstock.testing.server import Server, serve
-from tests.support.chat import REQUEST
+from penstock.testing.server import serve
+from tests.support.chat import REQUEST, client_of
 
 from .alive import generators, in_a_task, innermost_scope, tasks
 from .recorded import PLAIN, Text, read, text_of
@@ -31,14 +31,9 @@ DRIP = Reply(
 )
 
 
-def client_of(server: Server, tls: bool, **options: Any) -> AsyncClient:
-    context = server.client_ssl_context() if tls else None
-    return AsyncClient(server.base_url, ssl_context=context, **options)
-
-
 @tcp_and_tls
 async def test_every_call_in_a_task_of_its_own(tls: bool) -> None:
-    async with serve(DRIP, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(DRIP, tls=tls) as server, client_of(server) as client:
         for _ in range(3):
             stream = client.chat.completions.stream(**REQUEST)
             text = Text()
@@ -85,7 +80,7 @@ async def test_closed_by_another_task(stage: str, closer: str, tls: bool) -> Non
     raised: list[Exception] = []
     limiter = Limiter(1)
     async with serve(STAGES[stage], tls=tls) as server:
-        client = client_of(server, tls, limiter=limiter)
+        client = client_of(server, limiter=limiter)
         stream = client.chat.completions.stream(**REQUEST)
 
         async def use() -> None:
@@ -124,7 +119,7 @@ READERS: list[Callable[[Any], Awaitable[object]]] = [
 @tcp_and_tls
 async def test_two_readers(tls: bool) -> None:
     silent = sse_reply([*PLAIN[:2], Stall()])
-    async with serve(silent, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(silent, tls=tls) as server, client_of(server) as client:
         text = Text()
 
         async def use() -> None:

@@ -17,9 +17,9 @@ from penstock import AsyncClient, Limiter, PenstockError
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_reply
 from penstock.testing.script import Stall, reply
-from penstock.testing.server import Server, becomes_true, serve
+from penstock.testing.server import becomes_true, serve
 from penstock.testing.sweep import open_fds
-from tests.support.chat import REQUEST, client_on
+from tests.support.chat import REQUEST, client_of, client_on
 
 from .recorded import PLAIN
 
@@ -28,11 +28,6 @@ anyio_test = pytest.mark.anyio
 tcp_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 ENDLESS = sse_reply([*PLAIN[:3], Stall()])
-
-
-def client_of(server: Server, tls: bool = False, **options: Any) -> AsyncClient:
-    context = server.client_ssl_context() if tls else None
-    return AsyncClient(server.base_url, ssl_context=context, **options)
 
 
 async def partly_read(client: AsyncClient, *, entered: bool) -> None:
@@ -50,7 +45,7 @@ async def test_forgotten_after_a_read(entered: bool, tls: bool) -> None:
     before = open_fds()
     async with serve(ENDLESS, tls=tls) as server:
         limiter = Limiter(1)
-        async with client_of(server, tls, limiter=limiter) as client:
+        async with client_of(server, limiter=limiter) as client:
             for n in range(3):
                 with pytest.warns(ResourceWarning, match="unclosed <CompletionStream"):
                     await partly_read(client, entered=entered)
@@ -65,7 +60,7 @@ async def test_forgotten_after_a_read(entered: bool, tls: bool) -> None:
 @anyio_test
 @tcp_and_tls
 async def test_forgotten_in_a_cycle(tls: bool) -> None:
-    async with serve(ENDLESS, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(ENDLESS, tls=tls) as server, client_of(server) as client:
 
         async def forget() -> None:
             stream = client.chat.completions.stream(**REQUEST)
@@ -87,7 +82,7 @@ async def test_forgotten_in_a_cycle(tls: bool) -> None:
 @anyio_test
 @tcp_and_tls
 async def test_collected_in_another_thread(tls: bool) -> None:
-    async with serve(ENDLESS, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(ENDLESS, tls=tls) as server, client_of(server) as client:
         holder = [client.chat.completions.stream(**REQUEST)]
         await anext(holder[0])
         with warnings.catch_warnings(record=True) as caught:
@@ -103,7 +98,7 @@ async def test_collected_in_another_thread(tls: bool) -> None:
 @tcp_and_tls
 async def test_forgotten_after_a_cancelled_read(tls: bool) -> None:
     held = sse_reply([PLAIN[1], Stall()])
-    async with serve(held, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(held, tls=tls) as server, client_of(server) as client:
 
         async def forget() -> None:
             stream = client.chat.completions.stream(**REQUEST)
@@ -185,7 +180,7 @@ async def test_no_warning(use: Callable[[AsyncClient], Awaitable[None]], tls: bo
     async with serve(sse_reply(PLAIN), tls=tls) as server:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            async with client_of(server, tls) as client:
+            async with client_of(server) as client:
                 await use(client)
                 gc.collect()
             gc.collect()
@@ -207,7 +202,7 @@ async def test_no_warning_for_a_failed_one(script: Any, tls: bool) -> None:
     async with serve(script, tls=tls) as server:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            async with client_of(server, tls) as client:
+            async with client_of(server) as client:
                 with pytest.raises(PenstockError):
                     await client.chat.completions.stream(**REQUEST).collect()
                 gc.collect()
@@ -229,7 +224,7 @@ def test_the_loop_has_ended(backend: str, options: dict[str, Any], tls: bool) ->
         kept: list[Any] = []
 
         async def main() -> None:
-            client = client_of(server, tls)
+            client = client_of(server)
             stream = client.chat.completions.stream(**REQUEST)
             await anext(stream)
             kept.extend([stream, client])

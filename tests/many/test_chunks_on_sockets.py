@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from penstock import AsyncClient, ChunkEvent, Limiter, ResultEvent, fan_out_chunks
+from penstock import ChunkEvent, Limiter, ResultEvent, fan_out_chunks
 from penstock.testing.replies import sse_event, sse_reply, tokens
 from penstock.testing.script import Repeat, Stall
 from penstock.testing.server import Server, serve
-from tests.support.chat import KEY, REQUEST
+from tests.support.chat import REQUEST, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +21,6 @@ ENDLESS = sse_reply([Repeat(sse_event(TOKEN) * 16)], done=False)
 HANGING = sse_reply([*tokens("a", finish=None), Stall()], done=False)
 # A connection's kernel buffers on both sides (loopback grows them to some MiB each).
 KERNEL = 12 * 1024 * 1024
-
-
-def client_of(server: Server, **options: Any) -> AsyncClient:
-    return AsyncClient(server.base_url, api_key=KEY, proxy="", **options)
 
 
 def sent(server: Server) -> int:

@@ -11,6 +11,8 @@ from penstock.testing.script import Script
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from penstock.testing.server import Server
+
 KEY = "sk-secret-0123456789"
 MESSAGES = [{"role": "user", "content": "Hello!"}]
 REQUEST: dict[str, Any] = {"model": "test-model", "messages": MESSAGES}
@@ -22,6 +24,13 @@ def client_on(network: MemoryNetwork | Script, base_url: str = URL, **options: A
     if not isinstance(network, MemoryNetwork):
         network = MemoryNetwork(network)
     return AsyncClient(base_url, **{"api_key": KEY, **options}, network=network)
+
+
+def client_of(server: Server, **options: Any) -> AsyncClient:
+    """Return a client of a scripted server on loopback, which trusts its certificate."""
+    if server.base_url.startswith("https"):
+        options.setdefault("ssl_context", server.client_ssl_context())
+    return AsyncClient(server.base_url, **{"api_key": KEY, "proxy": "", **options})
 
 
 class Watcher:
