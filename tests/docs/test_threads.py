@@ -82,7 +82,7 @@ async def test_tasks_share_a_stream() -> None:
             found.append(await anext(stream.text))
 
         for step in (stream.__aenter__, read, stream.aclose):
-            async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as group:  # noqa: ASYNC112 - another task
                 group.start_soon(step)
         assert found == ["Hel"]
         assert stream.state == "closed"
@@ -153,7 +153,7 @@ async def test_a_fan_out_goes_from_task_to_task() -> None:
             await results.__aexit__(None, None, None)
 
         for step in (results.__aenter__, read, leave):
-            async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as group:  # noqa: ASYNC112 - another task
                 group.start_soon(step)
     assert found == ["Hello"] * 3
 
@@ -379,7 +379,7 @@ def test_collected_in_any_thread(backend: str) -> None:
             with anyio.fail_after(20):
                 async with limiter:
                     pass
-                while server.open_connections:
+                while server.open_connections:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
 
     with serve_in_thread(STALLED) as server:
