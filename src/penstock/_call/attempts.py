@@ -83,20 +83,22 @@ class Sender:
     )
 
     def __init__(self, service: Service, call: Call) -> None:
-        self.service = service
-        self.call = call
-        self.lifecycle = Lifecycle()
+        self.service: Service = service
+        self.call: Call = call
+        self.lifecycle: Lifecycle = Lifecycle()
         notifier = service.notifier
-        self.reports = None if notifier is None else Reports(notifier, call)
-        self.attempts = 0
+        self.reports: Reports | None = None if notifier is None else Reports(notifier, call)
+        self.attempts: int = 0
         """Requests sent so far."""
         self.clock: Callable[[], float] = anyio.current_time
-        self.started = math.nan
+        self.started: float = math.nan
         """When the call began, on the event loop's clock; NaN until then."""
-        self.headers_at = math.nan
+        self.headers_at: float = math.nan
         """When the head of the success response was in; NaN until then."""
-        self.limits = Deadlines(call.timeouts, total_at=math.inf, streaming=call.streaming)
-        self.secrets = Secrets(service, call)
+        self.limits: Deadlines = Deadlines(
+            call.timeouts, total_at=math.inf, streaming=call.streaming
+        )
+        self.secrets: Secrets = Secrets(service, call)
         self._held = Held()
         self._failures = 0
         """Failed attempts, without those that only met a dead idle connection."""

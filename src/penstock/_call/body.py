@@ -85,14 +85,14 @@ class BodyReader(ABC, Generic[T]):
     )
 
     def __init__(self, service: Service, call: Call) -> None:
-        self.sender = Sender(service, call)
+        self.sender: Sender = Sender(service, call)
         self.batch: list[T] = []
         """What the last read brought, behind what was unread before it."""
-        self.pos = 0
+        self.pos: int = 0
         """How much of the batch has been handed out."""
-        self.managed = False
+        self.managed: bool = False
         """True inside `async with`: leaving the block may wait for the end of the body."""
-        self.timings = Timings()
+        self.timings: Timings = Timings()
         self._decoder: Decoder[T] | None = None
         """None until a success head is in."""
         self._exchange: Exchange

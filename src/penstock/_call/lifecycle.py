@@ -104,7 +104,7 @@ class Lifecycle:
     __slots__ = ("state",)
 
     def __init__(self) -> None:
-        self.state = StreamState.NEW
+        self.state: StreamState = StreamState.NEW
 
     def advance(self, event: Event) -> None:
         """Follow the edge of this event."""

@@ -46,12 +46,12 @@ class Timings:
     __slots__ = ("first_byte", "first_token", "last_read", "waited", "waited_for_head")
 
     def __init__(self) -> None:
-        self.first_byte = math.nan
-        self.first_token = math.nan
-        self.last_read = math.nan
-        self.waited_for_head = 0.0
+        self.first_byte: float = math.nan
+        self.first_token: float = math.nan
+        self.last_read: float = math.nan
+        self.waited_for_head: float = 0.0
         """Seconds waited for the network until the head was in."""
-        self.waited = 0.0
+        self.waited: float = 0.0
         """The same until the last read."""
 
     def statistics(

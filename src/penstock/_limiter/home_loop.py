@@ -26,7 +26,7 @@ class HomeLoop:
         # asyncio's event loop or trio's token.
         self._loop: Any = None
         self._thread: int | None = None
-        self.moving = threading.Lock()
+        self.moving: threading.Lock = threading.Lock()
         """Held from `move_here` until the object counts as in use."""
 
     def move_here(self, *, in_use: bool) -> bool:

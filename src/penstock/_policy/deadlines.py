@@ -53,12 +53,12 @@ class Deadlines:
         self._tokenless = 0.0
         self._since = math.inf
         self._kind: type[APITimeoutError | AnswerEnded] = ReadTimeout
-        self.now = math.nan
+        self.now: float = math.nan
         """Loop time of the last `end()` or `check()`, so callers need not read the clock again.
 
         It never goes back.
         """
-        self.waited = 0.0
+        self.waited: float = 0.0
         """Total seconds spent waiting for the network."""
 
     def begin(self, now: float) -> float:
