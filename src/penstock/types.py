@@ -15,7 +15,7 @@ import builtins
 import math
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, cast, overload
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, cast, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -674,8 +674,6 @@ class TextChoice(Part):
 class TextCompletion(Answer, kw_only=True):
     """A text completion of the legacy endpoint, or a streamed piece of one: the shape is one."""
 
-    x_groq: ClassVar[None] = None
-
     id: str | None = None
     """The server's id of the completion, the same in all pieces."""
     object: str | None = "text_completion"
@@ -692,6 +690,10 @@ class TextCompletion(Answer, kw_only=True):
     """The server's configuration, where it names it."""
     error: Any = None
     """What a server reports in place of an answer."""
+
+    @property
+    def x_groq(self) -> None:
+        """None: Groq's own member is one of chats."""
 
     @property
     def text(self) -> str:

@@ -76,7 +76,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
 
     # --- called by the transport ---
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         self._transport = cast("asyncio.Transport", transport)
         if hasattr(transport, "max_size"):
             # asyncio reads 256 KiB at once, which a stalled stream holds. Reading that much is

@@ -125,7 +125,7 @@ class Connections:
         if self._timer is None and isinstance(home, asyncio.AbstractEventLoop):
             # Weakly, so that the timer does not keep an abandoned client.
             when = self._idle[0][0] + self._keepalive
-            self._timer = home.call_at(when, _on_timer, weakref.ref(self))
+            self._timer = home.call_at(when, _on_timer, weakref.ref(self))  # pyright: ignore[reportArgumentType] - Self is one
 
     def on_timer(self) -> None:
         """Called by the event loop when the oldest connection has expired."""

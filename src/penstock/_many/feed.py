@@ -47,7 +47,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -172,7 +172,9 @@ class Feed(ABC, Generic[T, P]):
         """Start nothing more, and return what to raise: KeyboardInterrupt, for instance."""
         assert self._host is not None
         self._host.cancel()
-        return sole(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(error, BaseExceptionGroup):
+            return sole(cast("BaseExceptionGroup[BaseException]", error))
+        return error
 
     async def _pull_sync(self, source: Iterator[T]) -> None:
         try:

@@ -139,11 +139,13 @@ class CompletionStreamDecoder(Generic[C]):
         """What returns the chunk of one event's data, or raises ChunkDecodeError."""
         raise NotImplementedError
 
-    def is_token(self, chunk: C) -> bool:
+    @staticmethod
+    def is_token(chunk: Any, /) -> bool:
         """Return whether the chunk is progress of the model."""
         raise NotImplementedError
 
-    def whole(self, data: bytes) -> dict[str, Any] | None:
+    @staticmethod
+    def whole(body: bytes, /) -> dict[str, Any] | None:
         """Return JSON that holds a whole answer as the payload of a chunk; None if it is none."""
         raise NotImplementedError
 
