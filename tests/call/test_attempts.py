@@ -452,7 +452,9 @@ async def test_never_more_requests_than_allowed_and_none_after_a_body(
         except penstock.PenstockError:
             pass
         assert limiter.statistics().in_flight == 0
-    assert len(network.requests) <= retries + 1
+    # A used connection that says nothing counts as a dead idle one: it costs no retry, once.
+    silent = any(not each.data for each in script)
+    assert len(network.requests) <= retries + 1 + silent
     last = [*script, HELLO][len(network.requests) - 1]
     assert all(
         not played.data.startswith(b"HTTP/1.1 200")
