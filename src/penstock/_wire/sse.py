@@ -210,7 +210,7 @@ class EventStreamDecoder:
 
         while (end := lines.find(b"\n", start)) >= 0:
             if lines.startswith(b"data:", start):
-                value = lines[start + 5 : end].strip()
+                value = bytes(lines[start + 5 : end]).strip()
                 if closed and (value.startswith(b"{") or value == _DONE):
                     self.careless = True
                     begin = take(closed)
