@@ -105,7 +105,8 @@ class Feed(ABC, Generic[T, P]):
     async def __aenter__(self) -> Self:
         if self._host is not None:
             raise RuntimeError("a fan-out can be entered only once")
-        protect(Feed.__aenter__, Feed.__aexit__, Feed._pull, Feed._run)
+        steps: Any = Feed
+        protect(steps.__aenter__, steps.__aexit__, steps._pull, steps._run)
         self._host = Host(self._live, on_end=self._tell)
         self._host.start()
         return self
