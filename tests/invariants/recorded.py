@@ -173,6 +173,9 @@ def worth(data: bytes, n: int, fault: Fault, timeout: type[penstock.APITimeoutEr
         return Worth(text, None if complete else penstock.IncompleteStreamError, begun=bool(body))
     if not body:
         return Worth(text, broken, begun=False)
+    if fault == "stall" and finished and all(finished.values()):
+        # Nothing but silence after every finish_reason: `Timeouts.trailing`.
+        return Worth(text, None, begun=True)
     if fault != "stall":
         broken = penstock.StreamInterruptedError
     return Worth(text, broken, begun=True)
