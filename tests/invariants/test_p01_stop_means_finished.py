@@ -197,7 +197,11 @@ async def test_every_way_of_reading_tells(
     way: Callable[[penstock.CompletionStream], Awaitable[None]], fault: Fault
 ) -> None:
     data = RECORDINGS["chunked-segments"]
-    places = range(data.index(b"\r\n\r\n") + 5, len(data), 3)
+    places = [
+        n
+        for n in range(data.index(b"\r\n\r\n") + 5, len(data), 3)
+        if worth(data, n, fault, penstock.ReadTimeout).error is not None
+    ]
     count("offsets", len(places))
     for n in places:
         network = MemoryNetwork(cut(data, n, fault))
