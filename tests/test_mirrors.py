@@ -11,6 +11,16 @@ SOURCE = TESTS.parent / "src" / "penstock"
 
 # Where a module without a mirror is tested, and why it has none.
 ELSEWHERE = {
+    "types/base": ("test_types.py", "a part of the types"),
+    "types/chunks": ("test_types.py", "a part of the types"),
+    "types/completions": ("test_types.py", "a part of the types"),
+    "types/json_text": ("test_types.py", "a part of the types"),
+    "types/logprobs": ("test_types.py", "a part of the types"),
+    "types/messages": ("test_types.py", "a part of the types"),
+    "types/models": ("test_types.py", "a part of the types"),
+    "types/text": ("test_types.py", "a part of the types"),
+    "types/tool_calls": ("test_types.py", "a part of the types"),
+    "types/usage": ("test_types.py", "a part of the types"),
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
     "_call/base_stream": ("call/test_stream.py", "what every stream has in common"),
