@@ -74,6 +74,8 @@ def test_one_thread_for_one_function_at_a_time(workers: Workers) -> None:
 def test_a_thread_that_cannot_be_started(
     workers: Workers, exiting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    called: list[int] = []
+
     def fail(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -84,10 +86,12 @@ def test_a_thread_that_cannot_be_started(
                 patch.setattr(threading.Thread, "is_alive", lambda _: False)
             why = "starts none while the interpreter exits" if exiting else "can't start"
             with pytest.raises(RuntimeError, match=why):
-                await workers.run(divide, 6, by=3)
+                await workers.run(called.append, 1)
         # Nothing of it is left over.
+        assert called == []
         assert (await workers.run(divide, 6, by=3))[0] == 2
         assert len(own_threads()) == 1
+        assert called == []
 
     asyncio.run(main())
 

@@ -60,12 +60,15 @@ class Workers:
         # On the loop, as `_done`, so that the counts need no lock.
         if self._closed:
             raise StreamClosedError("the client is closed")
+        self._jobs.put(job)
         if self._idle:
             self._idle -= 1
-            self._jobs.put(job)
         else:
-            self._start_thread()
-            self._jobs.put(job)
+            try:
+                self._start_thread()
+            except BaseException:
+                job.withdraw()
+                raise
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
@@ -112,21 +115,28 @@ class _Job(Generic[R]):
         # Of the task that asked: with the slot of a limiter that it stands in.
         self._context: Context = copy_context()
         self._context.run(current_group.set, group)
-        self._fn = fn
+        self._fn: Callable[[], R] | None = fn
         self._on_done = on_done
         self._value: R | None = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
         """Do it, in the worker thread."""
+        fn = self._fn
+        if fn is None:
+            return
         try:
-            self._value = self._context.run(self._fn)
+            self._value = self._context.run(fn)
         except BaseException as error:  # noqa: BLE001, ASYNC103 - raised in the task that waits
             self._error = error
         try:
             self._loop.call_soon_threadsafe(self._on_done)
         except RuntimeError:  # the loop is closed; nobody waits
             pass
+
+    def withdraw(self) -> None:
+        """Let it do nothing, whichever thread takes it."""
+        self._fn = None
 
     def outcome(self) -> Any:
         """The result; raises what the function raised."""
