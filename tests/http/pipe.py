@@ -171,8 +171,11 @@ class TLSPeer:
             pass
         except ssl.SSLZeroReturnError:
             self.ended = True
-        except ssl.SSLError as error:
-            self.alert = error
+        except OSError as error:
+            # Of a broken connection OpenSSL may give no reason of its own, but what the last
+            # system call had left behind.
+            if self.alert is None and isinstance(error, ssl.SSLError):
+                self.alert = error
         self.flush()
 
     def encrypt(self, data: bytes) -> bytes:

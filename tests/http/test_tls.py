@@ -457,6 +457,35 @@ async def test_a_client_that_the_server_does_not_accept() -> None:
     await stream.aclose(1.0)
 
 
+async def test_a_failure_that_openssl_gives_no_reason_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python raises an OSError then, of whatever the last system call had left behind."""
+
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            def fail(*args: object) -> bytes:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+
+            return fail
+
+        def pending(self) -> int:
+            return 1
+
+    stream, _, pipe = await connected()
+    monkeypatch.setattr(stream, "_object", Broken())
+    with pytest.raises(ConnectionFailed, match="TLS connection failed: .*unavailable"):
+        await stream.receive(NoDeadline())
+    with pytest.raises(ConnectionFailed, match="TLS connection failed: .*unavailable"):
+        await stream.send(b"x", NoDeadline())
+    await stream.aclose(1.0)
+    assert pipe.closed
+    fresh = TLSStream(Pipe(), client_ssl_context(), "localhost")
+    monkeypatch.setattr(fresh, "_object", Broken())
+    with pytest.raises(ConnectionFailed, match="TLS handshake failed: .*unavailable"):
+        await fresh.handshake(NoDeadline())
+
+
 # --- writing ---
 
 

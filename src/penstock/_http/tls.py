@@ -64,7 +64,8 @@ class TLSStream(NetworkStream):
         self._closed = False
         # Nothing more can be read: the peer has ended, or `_failure` says what went wrong.
         self._over = False
-        self._failure: ssl.SSLError | None = None
+        # A plain OSError where OpenSSL reports only what the last system call had left behind.
+        self._failure: OSError | None = None
         self._unread = b""
         # Records of an upload that the network has not taken: nothing may come between them.
         self._records = Upload(b"")
@@ -90,7 +91,7 @@ class TLSStream(NetworkStream):
                     f"the server's certificate was refused: {error.verify_message}",
                     permanent=True,
                 ) from error
-            except ssl.SSLError as error:
+            except OSError as error:
                 raise ConnectionFailed(f"the TLS handshake failed: {_text(error)}") from error
             else:
                 await self._flush(deadline)
@@ -142,7 +143,7 @@ class TLSStream(NetworkStream):
             pass
         except ssl.SSLZeroReturnError:
             self._over = True
-        except ssl.SSLError as error:
+        except OSError as error:
             self._over = True
             self._failure = error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -169,7 +170,7 @@ class TLSStream(NetworkStream):
     def _encrypt(self, data: bytes | memoryview) -> None:
         try:
             self._object.write(data)
-        except ssl.SSLError as error:
+        except OSError as error:
             raise ConnectionFailed(f"the TLS connection failed: {_text(error)}") from error
 
     async def upload(self, upload: Upload, deadline: Deadline) -> bool:
@@ -205,7 +206,7 @@ class TLSStream(NetworkStream):
     async def aclose(self, grace: float | None) -> None:
         if not (self._closed or self._records) and self._pid == os.getpid():
             # Announce the end, without waiting for the peer's own close_notify.
-            with contextlib.suppress(ssl.SSLError):
+            with contextlib.suppress(OSError):
                 self._object.unwrap()
             with (
                 contextlib.suppress(ConnectionFailed, ClosedLocally),
@@ -235,8 +236,8 @@ class _Unlimited:
         return ConnectionFailed("the connection could not be closed in time")
 
 
-def _text(error: ssl.SSLError) -> str:
-    return error.reason or str(error)
+def _text(error: OSError) -> str:
+    return getattr(error, "reason", None) or str(error)
 
 
 async def start_tls(
