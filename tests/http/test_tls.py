@@ -474,15 +474,15 @@ async def test_a_failure_that_openssl_gives_no_reason_for(
 
     stream, _, pipe = await connected()
     monkeypatch.setattr(stream, "_object", Broken())
-    with pytest.raises(ConnectionFailed, match="TLS connection failed: .*unavailable"):
+    with pytest.raises(ConnectionFailed, match=r"TLS connection failed: .*unavailable"):
         await stream.receive(NoDeadline())
-    with pytest.raises(ConnectionFailed, match="TLS connection failed: .*unavailable"):
+    with pytest.raises(ConnectionFailed, match=r"TLS connection failed: .*unavailable"):
         await stream.send(b"x", NoDeadline())
     await stream.aclose(1.0)
     assert pipe.closed
     fresh = TLSStream(Pipe(), client_ssl_context(), "localhost")
     monkeypatch.setattr(fresh, "_object", Broken())
-    with pytest.raises(ConnectionFailed, match="TLS handshake failed: .*unavailable"):
+    with pytest.raises(ConnectionFailed, match=r"TLS handshake failed: .*unavailable"):
         await fresh.handshake(NoDeadline())
 
 
