@@ -62,15 +62,22 @@ class Level(enum.IntEnum):
 
 @dataclasses.dataclass
 class Row:
-    score: float
+    score: Any
 
 
 class Record(msgspec.Struct):
-    score: float
+    score: Any
 
 
 class Model(pydantic.BaseModel):
     score: float
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+
+    score: Any
+    secret: Any = None
 
 
 @pytest.mark.parametrize(
@@ -99,6 +106,11 @@ NUMBERS = [math.nan, math.inf, -math.inf, Scalar("nan"), Scalar("inf")]
         (lambda n: {"x": Row(n)}, "x.score"),
         (lambda n: {"x": [Record(n)]}, "x.0.score"),
         (lambda n: {"x": Model(score=n)}, "x.score"),
+        (lambda n: {"x": Open(score=n)}, "x.score"),
+        (lambda n: {"x": Open(score=[{"y": n}], secret=pydantic.SecretStr("s"))}, "x.score.0.y"),
+        (lambda n: {"x": Record(Open(score=n))}, "x.score.score"),
+        (lambda n: {"x": {n: 1}}, "x.(key)"),
+        (lambda n: {"x": [Row({n: None})]}, "x.0.score.(key)"),
         (lambda n: {"x": MappingProxyType({"y": n})}, "x.y"),
         (lambda n: OrderedDict(x=OrderedDict(y=n)), "x.y"),
         (lambda n: n, "the request"),
@@ -110,6 +122,20 @@ def test_a_number_that_json_cannot_express_is_named(number: float, holder: Any, 
         encode_json(holder(number))
     assert str(caught.value).startswith(f"{path} is ")
     assert str(caught.value).endswith(", which JSON cannot express")
+
+
+def test_a_model_may_write_such_a_number_as_it_likes() -> None:
+    class Lenient(pydantic.BaseModel):
+        score: float
+        nothing: list[None] = [None]
+
+        @pydantic.field_serializer("score", when_used="json")
+        def _text(self, score: float) -> str:
+            return str(score)
+
+    assert json.loads(encode_json({"x": Lenient(score=math.inf)})) == {
+        "x": {"score": "inf", "nothing": [None]}
+    }
 
 
 def test_null_is_a_value() -> None:

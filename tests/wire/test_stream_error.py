@@ -132,6 +132,7 @@ class TestUnstreamed:
             (b'{"detail":"Not Found"}', "not an event stream (content type a/b): Not Found"),
             (b"<html><title>Log in</title>", "not an event stream (content type a/b): Log in"),
             (b"hello\nworld", "not an event stream (content type a/b): hello world"),
+            (b'{"choices":null}', 'not an event stream (content type a/b): {"choices":null}'),
             (b'{"a":1}\n{"a":2}', 'not an event stream (content type a/b): {"a":1} {"a":2}'),
             (b"[]", "not an event stream (content type a/b): []"),
             (b"  ", "an empty body instead of an event stream (content type a/b)"),

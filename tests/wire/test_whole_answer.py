@@ -56,6 +56,26 @@ class TestCollecting:
         assert not answer.token_seen
         assert not answer.finished_all
 
+    @pytest.mark.parametrize(
+        "body",
+        [
+            event({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}),
+            encode(CHAT) + b"\n\n",
+        ],
+        ids=["events", "JSON"],
+    )
+    @pytest.mark.parametrize("size", [1, 7, 4096])
+    def test_a_sentinel_ends_it(self, body: bytes, size: int) -> None:
+        """The server may hold the connection open behind it."""
+        answer = WholeAnswer(completion_of, sentinel=True)
+        items: list[Any] = []
+        text = body + b"data: [DONE]"
+        for at in range(0, len(text), size):
+            assert not items
+            items += answer.feed(text[at : at + size])
+        assert [said(item) for item in items] == ["Hi"]
+        assert answer.done
+
     def test_an_error_is_kept(self) -> None:
         def refuse(body: bytes) -> None:
             raise StreamError(f"no {len(body)}")
@@ -138,6 +158,18 @@ class TestCompletions:
     def test_no_choices(self, name: str, choices: Any) -> None:
         with pytest.raises(APIResponseError, match="no choices"):
             READERS[name][0](encode({"id": "x", "choices": choices}))
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            {"status": "failed", "reason": "out of credit"},
+            {"error_code": 336, "error_msg": "out of credit"},
+            {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "out of credit"}},
+        ],
+    )
+    def test_words_in_a_shape_that_is_not_known(self, name: str, payload: Any) -> None:
+        with pytest.raises(APIResponseError, match="out of credit"):
+            READERS[name][0](encode(payload))
 
     def test_an_answer_that_says_nothing(self, name: str) -> None:
         assert READERS[name][0](encode({"id": "x", "choices": []})).choices == []

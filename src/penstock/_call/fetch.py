@@ -26,15 +26,18 @@ Decode = Callable[[Exchange, bytes], R]
 class Fetch(BodyReader[R], Generic[R]):
     """One call and its whole answer, which is the single item of this reader."""
 
-    __slots__ = ("_decode",)
+    __slots__ = ("_decode", "_sentinel")
 
-    def __init__(self, service: Service, call: Call, decode: Decode[R]) -> None:
+    def __init__(
+        self, service: Service, call: Call, decode: Decode[R], *, sentinel: bool = False
+    ) -> None:
         super().__init__(service, call)
         self._decode = decode
+        self._sentinel = sentinel
 
     def new_decoder(self, exchange: Exchange) -> WholeAnswer[R]:
         """Return what collects the body."""
-        return WholeAnswer(partial(self._decode, exchange))
+        return WholeAnswer(partial(self._decode, exchange), sentinel=self._sentinel)
 
     async def run(self) -> R:
         """Return the answer.

@@ -13,7 +13,6 @@ from .._call.fetch import Fetch
 from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
 from .._call.text_stream import TextCompletionStream
-from .._http.exchange import Exchange
 from .._http.outgoing import Outgoing
 from .._wire.encode import encode_json
 from .._wire.history import provider_at
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["APIKey", "Endpoint", "key_source", "output_type"]
 
 
-R = TypeVar("R")
 A = TypeVar("A", bound=Answer)
 
 APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
@@ -199,13 +197,16 @@ class Endpoint:
 
     # --- whole answers ---
 
-    async def fetch(self, call: Call, decode: Callable[[Exchange, bytes], R]) -> R:
-        """Send the call and return what `decode` makes of its whole answer."""
-        return await Fetch(self.service, call, decode).run()
-
     async def answer(self, call: Call, decode: Callable[[bytes], A]) -> A:
         """Send the call and return what `decode` makes of its body, with the response's headers."""
-        return await self.fetch(call, lambda e, body: with_headers(decode(body), e.headers))
+        # A server that holds the connection open behind `[DONE]` does not hold up the answer.
+        fetch = Fetch(
+            self.service,
+            call,
+            lambda exchange, body: with_headers(decode(body), exchange.headers),
+            sentinel=True,
+        )
+        return await fetch.run()
 
     async def request(
         self, method: str, path: str, *, json: object = None, **options: Any

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 import msgspec
@@ -37,13 +38,19 @@ def encode_json(value: object) -> bytes:
         ) from None
     if _SET_ASIDE in encoded:
         encoded = _with_members_in_place(encoded)
-    # msgspec writes null for NaN and infinity, so only a text with null is examined.
-    if b"null" in encoded and not _is_plain(value):
-        for path, number in _non_finite(msgspec.to_builtins(value, enc_hook=_searched)):
+    # msgspec writes null for NaN and infinity, or "nan" as a key, so only such a text is examined.
+    if any(sign in encoded for sign in _SIGNS) and not _is_plain(value):
+        found = list(_non_finite(msgspec.to_builtins(value, enc_hook=_searched)))
+        written = json.loads(encoded) if found else None
+        for path, number in found:
+            if _is_written(written, path):
+                continue
             place = ".".join(path) or "the request"
             raise ValueError(f"{place} is {number!r}, which JSON cannot express")
     return encoded
 
+
+_SIGNS = (b"null", b'"nan":', b'"inf":', b'"-inf":')
 
 # What precedes the members of a part of an answer that have no field.
 _SET_ASIDE = b'"%b":' % EXTRA.encode("ascii")
@@ -76,7 +83,25 @@ def _further(value: Any) -> Any:
 
 def _searched(value: Any) -> Any:
     # JSON text that the caller wrote is sent as it is.
-    return None if isinstance(value, msgspec.Raw) else _further(value)
+    if isinstance(value, msgspec.Raw):
+        return None
+    if hasattr(value, "model_dump"):
+        # As it is: as JSON, Pydantic writes None for such a number in a field of type Any.
+        return value.model_dump(exclude_none=True)
+    try:
+        return _further(value)
+    except TypeError:  # in a Pydantic model, which knows how to write it
+        return None
+
+
+def _is_written(value: Any, path: list[str]) -> bool:
+    """Return whether there is something other than null, as a model may write such a number."""
+    try:
+        for step in path:
+            value = value[step] if is_object(value) else value[int(step)]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return False
+    return value is not None
 
 
 def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
@@ -91,7 +116,12 @@ def _is_plain(value: Any) -> bool:
     while ahead:
         outer = ahead.pop()
         inner: object
-        for inner in outer.values() if is_object(outer) else outer:
+        if is_object(outer):
+            keys: Iterable[object] = outer
+            if any(isinstance(key, float) for key in keys):
+                return False
+            outer = outer.values()
+        for inner in outer:
             kind = type(inner)
             if kind is dict or kind is list:
                 ahead.append(inner)
@@ -115,6 +145,11 @@ def _non_finite(value: Any) -> Iterator[tuple[list[str], float]]:
             if not math.isfinite(value):
                 yield path, value
             continue
+        if is_object(value):
+            keys: Iterable[object] = value
+            for key in keys:
+                if isinstance(key, float) and not math.isfinite(key):
+                    yield [*path, "(key)"], key
         steps = value.items() if is_object(value) else enumerate(value)
         ahead += [
             ([*path, str(step)], inner) for step, inner in steps if isinstance(inner, _EXAMINED)

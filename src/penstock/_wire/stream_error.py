@@ -84,7 +84,7 @@ def unstreamed_error(
         if reports_error(payload):
             return stream_error(payload, body)
         said = error_details(payload).message or ""
-        if not said and is_object(payload) and "choices" in payload:
+        if not said and is_object(payload) and payload.get("choices"):
             return APIResponseError(
                 "a whole completion instead of an event stream: the server ignores stream=true",
                 body=body_excerpt(body),

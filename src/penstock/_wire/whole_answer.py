@@ -18,10 +18,16 @@ from .accumulate import Accumulator
 from .completion import CompletionDecoder
 from .decode import ChunkDecodeError, decode_completion, decode_models
 from .error_details import error_details
+from .excerpt import excerpt
 from .json_values import as_object, is_list, is_object, objects
 from .stream_error import body_excerpt, reports_error, stream_error
 from .text_completion import TextAccumulator, TextCompletionDecoder, decode_text_completion
-from .unstreamed import MAX_BODY_BYTES, looks_like_events, without_sentinel
+from .unstreamed import (
+    MAX_BODY_BYTES,
+    ends_with_sentinel,
+    looks_like_events,
+    without_sentinel,
+)
 
 __all__ = ["WholeAnswer", "completion_of", "models_of", "text_completion_of"]
 
@@ -32,10 +38,20 @@ P = TypeVar("P", bound=Payload)
 class WholeAnswer(Generic[R]):
     """Collects a body; its end makes the one item there is."""
 
-    __slots__ = ("_body", "_decode", "done", "error", "events", "finished_all", "token_seen")
+    __slots__ = (
+        "_body",
+        "_decode",
+        "_sentinel",
+        "done",
+        "error",
+        "events",
+        "finished_all",
+        "token_seen",
+    )
 
-    def __init__(self, decode: Callable[[bytes], R]) -> None:
+    def __init__(self, decode: Callable[[bytes], R], *, sentinel: bool = False) -> None:
         self._decode = decode
+        self._sentinel = sentinel  # whether a line `data: [DONE]` ends the body
         self._body = bytearray()
         self.done = False
         """The body is whole and was understood."""
@@ -49,11 +65,13 @@ class WholeAnswer(Generic[R]):
         """A whole answer has no events."""
 
     def feed(self, data: bytes) -> Sequence[R]:
-        """Take the next bytes; there is no item before the end."""
+        """Take the next bytes; there is no item before the end or the sentinel."""
         self._body += data
         if len(self._body) > MAX_BODY_BYTES:
             self.error = APIResponseError(f"the body is larger than {MAX_BODY_BYTES} bytes")
             self._body.clear()
+        elif self._sentinel and ends_with_sentinel(self._body):
+            return self.end()  # the connection may be held open behind it
         return ()
 
     def end(self) -> Sequence[R]:
@@ -111,7 +129,9 @@ def _with_choices(body: bytes, decode: Callable[[bytes], C]) -> C:
         # A success without an answer is none, unless it says that there are no choices.
         said = _raise_words(completion, body)
         if completion.usage is None and not is_list(said.get("choices")):
-            raise APIResponseError("the response has no choices", body=body_excerpt(body))
+            raise APIResponseError(
+                f"the response has no choices: {excerpt(body)}", body=body_excerpt(body)
+            )
     return completion
 
 
