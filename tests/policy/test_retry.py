@@ -230,6 +230,9 @@ def test_googles_quota_per_day_is_not_waited_for(wrap: Any, advice: str | None) 
         ("429 daily_limit_exceeded: no", False),
         ("Monthly spend limit reached", False),
         ("10 requests per minute and 100 per day are allowed", True),
+        ("10 requests per min and 100 per day are allowed", True),
+        ("Limit: 200 / day", False),
+        ("You may make 50 requests per 24 hours", False),
         ("Today is a good day", True),
     ],
 )

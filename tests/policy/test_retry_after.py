@@ -44,6 +44,11 @@ def test_seconds(seconds: float) -> None:
     assert retry_after(("Retry-After", repr(seconds))) == seconds
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("1m30s", 90), ("250ms", 0.25)])
+def test_a_duration(text: str, seconds: float) -> None:
+    assert retry_after(("Retry-After", text)) == seconds
+
+
 @given(finite, finite)
 def test_milliseconds_win_over_seconds(milliseconds: float, seconds: float) -> None:
     lines = [("retry-after", repr(seconds)), ("Retry-After-Ms", repr(milliseconds))]
@@ -51,7 +56,7 @@ def test_milliseconds_win_over_seconds(milliseconds: float, seconds: float) -> N
     assert retry_after(*reversed(lines)) == milliseconds / 1000
 
 
-@pytest.mark.parametrize("junk", ["", "soon", "nan", "inf", "-inf", "1e999", "12s"])
+@pytest.mark.parametrize("junk", ["", "soon", "nan", "inf", "-inf", "1e999", "12x"])
 def test_a_number_that_is_none_counts_for_nothing(junk: str) -> None:
     assert retry_after(("retry-after-ms", junk)) is None
     assert retry_after(("retry-after", junk)) is None

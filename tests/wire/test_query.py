@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import urllib.parse
 from typing import Any
 
@@ -79,3 +80,20 @@ def test_what_goes_in_comes_out(first: dict[str, str], second: dict[str, str]) -
 def test_no_value_is_shown() -> None:
     assert "secret" not in repr(Query.of({"key": "secret"}, "q"))
     assert "secret" not in repr(list(Query.parse("key=secret").__rich_repr__()))
+
+
+class Level(int, enum.Enum):
+    HIGH = 3
+
+
+class Share(float, enum.Enum):
+    HALF = 0.5
+
+
+class Colour(str, enum.Enum):  # noqa: UP042 - as much code has it
+    RED = "red"
+
+
+def test_members_of_an_enum_are_their_values() -> None:
+    query = Query.of({"a": Level.HIGH, "b": Share.HALF, "c": Colour.RED}, "extra_query")
+    assert [part for _, part in query.parts] == ["a=3", "b=0.5", "c=red"]

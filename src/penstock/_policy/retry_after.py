@@ -39,9 +39,10 @@ _DEPTH = 8  # an error in a list, its details, their violations, and a few more
 _ITEMS = 16  # of a list
 
 _DAILY = re.compile(
-    r"per[\s_-]*(?:day|month)|(?<![a-z])(?:daily|monthly)|\b[RT]PD\b", re.IGNORECASE
+    r"(?:per|/)[\s_-]*(?:day|month|24[\s_-]*h)|(?<![a-z])(?:daily|monthly)|\b[RT]PD\b",
+    re.IGNORECASE,
 )
-_SHORT = re.compile(r"per[\s_-]*(?:minute|second|hour)|\b[RT]PM\b", re.IGNORECASE)
+_SHORT = re.compile(r"(?:per|/)[\s_-]*(?:min|sec|hour)|\b[RT]PM\b", re.IGNORECASE)
 
 
 def asked_wait(status: int, headers: Headers, body: Any, now: float) -> float | None:
@@ -67,9 +68,9 @@ def asked_wait(status: int, headers: Headers, body: Any, now: float) -> float | 
 def parse_retry_after(headers: Headers, now: float) -> float | None:
     """Return the seconds that `retry-after-ms` or `retry-after` asks to wait, or None.
 
-    `retry-after` is a number of seconds, an HTTP date (RFC 9110, 10.2.3), or a time in seconds
-    or milliseconds since the epoch. `now` is the time in seconds since the epoch. A time in the
-    past means 0.
+    `retry-after` is a number of seconds, an HTTP date (RFC 9110, 10.2.3), a duration with units,
+    or a time in seconds or milliseconds since the epoch. `now` is the time in seconds since the
+    epoch. A time in the past means 0.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -79,7 +80,7 @@ def parse_retry_after(headers: Headers, now: float) -> float | None:
     seconds = _number(value)
     if seconds is not None:
         return _wait_of(seconds, now)
-    return None if value is None else _until_date(value, now)
+    return None if value is None else _until(value, now)
 
 
 def names_daily_limit(headers: Headers, body: Any, message: str) -> bool:

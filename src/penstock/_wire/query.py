@@ -83,10 +83,13 @@ def _text(value: Any, name: str) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} has a value that is not a finite number")
-    if isinstance(value, (int, float)):
-        return format(value)
+    # Subclasses, such as members of an enum, may show themselves in another way.
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} has a value that is not a finite number")
+        return float.__repr__(value)
     raise TypeError(
         f"{name} has a value of type {type(value).__name__}: give strings, numbers or bools"
     )
