@@ -214,7 +214,7 @@ async def test_events_of_its_own_endpoint(base_url: str) -> None:
 
 
 async def test_a_long_prompt_tells_how_far_it_is(base_url: str) -> None:
-    request = asking("Count. " * 600, max_tokens=1, return_progress=True)
+    request = asking("Count. " * 300, max_tokens=1, return_progress=True)
     async with on(base_url) as client, client.chat.completions.stream(**request) as stream:
         chunks = [chunk async for chunk in stream]
     assert any("prompt_progress" in chunk for chunk in chunks)

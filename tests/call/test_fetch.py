@@ -11,7 +11,7 @@ import pytest
 import penstock
 from penstock import Limiter, Timeouts
 from penstock._wire import whole_answer
-from penstock.testing.cuts import cut_at, every_byte
+from penstock.testing.cuts import cut_at, every_byte, split_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, json_reply, status_reply
@@ -133,7 +133,8 @@ def test_cancelled_at_every_point(backend: Any) -> None:
     limiters: list[Limiter] = []
 
     async def scenario() -> None:
-        network = MemoryNetwork([error_reply(500), every_byte(WHOLE)], delay=0.1)
+        pieces = split_at(WHOLE, list(range(16, len(WHOLE.data), 16)))
+        network = MemoryNetwork([error_reply(500), pieces], delay=0.1)
         limiter = Limiter(1)
         networks.append(network)
         limiters.append(limiter)

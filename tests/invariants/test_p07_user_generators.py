@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import AsyncClient, Limiter, fan_out, fan_out_channels, fan_out_chunks, race
@@ -321,6 +321,7 @@ async def end(items: AsyncGenerator[Any, None], how: End) -> None:
             await items.athrow(LookupError)
 
 
+@settings(max_examples=settings().max_examples // 4)  # they are long
 @given(uses, st.integers(0, 1000))
 async def test_any_use_of_several_generators(
     made: list[tuple[Kind, int, list[Step], End]], seed: int

@@ -220,7 +220,7 @@ def test_any_script(backend: str, attempts: list[Attempt], way: Way, max_retries
     async def main() -> None:
         network = Network(attempts, way)
         error: penstock.PenstockError | None = None
-        timeouts = Timeouts(connect=CONNECT, read=READ)
+        timeouts = Timeouts(connect=CONNECT, read=READ, trailing=None)
         async with AsyncClient(
             URL, network=network, timeouts=timeouts, max_retries=max_retries
         ) as client:
@@ -255,7 +255,7 @@ async def test_on_sockets(fault: Fault, tls: bool) -> None:
             async with AsyncClient(
                 server.base_url,
                 ssl_context=server.client_ssl_context() if tls else None,
-                timeouts=Timeouts(read=1.5 if fault == "stall" else 60.0),
+                timeouts=Timeouts(read=1.5 if fault == "stall" else 60.0, trailing=None),
                 max_retries=5,
             ) as client:
                 with pytest.raises(penstock.APIConnectionError) as caught:

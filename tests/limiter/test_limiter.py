@@ -143,7 +143,7 @@ async def test_a_cancelled_wait_takes_nothing_and_stops_nobody(first: int) -> No
 
 
 async def test_cancelled_waiters_leave_nothing_behind_while_the_first_in_line_waits() -> None:
-    waiters = 20_000
+    waiters = 4_000
     limiter = Limiter(1)
 
     def tickets() -> int:

@@ -68,7 +68,12 @@ async def failure(script: Reply, **options: Any) -> tuple[PenstockError, MemoryN
 
 @pytest.mark.parametrize(
     "flood",
-    [b"data: " + b"x" * 65530, b"x" * 65536, b": ping\n" * 9362, b"data: x\n" * 8192],
+    [
+        b"data: " + b"x" * 65530,
+        b"x" * 65536,
+        (b": " + b"p" * 1021 + b"\n") * 64,
+        (b"data: " + b"x" * 1017 + b"\n") * 64,
+    ],
     ids=["one line", "no line", "comments", "data lines"],
 )
 async def test_an_event_without_an_end(flood: bytes) -> None:

@@ -201,7 +201,9 @@ def _faults_of(entry: Entry, attempts: Sequence[Mapping[str, Any]]) -> Iterator[
     if entry.started > 1 or unfinished not in (0, int(entry.dropped)):
         yield "the observer was not told of one beginning and one end"
     told = entry.finished[0] if entry.finished else None
-    if len(attempts) > entry.max_retries + 1 or (told and len(attempts) > entry.attempts):
+    # A kept-alive connection that hangs up before any byte costs no retry.
+    paid = [attempt for attempt in attempts[:-1] if attempt["kind"] != "hang up"]
+    if len(paid) > entry.max_retries or (told and len(attempts) > entry.attempts):
         yield "the server has more requests than were sent"
     if any(attempt["begun"] for attempt in attempts[:-1]):
         yield "it was sent again after a byte of the body"

@@ -48,9 +48,12 @@ def test_it_finds_a_slot_that_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = Held.release_slots
+    kept: list[Held] = []
 
     def forgetful(self: Held) -> None:
-        if self.exchange is None or self.exchange.status < 300:
+        if self.exchange is not None and self.exchange.status >= 300 and len(kept) < 2:
+            kept.append(self)
+        if self not in kept:
             release(self)
 
     monkeypatch.setattr(Held, "release_slots", forgetful)

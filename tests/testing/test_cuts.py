@@ -12,6 +12,7 @@ from penstock import (
     IncompleteStreamError,
     PenstockError,
     StreamInterruptedError,
+    Timeouts,
 )
 from penstock.testing.answers import text_reply
 from penstock.testing.cuts import (
@@ -130,7 +131,8 @@ async def test_what_the_client_makes_of_the_named_cuts(fault: Fault, framing: Fr
 @pytest.mark.anyio
 async def test_a_drip_takes_its_time_and_a_stall_takes_for_ever() -> None:
     whole = text_reply("Hi")
-    async with client_on(drip(whole, 0.5)) as client:
+    # The drip is slower than the usual grace after a finish_reason.
+    async with client_on(drip(whole, 0.5), timeouts=Timeouts(trailing=None)) as client:
         start = anyio.current_time()
         assert (await client.complete(REQUEST)).choices[0].message.content == "Hi"
         # All but the end of the framing, which nobody has to wait for.

@@ -174,7 +174,7 @@ def test_a_session_that_uses_none_of_it_imports_none_of_it(tmp_path: Path) -> No
     assert loaded is not None
     assert loaded[1].split() == [
         "penstock",
-        "penstock._version",
+        "penstock._exports",
         "penstock.testing",
         "penstock.testing.plugin",
     ]
