@@ -216,3 +216,14 @@ async def test_many_at_once() -> None:
         assert anyio.current_time() == pytest.approx(1.0, abs=0.1)
         async with race(client, [REQUEST, REQUEST]) as winner:
             assert (await winner.collect()).choices[0].message.content == "whole"
+
+
+@pytest.mark.parametrize("trailing", [0.0, 1.0, 2.5])
+async def test_a_whole_answer_that_is_streamed_ends_as_well(trailing: float) -> None:
+    network = MemoryNetwork(held_open())
+    async with client_on(network, timeouts=Timeouts(read=30, trailing=trailing)) as client:
+        start = anyio.current_time()
+        completion = await client.chat.completions.create(**REQUEST)
+        assert anyio.current_time() - start == pytest.approx(trailing, abs=1e-6)
+    assert completion.text == "whole"
+    assert network.open_connections == 0

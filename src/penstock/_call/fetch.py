@@ -37,7 +37,11 @@ class Fetch(BodyReader[R], Generic[R]):
 
     def new_decoder(self, exchange: Exchange) -> WholeAnswer[R]:
         """Return what collects the body."""
-        return WholeAnswer(partial(self._decode, exchange), sentinel=self._sentinel)
+        return WholeAnswer(
+            partial(self._decode, exchange),
+            sentinel=self._sentinel,
+            choices=self.sender.call.choices,
+        )
 
     async def run(self) -> R:
         """Return the answer.

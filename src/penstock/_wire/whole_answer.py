@@ -40,7 +40,9 @@ class WholeAnswer(Generic[R]):
 
     __slots__ = (
         "_body",
+        "_choices",
         "_decode",
+        "_events",
         "_sentinel",
         "done",
         "error",
@@ -49,9 +51,14 @@ class WholeAnswer(Generic[R]):
         "token_seen",
     )
 
-    def __init__(self, decode: Callable[[bytes], R], *, sentinel: bool = False) -> None:
+    def __init__(
+        self, decode: Callable[[bytes], R], *, sentinel: bool = False, choices: int = 1
+    ) -> None:
         self._decode = decode
         self._sentinel = sentinel  # whether a line `data: [DONE]` ends the body
+        self._choices = choices  # how many are asked for
+        # Follows the events of a server that streams all the same, to know when all have come.
+        self._events: CompletionDecoder | None = None
         self._body = bytearray()
         self.done = False
         """The body is whole and was understood."""
@@ -60,7 +67,7 @@ class WholeAnswer(Generic[R]):
         self.token_seen = False
         """A whole answer has no tokens that come one by one."""
         self.finished_all = False
-        """A whole answer ends with its body alone."""
+        """Every choice of a streamed answer has its finish_reason; no other one knows."""
         self.events = 0
         """A whole answer has no events."""
 
@@ -72,7 +79,18 @@ class WholeAnswer(Generic[R]):
             self._body.clear()
         elif self._sentinel and ends_with_sentinel(self._body):
             return self.end()  # the connection may be held open behind it
+        elif self._sentinel:
+            self._follow(data)
         return ()
+
+    def _follow(self, data: bytes) -> None:
+        if self._events is None:
+            if not looks_like_events(self._body):
+                return
+            self._events = CompletionDecoder("text/event-stream", choices=self._choices)
+            data = bytes(self._body)
+        self._events.feed(data)
+        self.finished_all = self._events.finished_all
 
     def end(self) -> Sequence[R]:
         """Take the end of the body; return the answer, or set `error`."""
