@@ -61,7 +61,7 @@ def test_trio_as_a_guest_of_asyncio() -> None:
 
         async def guest() -> None:
             found["guest"] = in_trio()
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             found["guest again"] = in_trio()
 
         trio.lowlevel.start_guest_run(

@@ -45,7 +45,7 @@ def test_connections_that_the_server_has_closed_are_not_counted_or_kept(backend:
             assert client.statistics().idle_connections > 0
         # The server has gone, and with it all connections.
         with anyio.fail_after(5):
-            while client.statistics().idle_connections:
+            while client.statistics().idle_connections:  # noqa: ASYNC110 - only a look tells
                 await anyio.sleep(0.01)
         assert not client._connections._idle
         await client.aclose()

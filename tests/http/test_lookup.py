@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from penstock import ConnectTimeout, Timeouts
@@ -110,8 +111,8 @@ async def test_the_last_to_leave_breaks_it_off(resolver: Resolver) -> None:
             group.start_soon(resolve)
         await anyio.sleep(2.5)
         assert resolver.cancelled == 0
-    await anyio.sleep(0)
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
+    await anyio.lowlevel.checkpoint()
     assert (resolver.asked, resolver.cancelled) == (1, 1)
     assert not lookups._running
     # Whoever comes now gets a new one, not the one that was cancelled.

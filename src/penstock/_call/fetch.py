@@ -56,7 +56,7 @@ class Fetch(BodyReader[R], Generic[R]):
             await self.aclose("cancelled")  # noqa: ASYNC102 - closing shields what it must
             raise
         except BaseException:
-            await self.aclose("failed")  # noqa: ASYNC102 - closing shields what it must
+            await self.aclose("failed")  # noqa: ASYNC102, ASYNC120 - closing shields what it must
             raise
         return self.batch[0]
 

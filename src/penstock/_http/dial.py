@@ -61,7 +61,7 @@ class Dialer:
                 return await self._connect(opened, deadline)
         except OSError as error:
             # As when there are no descriptors left to load modules or certificates.
-            await _close_all(opened)
+            await _close_all(opened)  # noqa: ASYNC120 - a cancellation may replace the error
             if isinstance(error, PenstockError):
                 raise
             raise ConnectionFailed(
