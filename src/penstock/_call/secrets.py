@@ -17,21 +17,17 @@ E = TypeVar("E", bound=PenstockError)
 class Secrets:
     """Masks one call's secrets, wherever a server may have sent them back."""
 
-    __slots__ = ("_earlier", "_keys", "_others")
+    __slots__ = ("_earlier", "_headers", "_keys", "_proxy", "_target")
 
     def __init__(self, service: Service, call: Call) -> None:
         # A callable may give each attempt another key: an error of the second may show the first,
         # or that of a call before.
         self._keys: list[str] = []
         self._earlier = service.recent_keys
-        outgoing = call.outgoing
-        self._others: list[str | None] = [
-            *header_secrets(outgoing.headers),
-            *target_secrets(outgoing.target),
-        ]
-        proxy = service.connections.dialer.proxy
-        if proxy is not None:
-            self._others += [proxy.password, *header_secrets(proxy.authorization)]
+        # Searched when there is something to mask, not for each call. The body is not kept.
+        self._headers = call.outgoing.headers
+        self._target = call.outgoing.target
+        self._proxy = service.connections.dialer.proxy
 
     @property
     def key(self) -> str | None:
@@ -55,4 +51,9 @@ class Secrets:
         return text and redact_text(text, *self._all())
 
     def _all(self) -> list[str | None]:
-        return [*self._earlier, *self._keys, *self._others]
+        secrets: list[str | None] = [*self._earlier, *self._keys]
+        secrets += header_secrets(self._headers)
+        secrets += target_secrets(self._target)
+        if self._proxy is not None:
+            secrets += [self._proxy.password, *header_secrets(self._proxy.authorization)]
+        return secrets
