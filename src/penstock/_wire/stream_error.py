@@ -15,6 +15,7 @@ from .excerpt import excerpt, is_too_deep, one_line, words
 from .json_values import is_object
 
 __all__ = [
+    "EVENT_STREAM",
     "MAX_BODY_EXCERPT",
     "body_excerpt",
     "is_event_stream",
@@ -22,6 +23,9 @@ __all__ = [
     "stream_error",
     "unstreamed_error",
 ]
+
+EVENT_STREAM = "text/event-stream"
+"""The media type of an event stream (WHATWG HTML, 9.2.5)."""
 
 _MESSAGE = 500  # characters of the server's message
 _LABEL = 80
@@ -32,7 +36,7 @@ MAX_BODY_EXCERPT = 4096
 def is_event_stream(content_type: str | None) -> bool:
     """Return whether the content type is text/event-stream (WHATWG HTML, 9.2.5)."""
     essence = (content_type or "").partition(";")[0]
-    return essence.strip().lower() == "text/event-stream"
+    return essence.strip().lower() == EVENT_STREAM
 
 
 def reports_error(payload: Any) -> bool:

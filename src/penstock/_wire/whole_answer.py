@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from penstock.errors import APIResponseError, PenstockError
 from penstock.types import (
     ChatCompletion,
+    ChatCompletionChunk,
     ModelList,
     Payload,
     TextCompletion,
@@ -15,12 +16,12 @@ from penstock.types import (
 )
 
 from .accumulate import Accumulator
-from .completion import CompletionDecoder
+from .completion import CompletionDecoder, CompletionStreamDecoder
 from .decode import ChunkDecodeError, decode_completion, decode_models
 from .error_details import error_details
 from .excerpt import excerpt
 from .json_values import as_object, is_list, is_object, objects
-from .stream_error import body_excerpt, reports_error, stream_error
+from .stream_error import EVENT_STREAM, body_excerpt, reports_error, stream_error
 from .text_completion import TextAccumulator, TextCompletionDecoder, decode_text_completion
 from .unstreamed import (
     MAX_BODY_BYTES,
@@ -32,6 +33,10 @@ from .unstreamed import (
 __all__ = ["WholeAnswer", "completion_of", "models_of", "text_completion_of"]
 
 R = TypeVar("R")
+D = TypeVar("D", ChatCompletionChunk, TextCompletion)
+A = TypeVar("A", ChatCompletion, TextCompletion)
+A_co = TypeVar("A_co", covariant=True)
+D_contra = TypeVar("D_contra", contravariant=True)
 P = TypeVar("P", bound=Payload)
 
 
@@ -87,7 +92,7 @@ class WholeAnswer(Generic[R]):
         if self._events is None:
             if not looks_like_events(self._body):
                 return
-            self._events = CompletionDecoder("text/event-stream", choices=self._choices)
+            self._events = CompletionDecoder(EVENT_STREAM, choices=self._choices)
             data = bytes(self._body)
         self._events.feed(data)
         self.finished_all = self._events.finished_all
@@ -109,24 +114,14 @@ def completion_of(body: bytes) -> ChatCompletion:
     A server that streams unless told otherwise sends events: they are put together.
     """
     if looks_like_events(body):
-        decoder, answer = CompletionDecoder("text/event-stream"), Accumulator()
-        answer.extend([*decoder.feed(body), *decoder.end()])
-        if decoder.error is not None:
-            decoder.error.partial = answer.completion()
-            raise decoder.error
-        return answer.completion()
+        return _assembled(body, CompletionDecoder(EVENT_STREAM), Accumulator())
     return _with_choices(body, decode_completion)
 
 
 def text_completion_of(body: bytes) -> TextCompletion:
     """Return the text completion that a whole body spells, or raise the error that it reports."""
     if looks_like_events(body):
-        decoder, answer = TextCompletionDecoder("text/event-stream"), TextAccumulator()
-        answer.extend([*decoder.feed(body), *decoder.end()])
-        if decoder.error is not None:
-            decoder.error.partial = cast("Any", answer.completion())
-            raise decoder.error
-        return answer.completion()
+        return _assembled(body, TextCompletionDecoder(EVENT_STREAM), TextAccumulator())
     return _with_choices(body, decode_text_completion)
 
 
@@ -139,6 +134,22 @@ def models_of(body: bytes) -> ModelList:
 
 
 C = TypeVar("C", ChatCompletion, TextCompletion)
+
+
+class _Answer(Protocol[D_contra, A_co]):
+    def extend(self, chunks: Iterable[D_contra], /) -> None: ...
+    def completion(self) -> A_co: ...
+
+
+def _assembled(body: bytes, decoder: CompletionStreamDecoder[D], answer: _Answer[D, A]) -> A:
+    """Return the answer that events make, or raise their error with what came before it."""
+    answer.extend(decoder.feed(body))
+    answer.extend(decoder.end())
+    completion = answer.completion()
+    if decoder.error is not None:
+        decoder.error.partial = cast("Any", completion)  # its type is the chat's
+        raise decoder.error
+    return completion
 
 
 def _with_choices(body: bytes, decode: Callable[[bytes], C]) -> C:
