@@ -410,6 +410,26 @@ async def test_a_race_against_servers_that_never_say_anything(
     assert network.open_connections == 0
 
 
+TEXT_REQUEST = {"model": "m", "prompt": "Hello"}
+
+
+async def test_a_race_of_text_completions_that_never_say_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "MAX_CHUNKS_AHEAD", 500)
+    piece = b'data: {"choices":[{"index":0,"text":""}]}\n\n' * 50
+    network = MemoryNetwork(reply(STREAM, Repeat(chunk(piece))))
+    async with client_on(network, timeouts=Timeouts(total=30)) as client:
+        with pytest.raises(AllAttemptsFailed) as caught:
+            async with race(client, [TEXT_REQUEST, TEXT_REQUEST]):
+                pass
+    for error in caught.value.errors:
+        assert isinstance(error, APIResponseError)
+        assert "without a token" in str(error)
+    assert network.connections[0].bytes_sent < MIB
+    assert network.open_connections == 0
+
+
 async def test_a_token_may_come_late_in_a_race() -> None:
     events: list[Event] = [*[ROLE] * (reader.MAX_CHUNKS_AHEAD - 1), *tokens("Hi", role_first=False)]
     for segments in (True, False):

@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from .._http.exchange import Exchange
 from .._wire.accumulate import Accumulator
 from .._wire.completion import CompletionDecoder
 from .._wire.token import has_prompt_progress
 from ..errors import APIResponseError, PenstockError
-from ..types import ChatCompletion, ChatCompletionChunk, Usage
+from ..types import ChatCompletion, ChatCompletionChunk, TextCompletion, Usage
 from .body import BodyReader
 from .call import Call, Service
 
-__all__ = ["MAX_BYTES_AHEAD", "MAX_CHUNKS_AHEAD", "Reader"]
+__all__ = ["MAX_BYTES_AHEAD", "MAX_CHUNKS_AHEAD", "AnswerReader", "Reader"]
 
 # A race reads ahead to the first token. Before it servers send a role, and some the log
 # probabilities of the prompt.
 MAX_CHUNKS_AHEAD = 4096
 MAX_BYTES_AHEAD = 16 * 1024 * 1024
 
+C = TypeVar("C", ChatCompletionChunk, TextCompletion)
+W = TypeVar("W", ChatCompletion, TextCompletion)
+C_contra = TypeVar("C_contra", contravariant=True)
+W_co = TypeVar("W_co", covariant=True)
 
-class Reader(BodyReader[ChatCompletionChunk]):
-    """Reads the chunks of one chat completion, and adds up those that were handed out."""
+
+class AnswerSoFar(Protocol[C_contra, W_co]):
+    """Chunks added up to a completion."""
+
+    excess: str | None
+    """Which bound the answer exceeds; None if it is within all of them."""
+
+    def extend(self, chunks: Iterable[C_contra], /) -> None:
+        """Add these chunks."""
+        ...
+
+    def completion(self) -> W_co:
+        """Return the answer so far."""
+        ...
+
+
+class AnswerReader(BodyReader[C], Generic[C, W]):
+    """Reads the chunks of one completion, and adds up those that were handed out."""
 
     __slots__ = ("_folded", "accumulator")
 
-    def __init__(self, service: Service, call: Call) -> None:
+    def __init__(self, service: Service, call: Call, accumulator: AnswerSoFar[C, W]) -> None:
         super().__init__(service, call)
-        self.accumulator = Accumulator()
+        self.accumulator: AnswerSoFar[C, W] = accumulator
         """What was handed out, as far as it is folded."""
         self._folded = 0
         """How much of the batch is in the accumulator."""
 
-    def new_decoder(self, exchange: Exchange) -> CompletionDecoder:
+    @abstractmethod
+    def new_decoder(self, exchange: Exchange) -> Any:
         """Return the decoder for a body whose head is in."""
-        content_type = exchange.headers.get("content-type")
-        return CompletionDecoder(content_type, choices=self.sender.call.choices)
 
-    def arrived(self, items: Sequence[ChatCompletionChunk]) -> PenstockError | None:
+    def arrived(self, items: Sequence[C]) -> PenstockError | None:
         """Add what was handed out to the answer, and check what is kept for later reads."""
         self.fold()
         self._folded = 0
@@ -65,14 +86,15 @@ class Reader(BodyReader[ChatCompletionChunk]):
             self._folded = self.pos
 
     @property
-    def partial(self) -> ChatCompletion:
+    def partial(self) -> W:
         """The completion as far as it was handed out."""
         self.fold()
-        return self.accumulator.completion()
+        completion: W = self.accumulator.completion()
+        return completion
 
     def explain(self, error: PenstockError) -> None:
         """Attach the answer so far."""
-        error.partial = self.partial
+        error.partial = cast("Any", self.partial)  # its type is the chat's
 
     def usage(self) -> Usage | None:
         """Return the tokens the answer has cost, as far as the server said."""
@@ -83,3 +105,19 @@ class Reader(BodyReader[ChatCompletionChunk]):
         self.fold()
         super().forget()
         self._folded = self.pos
+
+
+class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
+    """Reads the chunks of one chat completion."""
+
+    __slots__ = ()
+
+    accumulator: Accumulator
+
+    def __init__(self, service: Service, call: Call) -> None:
+        super().__init__(service, call, Accumulator())
+
+    def new_decoder(self, exchange: Exchange) -> CompletionDecoder:
+        """Return the decoder for a body whose head is in."""
+        content_type = exchange.headers.get("content-type")
+        return CompletionDecoder(content_type, choices=self.sender.call.choices)

@@ -22,7 +22,7 @@ from .completion import CompletionStreamDecoder
 from .decode import REFUSED, check_objects, tolerant
 from .json_values import as_number, as_object, as_text, content_text, count, is_list, objects
 from .lenient import build_usage
-from .merge import Budget, Members
+from .merge import MAX_MEMBERS, Budget, Members
 from .sse import LARGE_EVENT
 from .unstreamed import whole_completion
 
@@ -112,6 +112,7 @@ class TextAccumulator:
         "_members",
         "_model",
         "_usage",
+        "excess",
     )
 
     def __init__(self) -> None:
@@ -123,6 +124,8 @@ class TextAccumulator:
         self._fingerprint: str | None = None
         self._usage: Usage | None = None
         self._choices: dict[int, _Parts] = {}
+        self.excess: str | None = None
+        """Which bound the answer exceeds; None if it is within all of them."""
 
     def extend(self, pieces: Iterable[TextCompletion]) -> None:
         """Add these pieces to the answer."""
@@ -145,6 +148,8 @@ class TextAccumulator:
                     parts.add_logprobs(choice.logprobs)
                 if choice.extra:
                     parts.members.add(choice.extra)
+        if self._budget.left < 0:
+            self.excess = f"the answer has more than {MAX_MEMBERS} members without a field"
 
     def completion(self) -> TextCompletion:
         """Return the answer so far; what comes later does not change it."""
