@@ -232,3 +232,13 @@ def test_pieces_together_are_the_whole(
         choice.index: choice.logprobs.tokens for choice in whole.choices if choice.logprobs
     } == tokens
     assert whole.text == texts.get(0, "")
+
+
+def test_members_without_a_field_are_bounded() -> None:
+    answer = TextAccumulator()
+    answer._budget.left = 50
+    for number in range(200):
+        answer.extend([decode_text_completion(b'{"choices":[],"x%d":%d}' % (number, number))])
+    assert answer.excess is not None
+    assert "members without a field" in answer.excess
+    assert len(answer.completion().extra or ()) <= 51
