@@ -2,7 +2,7 @@
 
 They replace httpcore's pool, which loses slots for good when a request is cancelled
 (encode/httpcore#1093) and whose bookkeeping is quadratic. Here a request costs the same
-whatever the number of connections. Whoever acquires a connection owns it until it is
+whatever the number of connections. The acquirer of a connection owns it until it is
 released or discarded.
 """
 

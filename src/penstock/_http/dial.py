@@ -60,7 +60,7 @@ class Dialer:
             with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
                 return await self._connect(opened, deadline)
         except OSError as error:
-            # As when there are no descriptors left to load modules or certificates.
+            # For instance, no file descriptor is left to load a module or certificates.
             await _close_all(opened)  # noqa: ASYNC120 - a cancellation may replace the error
             if isinstance(error, PenstockError):
                 raise

@@ -17,7 +17,7 @@ LONGEST_WAIT = 0.05
 async def connect_unix_socket(path: str) -> socket.socket:
     """Return a connected non-blocking socket; wait while the server's backlog is full.
 
-    There is no limit of its own: the deadline for connecting is a scope around the call.
+    Waits without a limit: the caller puts a cancel scope with the connect deadline around it.
     Raises OSError; cancelled, it leaves nothing open. (asyncio and trio take the EAGAIN of a
     full backlog for a connection in progress, uvloop for a failure.)
     """

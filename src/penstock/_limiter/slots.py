@@ -29,7 +29,7 @@ What this defends against:
   itself, however users of one limiter are nested.
 - **Holding a place while asleep.** A request that waits to be sent again releases its slot and
   parks its lenders (`step_aside`). A source of items that takes its time offers the place of its
-  next item to whoever waits (`offered`).
+  next item to the waiters (`offered`).
 - **Lost places.** No place is handed to a task: the first in line is woken and takes it itself,
   so a task that was cancelled in the meantime loses nothing. A slot that is released while it is
   lent is *leaving*: its place moves on when the borrower is done.

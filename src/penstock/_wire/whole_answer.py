@@ -68,7 +68,7 @@ class WholeAnswer(Generic[R]):
         self.done = False
         """The body is whole and was understood."""
         self.error: PenstockError | None = None
-        """Why there is no answer."""
+        """Why the body is not an answer."""
         self.token_seen = False
         """A whole answer has no tokens that come one by one."""
         self.finished_all = False

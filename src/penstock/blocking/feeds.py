@@ -93,7 +93,7 @@ def fan_out(
         call = owner.asynchronous.complete
         clients = [owner.loop]
     elif iscoroutinefunction(fn) or not callable(fn):
-        raise TypeError(f"fn has to be a plain function here, not {fn!r}")
+        raise TypeError(f"fn must be a plain function here, not {fn!r}")
     else:
         call = in_threads(loop.workers, fn)
     source = pulled_in_threads(loop.workers, items)
@@ -149,7 +149,7 @@ class RaceBlock(Entered):
         """Run the race. Raises AllAttemptsFailed; failed or interrupted, nothing stays open."""
         # own body
         try:
-            # Kept as long as the block lasts, whoever takes it.
+            # Kept as long as the block lasts, whichever variable holds it.
             self._stream = stream = Stream(self._block.loop, self._block.enter())
             return stream
         except BaseException as error:

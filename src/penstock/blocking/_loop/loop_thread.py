@@ -130,7 +130,7 @@ class LoopThread:
                 self._shared.give_share(wait=True)
 
     def _is_ours(self) -> bool:
-        """Whether this process may use it; a share that was not taken goes to whoever takes it."""
+        """Whether this process may use it; a share belongs to the process that takes it first."""
         if self._pid != os.getpid():
             if self._shared is not None:
                 return False
