@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from penstock.headers import Headers
+from penstock.headers import Headers, request_id
 
 HEADERS = Headers([(b"Set-Cookie", b"a=1"), ("X-Request-Id", "r"), (b"set-cookie", b"b=2")])
 
@@ -48,3 +48,17 @@ def test_it_cannot_be_changed() -> None:
         HEADERS["a"] = "b"  # type: ignore[index]
     with pytest.raises(AttributeError):
         HEADERS.other = 1  # type: ignore[attr-defined]
+
+
+class TestRequestId:
+    @pytest.mark.parametrize(
+        "name", ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "cf-ray"]
+    )
+    def test_each_name(self, name: str) -> None:
+        assert request_id(Headers([(name.title(), "id")])) == "id"
+
+    def test_the_server_before_the_proxy(self) -> None:
+        assert request_id(Headers([("cf-ray", "ray"), ("x-request-id", "req")])) == "req"
+
+    def test_none(self) -> None:
+        assert request_id(Headers([("server", "x"), ("x-request-id", "")])) is None

@@ -7,6 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 __all__ = ["Headers"]
 
 
+# OpenAI's name first, then those of clouds, then those of proxies in front of a server.
+_REQUEST_ID_FIELDS = (
+    "x-request-id",
+    "request-id",
+    "x-amzn-requestid",
+    "apim-request-id",
+    "x-ms-request-id",
+    "x-goog-request-id",
+    "x-correlation-id",
+    "x-trace-id",
+    "cf-ray",
+)
+
+
 class Headers(Mapping[str, str]):
     """Immutable mapping of header fields. Names are case-insensitive (RFC 9110, 5.1).
 
@@ -46,3 +60,8 @@ class Headers(Mapping[str, str]):
 def _text(value: bytes | str) -> str:
     # Header bytes above ASCII have no agreed charset; latin-1 preserves all of them.
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def request_id(headers: Headers) -> str | None:
+    """Return the server's id of the request from the first of its possible headers, or None."""
+    return next((value for name in _REQUEST_ID_FIELDS if (value := headers.get(name))), None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import errors
-from penstock._wire.status import request_id, status_error
+from penstock._wire.status import status_error
 from penstock.headers import Headers
 
 from .test_error_details import CASES, OPENAI
@@ -150,20 +150,6 @@ class TestAddressHint:
 
     def test_other_statuses_have_none(self) -> None:
         assert "base_url" not in str(error_of(400, b"<html>bad"))
-
-
-class TestRequestId:
-    @pytest.mark.parametrize(
-        "name", ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "cf-ray"]
-    )
-    def test_each_name(self, name: str) -> None:
-        assert request_id(Headers([(name.title(), "id")])) == "id"
-
-    def test_the_server_before_the_proxy(self) -> None:
-        assert request_id(Headers([("cf-ray", "ray"), ("x-request-id", "req")])) == "req"
-
-    def test_none(self) -> None:
-        assert request_id(Headers([("server", "x"), ("x-request-id", "")])) is None
 
 
 @given(st.binary(max_size=300), st.integers(300, 599))

@@ -40,8 +40,8 @@ from .._http.outgoing import Outgoing
 from .._loops import event_loop_clock
 from .._policy.deadlines import ConnectDeadline, Deadlines
 from .._policy.retry import retry_delay, sibling_pause
-from .._wire.status import request_id
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
+from ..headers import request_id
 from ..observing import Outcome
 from ..types import Usage
 from .call import Call, Service

@@ -8,8 +8,7 @@ from typing import Generic, Self, TypeVar
 
 import anyio
 
-from .._wire.status import request_id
-from ..headers import Headers
+from ..headers import Headers, request_id
 from .body import BodyReader
 from .lifecycle import StreamState
 from .timings import StreamStatistics

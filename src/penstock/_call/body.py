@@ -23,9 +23,8 @@ import anyio
 
 from .._http.exchange import Exchange
 from .._policy.deadlines import AnswerEnded
-from .._wire.status import request_id
 from ..errors import PenstockError, StreamBusyError, StreamClosedError
-from ..headers import Headers
+from ..headers import Headers, request_id
 from ..observing import Outcome
 from ..types import Usage
 from .attempts import Sender

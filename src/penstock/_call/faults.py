@@ -6,8 +6,8 @@ from .._http.exchange import BodyTooLarge, Exchange, MalformedResponse
 from .._http.network import ClosedLocally, ConnectionFailed
 from .._wire.encoding import EncodingError
 from .._wire.framing import FramingError
-from .._wire.status import request_id
 from ..errors import APIConnectionError, APIResponseError, StreamClosedError, StreamInterruptedError
+from ..headers import request_id
 
 __all__ = ["UNREADABLE", "public_error"]
 

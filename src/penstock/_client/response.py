@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._wire.status import request_id
 from .._wire.stream_error import body_excerpt
 from ..errors import APIResponseError, PenstockError
-from ..headers import Headers
+from ..headers import Headers, request_id
 from ..types import decode_json
 
 __all__ = ["Redact", "Response"]

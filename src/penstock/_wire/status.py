@@ -11,42 +11,23 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from penstock.errors import APIStatusError, status_error_class
-from penstock.headers import Headers
+from penstock.headers import Headers, request_id
 from penstock.types import Answer, decode_json
 
 from .error_details import ErrorDetails, error_details
 from .excerpt import is_too_deep, one_line, words
 
-__all__ = ["request_id", "status_error", "with_headers"]
+__all__ = ["status_error", "with_headers"]
 
 _MESSAGE = 500  # characters of the server's message
 _LABEL = 80
-
-# OpenAI's name first, then those of clouds, then those of proxies in front of a server.
-_REQUEST_ID_FIELDS = (
-    "x-request-id",
-    "request-id",
-    "x-amzn-requestid",
-    "apim-request-id",
-    "x-ms-request-id",
-    "x-goog-request-id",
-    "x-correlation-id",
-    "x-trace-id",
-    "cf-ray",
-)
-
-
-def request_id(headers: Headers) -> str | None:
-    """Return the server's id of the request from the first of its possible headers, or None."""
-    return next((value for name in _REQUEST_ID_FIELDS if (value := headers.get(name))), None)
-
 
 A = TypeVar("A", bound=Answer)
 
 
 def with_headers(answer: A, headers: Headers) -> A:
     """Return the answer, which from now on knows the headers it came with."""
-    vars(answer).update(headers=headers, request_id=request_id(headers))
+    vars(answer)["headers"] = headers
     return answer
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from .._typed.members import EXTRA, RAW, flattened, is_list, is_object, set_aside, shape_of
-from ..headers import Headers
+from ..headers import Headers, request_id
 from .json_text import decode_object
 
 __all__ = ["Answer", "Part", "Payload", "list_of", "part_of"]
@@ -80,8 +80,7 @@ class Answer(Payload, kw_only=True, dict=True):
     @property
     def request_id(self) -> str | None:
         """The server's id of the request; None if it gave none, or there are no headers."""
-        given: str | None = vars(self).get("request_id")
-        return given
+        return request_id(self.headers)
 
     def __copy__(self) -> Self:
         copied = msgspec.structs.replace(self)
