@@ -12,9 +12,10 @@ from .._wire.accumulate import Accumulator
 from .._wire.completion import CompletionDecoder
 from .._wire.token import has_prompt_progress
 from ..errors import APIResponseError, PenstockError
-from ..types import ChatCompletion, ChatCompletionChunk, TextCompletion, Usage
+from ..types import ChatCompletion, ChatCompletionChunk, TextCompletion, ToolCall, Usage
 from .body import BodyReader
 from .call import Call, Service
+from .lifecycle import StreamState
 
 __all__ = ["MAX_BYTES_AHEAD", "MAX_CHUNKS_AHEAD", "AnswerReader", "Reader"]
 
@@ -110,14 +111,19 @@ class AnswerReader(BodyReader[C], Generic[C, W]):
 class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
     """Reads the chunks of one chat completion."""
 
-    __slots__ = ()
-
-    accumulator: Accumulator
+    __slots__ = ("_chat",)
 
     def __init__(self, service: Service, call: Call) -> None:
-        super().__init__(service, call, Accumulator())
+        self._chat = Accumulator()
+        super().__init__(service, call, self._chat)
 
     def new_decoder(self, exchange: Exchange) -> CompletionDecoder:
         """Return the decoder for a body whose head is in."""
         content_type = exchange.headers.get("content-type")
         return CompletionDecoder(content_type, choices=self.sender.call.choices)
+
+    def take_tool_call(self) -> ToolCall | None:
+        """Return a complete tool call that was not given before, if there is one by now."""
+        self.fold()
+        ended = self.sender.lifecycle.state is StreamState.COMPLETED
+        return self._chat.take_complete_call(ended=ended)

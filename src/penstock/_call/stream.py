@@ -10,7 +10,6 @@ from .._wire.status import with_headers
 from ..types import ChatCompletion, ChatCompletionChunk, ToolCall
 from .base_stream import BaseStream
 from .call import Call, Service
-from .lifecycle import StreamState
 from .reader import Reader
 from .views import TextView, ToolCallView, content_of
 
@@ -99,10 +98,7 @@ class CompletionStream(BaseStream[ChatCompletionChunk], Generic[C_co]):
 
     def take_tool_call(self) -> ToolCall | None:
         """Return a complete tool call that was not given before, if there is one by now."""
-        reader = self._reader
-        reader.fold()
-        ended = reader.sender.lifecycle.state is StreamState.COMPLETED
-        return reader.accumulator.take_complete_call(ended=ended)
+        return self._reader.take_tool_call()
 
     @property
     def partial(self) -> ChatCompletion:
