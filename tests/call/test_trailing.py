@@ -227,3 +227,40 @@ async def test_a_whole_answer_that_is_streamed_ends_as_well(trailing: float) -> 
         assert anyio.current_time() - start == pytest.approx(trailing, abs=1e-6)
     assert completion.text == "whole"
     assert network.open_connections == 0
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+@pytest.mark.parametrize("prompts", [["a", "b"], [[1], [2]]])
+async def test_every_prompt_has_its_answer_however_they_are_given(kind: Any, prompts: Any) -> None:
+    def piece(index: int) -> dict[str, Any]:
+        return {"choices": [{"index": index, "text": f"to {index}", "finish_reason": "stop"}]}
+
+    network = MemoryNetwork(sse_reply([piece(0), Pause(3), piece(1), Stall()], done=False))
+    async with (
+        client_on(network) as client,
+        client.completions.stream(model="m", prompt=kind(prompts)) as stream,
+    ):
+        answer = await stream.collect()
+    assert [choice.text for choice in answer.choices] == ["to 0", "to 1"]
+
+
+class _Index:
+    """A number as NumPy has them: no int, but an index."""
+
+    def __index__(self) -> int:
+        return 2
+
+    def for_json(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize("n", [2, 2.0, type("Two", (int,), {})(2), _Index()])
+async def test_every_choice_that_is_asked_for_is_waited_for(n: Any) -> None:
+    def piece(index: int) -> dict[str, Any]:
+        delta = {"content": f"answer {index}"}
+        return {"choices": [{"index": index, "delta": delta, "finish_reason": "stop"}]}
+
+    network = MemoryNetwork(sse_reply([piece(0), Pause(3), piece(1), Stall()], done=False))
+    async with client_on(network) as client:
+        answer = await client.complete({**REQUEST, "n": n})
+    assert [choice.message.content for choice in answer.choices] == ["answer 0", "answer 1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -75,10 +76,18 @@ def choices_asked(params: Mapping[str, Any], prompt: Any = None) -> int:
     """Return how many choices a request asks for: `n` of them for each prompt."""
     extra: Any = params.get("extra_body")
     asked: Any = {**params, **extra}.get("n") if extra else params.get("n")
-    n = asked if isinstance(asked, int) and asked > 0 else 1
+    n = max(1, _whole(asked))
     # A list of integers is one prompt, as token ids.
     several = is_list(prompt) and bool(prompt) and not isinstance(prompt[0], int)
     return n * len(prompt) if several else n
+
+
+def _whole(number: Any) -> int:
+    """Return a whole number, which may be 2.0 or of another type; 1 for anything else."""
+    try:
+        return int(number) if isinstance(number, float) else operator.index(number)
+    except (TypeError, ValueError, OverflowError):
+        return 1
 
 
 @lru_cache(maxsize=256)
