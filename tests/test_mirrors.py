@@ -28,6 +28,7 @@ ELSEWHERE = {
     "_call/held": ("call/test_attempts.py", "what an attempt holds"),
     "_call/refusal": ("call/test_attempts.py", "how an attempt ends"),
     "_call/secrets": ("call/test_redact.py", "what is masked"),
+    "_wire/odd_answers": ("wire/test_completion_ends.py", "where an answer without sense ends"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
     "cli/demo_figures": ("cli/test_demo.py", "what the demo shows"),
     "blocking/resources": ("blocking/generated/test_resources.py", "generated as the module is"),

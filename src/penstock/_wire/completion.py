@@ -7,18 +7,18 @@ is not an event stream at all.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import length_hint
 from typing import Any, Generic, Protocol, TypeVar
 
 from penstock.errors import APIResponseError, IncompleteStreamError, PenstockError
-from penstock.types import ChatCompletionChunk, decode_json
+from penstock.types import ChatCompletionChunk
 
 from .decode import MAX_CHOICES, ChunkDecodeError, check_objects
-from .error_details import error_details
 from .habits import ChunkDecoder
-from .json_values import as_object, count, is_list
+from .odd_answers import OddAnswer, parsed
 from .sse import LARGE_EVENT, MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 from .token import has_token
@@ -70,7 +70,7 @@ class _Chunk(Protocol):
 C = TypeVar("C", bound=_Chunk)
 
 
-class CompletionStreamDecoder(Generic[C]):
+class CompletionStreamDecoder(ABC, Generic[C]):
     """Takes the body of one streamed response, its transfer coding removed.
 
     Subclasses say how the chunks of one API are decoded. `choices`: how many choices the
@@ -83,12 +83,9 @@ class CompletionStreamDecoder(Generic[C]):
         "_expected",
         "_finished",
         "_head",
-        "_messages",
+        "_odd",
         "_sse",
-        "_stray",
-        "_stray_speaks",
         "_unfinished",
-        "_words",
         "done",
         "error",
         "events",
@@ -112,15 +109,7 @@ class CompletionStreamDecoder(Generic[C]):
         # Whether each choice seen had its finish_reason, and how many had none.
         self._finished: dict[int, bool] = {}
         self._unfinished = 0
-        # While no token has come: the choices that came with a whole message, by index, in the
-        # payload they were in.
-        self._messages: dict[str, Any] | None = {}
-        # An event that nothing was understood of, while nothing else has come, and whether it has
-        # words for an error.
-        self._stray: bytes | None = b""
-        self._stray_speaks = False
-        # The last event, if it has nothing but words for an error.
-        self._words = b""
+        self._odd = OddAnswer(self.whole)
         self.done = False
         """The answer is complete; whatever follows is ignored."""
         self.error: PenstockError | None = None
@@ -135,25 +124,25 @@ class CompletionStreamDecoder(Generic[C]):
     # --- what differs between the APIs ---
 
     @property
+    @abstractmethod
     def decode(self) -> Callable[[bytes], C]:
         """What returns the chunk of one event's data, or raises ChunkDecodeError."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def is_token(chunk: Any, /) -> bool:
         """Return whether the chunk is progress of the model."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def whole(body: bytes, /) -> dict[str, Any] | None:
         """Return JSON that holds a whole answer as the payload of a chunk; None if it is none."""
-        raise NotImplementedError
 
     def reported(self, chunk: C) -> PenstockError | None:
         """Return the error that a chunk reports."""
         data = chunk.raw or b""
         if chunk.error or chunk.object == "error":
-            return stream_error(_parsed(data), data)
+            return stream_error(parsed(data), data)
         for choice in chunk.choices:
             if choice.error or choice.finish_reason == "error":
                 return stream_error({"error": choice.error or "the choice ended in an error"}, data)
@@ -194,7 +183,7 @@ class CompletionStreamDecoder(Generic[C]):
             return self._unstreamed(bytes(head))
         # What no empty line ends is discarded, as WHATWG says; but the sentinel is as clear
         # without one.
-        if self._has_finished() or self._stray or self._words:
+        if self._has_finished() or self._odd.says_something:
             return self._complete()
         rest = self._sse.feed(b"\n\n")
         if _DONE in map(_data, rest):
@@ -270,13 +259,12 @@ class CompletionStreamDecoder(Generic[C]):
 
     def _complete(self) -> list[C]:
         """The answer has ended; a message that came whole is its last chunk."""
-        words = self._stray or (b"" if self._has_finished() else self._words)
-        if words:
-            self.error = stream_error(_parsed(words), words)
+        self.error = self._odd.error(finished=self._has_finished())
+        if self.error is not None:
             return []
-        if self._messages:
-            choices = list(self._messages["choices"].values())
-            return self._whole(encoded({**self._messages, "choices": choices}))
+        message = self._odd.message()
+        if message is not None:
+            return self._whole(message)
         self.done = True
         return []
 
@@ -314,7 +302,7 @@ class CompletionStreamDecoder(Generic[C]):
             chunks.append(chunk)
             choices = chunk.choices
             if not choices and chunk.usage is None:
-                self._without_choices(chunk.raw or b"")
+                self.error = self._odd.without_choices(chunk.raw or b"")
                 failed = self.error is not None
             for choice in choices:
                 if choice.finish_reason or choice.error:
@@ -336,10 +324,11 @@ class CompletionStreamDecoder(Generic[C]):
             self.error = APIResponseError(f"the answer has more than {MAX_CHOICES} choices")
         self.events += len(events) - length_hint(rest) - ending
         self.token_seen = any(map(self.is_token, chunks))
-        if self._messages is not None:
-            self._look_for_sense(chunks)
-        if self._words and chunks and chunks[-1].raw is not self._words:
-            self._words = b""
+        odd = self._odd
+        if odd.is_open:
+            odd.look(chunks, token_seen=self.token_seen)
+        if odd.words and chunks and chunks[-1].raw is not odd.words:
+            odd.words = b""
         if ending and self.error is None:
             chunks += self._complete()
         return chunks
@@ -349,57 +338,6 @@ class CompletionStreamDecoder(Generic[C]):
         if len(data) > LARGE_EVENT:
             check_objects(data)
         return self.decode(data)
-
-    def _look_for_sense(self, chunks: Sequence[C]) -> None:
-        """Until a token comes, keep whole messages: they may be all the answer there is."""
-        if self.token_seen:
-            self._messages = self._stray = None
-            return
-        for chunk in chunks:
-            if chunk.choices or chunk.usage is not None:
-                self._stray = None
-            if (
-                chunk.choices
-                and chunk.raw
-                and (b'"message"' in chunk.raw or b'"text"' in chunk.raw)
-            ):
-                self._keep_messages(chunk.raw)
-
-    def _keep_messages(self, data: bytes) -> None:
-        """Keep what each choice said last, as a server may repeat it with each event."""
-        whole = self.whole(data)
-        if whole is None or self._messages is None:
-            return
-        kept: dict[int, dict[str, Any]] = self._messages.get("choices", {})
-        for choice in whole["choices"]:
-            index = count(choice.get("index"))
-            before = kept.get(index, {})
-            reason = choice.get("finish_reason") or before.get("finish_reason")
-            says = as_object(choice.get("delta")).items()
-            if any(value for name, value in says if name != "role"):
-                kept[index] = {**choice, "finish_reason": reason}
-            elif before:
-                before["finish_reason"] = reason
-        if kept:
-            self._messages = {**whole, "choices": kept}
-
-    def _without_choices(self, data: bytes) -> None:
-        """Look at an event without choices: an error if it says so, perhaps one if it has words."""
-        payload = _parsed(data)
-        if as_object(payload).get("type") == "error":
-            self.error = stream_error(payload, data)
-            return
-        speaks = bool(error_details(payload).message)
-        self._words = data if speaks else b""
-        # No choices are an answer as well, which says nothing.
-        if speaks or not is_list(as_object(payload).get("choices")):
-            self._note_stray(data, speaks)
-
-    def _note_stray(self, data: bytes, speaks: bool) -> None:
-        """Keep the first event that nothing is understood of; one with words rather than none."""
-        if self._stray is not None and not self._stray_speaks:
-            self._stray = data if speaks else self._stray or data
-            self._stray_speaks = speaks
 
     def _unusual(self, event: bytes | NamedEvent) -> C | None:
         """The chunk of an event that has a name or does not begin as an object, if any.
@@ -414,7 +352,7 @@ class CompletionStreamDecoder(Generic[C]):
             begins = data == b"null" and not self._finished
             return self.decode(data) if data and not begins else None
         if event.event == "error":
-            self.error = stream_error(_parsed(data), data)
+            self.error = stream_error(parsed(data), data)
             return None
         if not data.startswith(b"{"):
             return None
@@ -425,7 +363,7 @@ class CompletionStreamDecoder(Generic[C]):
             return chunk
         # Of a foreign event, an error is its own; unless nothing else ever comes.
         if chunk.error:
-            self._note_stray(data, speaks=True)
+            self._odd.note_stray(data, speaks=True)
         return None
 
 
@@ -462,10 +400,3 @@ class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
 
 def _data(event: bytes | NamedEvent) -> bytes:
     return (event.data if isinstance(event, NamedEvent) else event).strip()
-
-
-def _parsed(data: bytes) -> Any:
-    try:
-        return decode_json(data)
-    except ValueError:
-        return data.decode("utf-8", "replace")
