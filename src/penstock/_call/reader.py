@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -56,10 +55,6 @@ class AnswerReader(BodyReader[C], Generic[C, W]):
         """What was handed out, as far as it is folded."""
         self._folded = 0
         """How much of the batch is in the accumulator."""
-
-    @abstractmethod
-    def new_decoder(self, exchange: Exchange) -> Any:
-        """Return the decoder for a body whose head is in."""
 
     def arrived(self, items: Sequence[C]) -> PenstockError | None:
         """Add what was handed out to the answer, and check what is kept for later reads."""
