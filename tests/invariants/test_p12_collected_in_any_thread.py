@@ -11,7 +11,6 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import httpcore
 import pytest
 import trio
 
@@ -20,6 +19,7 @@ from penstock.testing.replies import sse_reply, tokens
 from penstock.testing.script import RecordedRequest, Reply, Stall
 from penstock.testing.server import serve
 from tests.support.chat import REQUEST
+from tests.support.httpcore_compat import httpcore
 
 from .recorded import PLAIN
 
