@@ -14,6 +14,7 @@ pyproject.toml holds the rest, which makes leaks fail a test:
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -21,6 +22,10 @@ from hypothesis import HealthCheck, Phase, settings
 from penstock.testing.plugin import real_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
+
+# A shell has its background jobs ignore Ctrl-C, but tests of interruptions need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # deadline=None: a loaded machine is not a bug. too_slow is off for the same reason.
 settings.register_profile(

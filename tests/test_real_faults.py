@@ -57,7 +57,7 @@ def eight_slots() -> Iterator[RealServer]:
 
 
 @asynccontextmanager
-async def client_of(server: RealServer, **more: Any) -> AsyncIterator[AsyncClient]:
+async def patient_client(server: RealServer, **more: Any) -> AsyncIterator[AsyncClient]:
     with anyio.fail_after(PATIENCE):
         async with AsyncClient(server.base_url, proxy="", **more) as client:
             yield client
@@ -114,7 +114,7 @@ async def restart(server: RealServer) -> None:
 
 
 async def test_killed_in_the_middle_of_an_answer(two_slots: RealServer) -> None:
-    async with client_of(two_slots) as client:
+    async with patient_client(two_slots) as client:
         stream = client.chat.completions.stream(**ENDLESS)
         async with stream:
             text = [await read(stream, 2)]
@@ -136,7 +136,7 @@ async def test_killed_in_the_middle_of_an_answer(two_slots: RealServer) -> None:
 
 
 async def test_kept_connections_to_a_server_that_was_started_again(two_slots: RealServer) -> None:
-    async with client_of(two_slots) as client:
+    async with patient_client(two_slots) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(answers, client)
             group.start_soon(answers, client)
@@ -151,7 +151,7 @@ async def test_kept_connections_to_a_server_that_was_started_again(two_slots: Re
 async def test_a_request_that_is_out_when_the_server_is_started_again(
     two_slots: RealServer,
 ) -> None:
-    async with client_of(two_slots, max_retries=8) as client:
+    async with patient_client(two_slots, max_retries=8) as client:
         await answers(client)
         # It takes the request on the kept connection, and never looks at it.
         two_slots.stop()
@@ -191,7 +191,7 @@ async def test_stopped_in_the_middle_of_answers(two_slots: RealServer) -> None:
             await client.complete(SHORT, timeouts=timeouts)
         errors[name] = caught.value
 
-    async with client_of(two_slots) as client, observing(two_slots) as observer:
+    async with patient_client(two_slots) as client, observing(two_slots) as observer:
         async with anyio.create_task_group() as group:
             group.start_soon(follow, "idle", Timeouts(idle=3))
             group.start_soon(follow, "read", Timeouts(read=3))
@@ -229,7 +229,7 @@ async def test_more_requests_than_slots(two_slots: RealServer) -> None:
             waiting_text = await read(stream, 1)
 
     async with (
-        client_of(two_slots) as client,
+        patient_client(two_slots) as client,
         observing(two_slots) as observer,
         client.chat.completions.stream(**ENDLESS) as other,
     ):
@@ -275,7 +275,7 @@ async def cancelled_at_once(server: RealServer, observer: AsyncClient) -> Stoppi
             async for _ in stream.text:
                 received[index] += 1
 
-    async with client_of(server) as client:
+    async with patient_client(server) as client:
         async with anyio.create_task_group() as group:
             for index in range(8):
                 group.start_soon(follow, client, index)

@@ -12,12 +12,11 @@ import pytest
 from penstock import (
     APIConnectionError,
     APIStatusError,
-    AsyncClient,
     ReadTimeout,
     Timeouts,
     TotalTimeout,
 )
-from penstock.testing.certificates import client_ssl_context
+from tests.support.chat import client_of
 from tests.support.uploads import EarlyServer, early_server, response
 
 pytestmark = pytest.mark.anyio
@@ -27,13 +26,6 @@ TEXT = "x" * (12 * MB)
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": TEXT}]}
 ERROR = json.dumps({"error": {"message": "too large", "code": "too_large"}}).encode()
 TYPE = ("Content-Type", "application/json")
-
-
-def client_of(server: EarlyServer, **options: Any) -> AsyncClient:
-    context = client_ssl_context() if server.tls else None
-    return AsyncClient(
-        server.url, api_key="sk-secret-0123456789", ssl_context=context, proxy="", **options
-    )
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

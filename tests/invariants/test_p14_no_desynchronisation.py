@@ -11,8 +11,8 @@ import penstock
 from penstock import AsyncClient
 from penstock.testing.replies import completion, json_reply, sse_reply
 from penstock.testing.script import End, Pause, Player, RecordedRequest, Reply, Reset, Send, reply
-from penstock.testing.server import Server, serve
-from tests.support.chat import REQUEST
+from penstock.testing.server import serve
+from tests.support.chat import REQUEST, client_of
 
 from .recorded import FINISH, PLAIN, delta, text_of
 
@@ -57,11 +57,6 @@ def answer(request: RecordedRequest, *, chunked: bool = True) -> Reply:
     return json_reply(completion(text), chunked=chunked)
 
 
-def client_of(server: Server, tls: bool, **options: int) -> AsyncClient:
-    context = server.client_ssl_context() if tls else None
-    return AsyncClient(server.base_url, ssl_context=context, max_retries=options.get("retries", 0))
-
-
 @tcp_and_tls
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("chunked", [True, False], ids=["chunked", "length"])
@@ -75,7 +70,7 @@ async def test_bytes_right_behind_the_end(
             return reply(whole.data + TAILS[tail])
         return whole
 
-    async with serve(script, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         assert await way(client) == "on 0"
         assert await way(client) == "on 1"
         assert await way(client) == "on 1"
@@ -95,7 +90,7 @@ async def test_bytes_on_an_idle_connection(
             return whole.then(Pause(0.005), Send(TAILS[tail]))
         return whole
 
-    async with serve(script, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         assert await way(client) == "on 0"
         whole = len(answer(server.requests[0]).data)
         while server.connections[0].bytes_sent < whole + len(TAILS[tail]):  # noqa: ASYNC110 - of the server's
@@ -115,7 +110,7 @@ async def test_an_idle_connection_that_ended(
         whole = answer(request)
         return whole.then(Pause(0.005), end) if request.connection == 0 else whole
 
-    async with serve(script, tls=tls) as server, client_of(server, tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         assert await way(client) == "on 0"
         while server.connections[0].ended is None:  # noqa: ASYNC110 - of the server's
             await anyio.sleep(0.001)
@@ -138,7 +133,7 @@ async def test_a_second_answer_in_other_segments(where: str, tls: bool) -> None:
 
     async with serve(script, tls=tls) as server:
         for _ in range(5):
-            async with client_of(server, tls, retries=2) as client:
+            async with client_of(server, max_retries=2) as client:
                 for _ in range(3):
                     assert (await streamed(client)).startswith("on ")
 
@@ -150,7 +145,7 @@ async def test_many_at_once(tls: bool) -> None:
         whole = answer(request)
         return reply(whole.data + EVIL_STREAM) if request.connection % 2 else whole
 
-    async with serve(script, tls=tls) as server, client_of(server, tls=tls, retries=1) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=1) as client:
         said: list[str] = []
 
         async def use() -> None:
@@ -176,7 +171,7 @@ async def test_many_at_once(tls: bool) -> None:
 async def test_who_says_close_is_believed(head: bytes, tls: bool) -> None:
     body = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
     whole = reply(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-    async with serve(whole, tls=tls) as server, client_of(server, tls=tls) as client:
+    async with serve(whole, tls=tls) as server, client_of(server, max_retries=0) as client:
         for n in range(3):
             assert await streamed(client) == "a"
             assert len(server.connections) == n + 1
@@ -208,7 +203,7 @@ async def test_a_doubtful_end_is_the_end_of_the_connection(headers: bytes, tls: 
             return reply(start + headers + b"\r\n" + chunks)
         return answer(request)
 
-    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         try:
             await streamed(client)
         except penstock.PenstockError:
@@ -224,7 +219,7 @@ async def test_a_switch_of_protocols_is_the_end_of_the_connection(tls: bool) -> 
     def script(request: RecordedRequest) -> Reply:
         return reply(switched) if request.connection == 0 else answer(request)
 
-    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         with pytest.raises(penstock.PenstockError):
             await streamed(client)
         assert await streamed(client) == "on 1"
@@ -238,7 +233,7 @@ async def test_a_body_where_there_can_be_none(status: int, tls: bool) -> None:
             return reply(b"HTTP/1.1 %d x\r\ncontent-length: 4\r\n\r\nevil" % status)
         return answer(request)
 
-    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         with pytest.raises(penstock.PenstockError):
             await streamed(client)
         assert await streamed(client) == "on 1"
@@ -249,7 +244,10 @@ async def test_an_answer_before_the_question(tls: bool) -> None:
     # Informational heads belong to the answer; a second final head does not.
     early = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
     script = Player([reply(early + sse_reply(PLAIN).data), sse_reply(PLAIN)])
-    async with serve(script.reply_to, tls=tls) as server, client_of(server, tls=tls) as client:
+    async with (
+        serve(script.reply_to, tls=tls) as server,
+        client_of(server, max_retries=0) as client,
+    ):
         assert await streamed(client) == "Héllo"
         assert await streamed(client) == "Héllo"
         assert len(server.connections) == 1
@@ -265,7 +263,7 @@ async def test_an_error_body_that_was_cut_off_by_us(tls: bool) -> None:
             return reply(b"HTTP/1.1 400 no\r\ncontent-length: %d\r\n\r\n" % len(big) + big)
         return answer(request)
 
-    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         with pytest.raises(penstock.BadRequestError):
             await streamed(client)
         assert await streamed(client) == "on 1"
@@ -276,7 +274,7 @@ async def test_left_in_the_middle_is_not_used_again(tls: bool) -> None:
     def script(request: RecordedRequest) -> Reply:
         return sse_reply([delta(f"on {request.connection}"), Pause(0.002), *PLAIN])
 
-    async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
+    async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
         for n in range(4):
             async with client.chat.completions.stream(**REQUEST) as stream:
                 assert await anext(stream.text) == f"on {n}"
@@ -295,7 +293,7 @@ async def test_done_and_then_more(tls: bool) -> None:
         def script(request: RecordedRequest, whole: bytes = whole) -> Reply:
             return reply(whole) if request.connection == 0 else answer(request)
 
-        async with serve(script, tls=tls) as server, client_of(server, tls=tls) as client:
+        async with serve(script, tls=tls) as server, client_of(server, max_retries=0) as client:
             assert await streamed(client) == "a"
             second = await streamed(client)
             assert second == ("a" if len(more) < 100 else "on 1") or second == "a"

@@ -96,7 +96,7 @@ def answer(request: RecordedRequest) -> Reply:
     return json_reply(completion("Hi"))
 
 
-def client_of(base_url: str, host: str = "localhost", **options: Any) -> AsyncClient:
+def trusting_client(base_url: str, host: str = "localhost", **options: Any) -> AsyncClient:
     settings = {"api_key": KEY, "ssl_context": trusting(), "proxy": "", **options}
     return AsyncClient(base_url.replace("127.0.0.1", host), **settings)
 
@@ -108,7 +108,7 @@ async def test_who_cannot_show_who_it_is_is_refused(
     make, host, words = NOT_TO_BE_TRUSTED[fault]
     presenting(make(), monkeypatch)
     async with serve(answer, tls=True) as server:
-        async with client_of(server.base_url, host) as client:
+        async with trusting_client(server.base_url, host) as client:
             for number, way in enumerate(WAYS.values(), 1):
                 with pytest.raises(penstock.APIConnectionError) as caught:
                     await way(client)
@@ -132,7 +132,7 @@ async def test_an_https_proxy_that_cannot_show_who_it_is_is_refused(
     presenting(make(), monkeypatch)
     async with serve(answer, tls=True) as server:
         proxy = server.base_url.removesuffix("/v1").replace("127.0.0.1", f"me:password@{host}")
-        async with client_of("https://api.test/v1", proxy=proxy) as client:
+        async with trusting_client("https://api.test/v1", proxy=proxy) as client:
             with pytest.raises(penstock.APIConnectionError, match="certificate was refused"):
                 await client.complete(REQUEST)
         assert len(server.connections) == 1
@@ -148,7 +148,7 @@ async def test_an_origin_behind_a_proxy_that_cannot_show_who_it_is_is_refused(
     established = Reply((Send(b"HTTP/1.1 200 OK\r\n\r\n"), StartTLS()))
     async with serve(established) as server:
         proxy = server.base_url.removesuffix("/v1")
-        async with client_of(f"https://{host}/v1", host, proxy=proxy) as client:
+        async with trusting_client(f"https://{host}/v1", host, proxy=proxy) as client:
             with pytest.raises(penstock.APIConnectionError, match="certificate was refused"):
                 await client.complete(REQUEST)
         assert [request.method for request in server.requests] == ["CONNECT"]
@@ -171,7 +171,7 @@ async def test_without_a_context_of_ones_own_only_known_authorities_count(
 async def test_an_outdated_protocol_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     presenting(outdated(), monkeypatch)
     async with serve(answer, tls=True) as server:
-        async with client_of(server.base_url, max_retries=0) as client:
+        async with trusting_client(server.base_url, max_retries=0) as client:
             with pytest.raises(penstock.APIConnectionError, match="TLS handshake failed"):
                 await client.complete(REQUEST)
         assert server.requests == []
@@ -205,7 +205,7 @@ async def test_whom_we_trust_is_answered(monkeypatch: pytest.MonkeyPatch) -> Non
     presenting(issued(OURS, "localhost", "127.0.0.1"), monkeypatch)
     async with serve(answer, tls=True) as server:
         for host in ("localhost", "127.0.0.1"):
-            async with client_of(server.base_url, host) as client:
+            async with trusting_client(server.base_url, host) as client:
                 answered = await client.complete(REQUEST)
                 assert answered.choices[0].message.content == "Hi"
 
@@ -251,7 +251,7 @@ async def test_truncation_never_looks_like_success(
     async with serve(script, tls=True) as server:
         for n in sorted(cuts):
             cut = {"x-cut": str(n)}
-            async with client_of(server.base_url, headers=cut, max_retries=0) as client:
+            async with trusting_client(server.base_url, headers=cut, max_retries=0) as client:
                 if n == len(data) and not by_connection:
                     # The framing has said that this was all.
                     assert (await way(client)).choices[0].message.content == "Hi"
@@ -270,7 +270,7 @@ async def test_with_close_notify_the_same_is_an_end(
     way = WAYS["create"] if "answer" in kind else WAYS["complete"]
     async with (
         serve(WHOLE[kind], tls=True) as server,
-        client_of(server.base_url, max_retries=0) as client,
+        trusting_client(server.base_url, max_retries=0) as client,
     ):
         assert (await way(client)).choices[0].message.content.startswith("Hi")
 
@@ -278,7 +278,7 @@ async def test_with_close_notify_the_same_is_an_end(
 async def test_a_handshake_that_stalls_ends_at_the_deadline() -> None:
     async with serve(answer, tls="stall") as server:
         timeouts = Timeouts(connect=0.2)
-        async with client_of(server.base_url, timeouts=timeouts, max_retries=0) as client:
+        async with trusting_client(server.base_url, timeouts=timeouts, max_retries=0) as client:
             with pytest.raises(penstock.ConnectTimeout):
                 await client.complete(REQUEST)
     assert server.requests == []

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock import AsyncClient
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.script import Script
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
-
-    from penstock.testing.server import Server
 
 KEY = "sk-secret-0123456789"
 MESSAGES = [{"role": "user", "content": "Hello!"}]
@@ -26,8 +25,17 @@ def client_on(network: MemoryNetwork | Script, base_url: str = URL, **options: A
     return AsyncClient(base_url, **{"api_key": KEY, **options}, network=network)
 
 
-def client_of(server: Server, **options: Any) -> AsyncClient:
-    """Return a client of a scripted server on loopback, which trusts its certificate."""
+class Served(Protocol):
+    """A server on loopback."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    def client_ssl_context(self) -> ssl.SSLContext: ...
+
+
+def client_of(server: Served, **options: Any) -> AsyncClient:
+    """Return a client of a server on loopback, which trusts its certificate."""
     if server.base_url.startswith("https"):
         options.setdefault("ssl_context", server.client_ssl_context())
     return AsyncClient(server.base_url, **{"api_key": KEY, "proxy": "", **options})

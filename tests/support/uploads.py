@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from penstock.testing.certificates import server_ssl_context
+from penstock.testing.certificates import client_ssl_context, server_ssl_context
 
 SMALL = 65536
 
@@ -43,8 +44,11 @@ class EarlyServer:
     """Set when a server that reads on has seen the end of the connection."""
 
     @property
-    def url(self) -> str:
+    def base_url(self) -> str:
         return f"{'https' if self.tls else 'http'}://localhost:{self.port}/v1"
+
+    def client_ssl_context(self) -> ssl.SSLContext:
+        return client_ssl_context()
 
     def serve(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -42,11 +42,11 @@ from penstock.testing.script import (
     Step,
     reply,
 )
-from penstock.testing.server import Server, serve
+from penstock.testing.server import serve
 from penstock.testing.sweep import BackendName, Mode, cancel_sweep
 from penstock.testing.transcript import Transcript
 from tests.security.test_no_secret_shows import ECHOES
-from tests.support.chat import KEY, REQUEST, URL
+from tests.support.chat import KEY, REQUEST, URL, client_of
 from tests.support.httpcore_compat import httpcore
 
 if TYPE_CHECKING:
@@ -66,13 +66,6 @@ def in_virtual_time(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return run
 
 
-def client_of(server: Server, network: Any) -> AsyncClient:
-    tls = server.client_ssl_context() if server.base_url.startswith("https") else None
-    return AsyncClient(
-        server.base_url, api_key=KEY, ssl_context=tls, network=network, max_retries=0
-    )
-
-
 async def text_from(client: AsyncClient) -> str:
     completion = await client.complete(REQUEST)
     return completion.choices[0].message.content or ""
@@ -86,7 +79,10 @@ async def text_from(client: AsyncClient) -> str:
 async def test_a_real_server_is_recorded_and_played_again(tls: bool, tmp_path: Path) -> None:
     recorder = Recorder()
     script = [json_reply({"object": "list", "data": []}), every_byte(text_reply("Häl", "lo"))]
-    async with serve(script, tls=tls) as server, client_of(server, recorder) as client:
+    async with (
+        serve(script, tls=tls) as server,
+        client_of(server, network=recorder, max_retries=0) as client,
+    ):
         assert len(await client.models.list()) == 0
         assert await text_from(client) == "Hällo"
     recorder.save(tmp_path / "run.jsonl")
@@ -104,7 +100,7 @@ async def test_a_real_server_is_recorded_and_played_again(tls: bool, tmp_path: P
     for timed in (True, False):
         async with (
             serve(transcript.replies(timed=timed), tls=tls) as server,
-            client_of(server, None) as client,
+            client_of(server, max_retries=0) as client,
         ):
             assert len(await client.models.list()) == 0
             assert await text_from(client) == "Hällo"
@@ -127,7 +123,7 @@ async def test_a_server_that_resets_is_recorded_so() -> None:
     recorder = Recorder()
     async with (
         serve(cut_after_events(text_reply("Hel", "lo"), 2)) as server,
-        client_of(server, recorder) as client,
+        client_of(server, network=recorder, max_retries=0) as client,
     ):
         with pytest.raises(StreamInterruptedError):
             await text_from(client)
