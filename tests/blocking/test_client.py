@@ -405,36 +405,96 @@ def test_from_worker_threads_of_an_event_loop(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_inside_an_event_loop_every_call_is_an_error_at_once(backend: str) -> None:
-    with serve_in_thread(answer) as server, client_of(server) as client:
-        stream = stream_of(client)
-        calls: list[Callable[[], object]] = [
-            lambda: client.complete(REQUEST),
-            lambda: client.chat.completions.create(**REQUEST),
-            lambda: client.chat.completions.parse(**REQUEST, response_format=list[int]),
-            client.models.list,
-            lambda: client.request("GET", "/x"),
-            stream.__enter__,
-            stream.__next__,
-            stream.collect,
-            blocking.fan_out(client.complete, [REQUEST]).__enter__,
-            blocking.fan_out(str, [REQUEST]).__enter__,
-            blocking.fan_out_chunks(client, [REQUEST]).__enter__,
-            blocking.race(client, [REQUEST]).__enter__,
-        ]
+def test_inside_an_event_loop_everything_works(backend: str) -> None:
+    # As in a notebook, whose cells run inside of a loop.
+    limiter = Limiter(2)
+    with serve_in_thread(answer) as server, client_of(server, limiter=limiter) as client:
+        outside = stream_of(client)
 
         async def main() -> None:
-            for call in calls:
-                with pytest.raises(RuntimeError, match=r"penstock\.AsyncClient"):
-                    call()
+            assert client.complete(REQUEST).text == "Hello!"
+            with stream_of(client) as stream:
+                assert next(stream).choices
+                assert stream.collect().text == "Hello!"
+            assert "".join(outside.text) == "Hello!"
+            with blocking.fan_out(client.complete, 5 * [REQUEST]) as results:
+                assert [result.unwrap().text for result in results] == 5 * ["Hello!"]
+            with blocking.fan_out(lambda _: client.complete(REQUEST), range(5)) as results:
+                assert [result.unwrap().text for result in results] == 5 * ["Hello!"]
+            with blocking.fan_out_chunks(client, [REQUEST], limit=limiter) as events:
+                assert len(list(events)) > 1
+            with blocking.race(client, [REQUEST, REQUEST]) as winner:
+                assert winner.collect().text == "Hello!"
+            # What the loop of the caller has to do goes on afterwards.
+            await anyio.sleep(0)
+
+        async def main_that_closes() -> None:
+            with client_of(server) as short:
+                assert short.complete(REQUEST).text == "Hello!"
+            other = client_of(server)
+            open_ = stream_of(other)
+            open_.__enter__()
+            other.close()
+            with pytest.raises(StreamClosedError):
+                next(open_)
 
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             anyio.run(main, backend=backend)
+            anyio.run(main_that_closes, backend=backend)
             gc.collect()
-        assert server.requests == []
-        # All of them still work outside.
-        assert "".join(stream.text) == "Hello!"
+        assert limiter.statistics().in_flight == 0
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_beside_an_async_client_of_the_same_loop(backend: str) -> None:
+    with serve_in_thread(answer) as server, client_of(server) as client:
+
+        async def main() -> list[str | None]:
+            async with penstock.AsyncClient(server.base_url, api_key="k") as own:
+
+                async def mixed(number: int) -> str | None:
+                    if number % 2:
+                        return client.complete(REQUEST).text
+                    return (await own.complete(REQUEST)).text
+
+                async with penstock.fan_out(mixed, range(10)) as results:
+                    return [result.unwrap() async for result in results]
+
+        assert anyio.run(main, backend=backend) == 10 * ["Hello!"]
+
+
+def test_where_a_call_would_never_return_it_is_an_error() -> None:
+    # Nothing may wait in the loop of the blocking clients for that loop.
+    told: list[str] = []
+
+    class Asking:
+        def request_started(self, _: object) -> None:
+            try:
+                other.complete(REQUEST)
+            except RuntimeError as error:
+                told.append(str(error))
+
+    with (
+        serve_in_thread(answer) as server,
+        client_of(server) as other,
+        client_of(server, observer=Asking()) as client,
+    ):
+        assert client.complete(REQUEST).text == "Hello!"
+        assert other.complete(REQUEST).text == "Hello!"
+    assert [text for text in told if "use penstock.AsyncClient there" in text] == told != []
+
+
+def test_a_key_may_come_from_a_blocking_call() -> None:
+    # It is asked for in a worker thread, so that this is no call in the loop's own thread.
+    with serve_in_thread(answer) as server, client_of(server) as vault:
+
+        def key() -> str:
+            return f"k-{vault.complete(REQUEST).text}"
+
+        with client_of(server, api_key=key) as client:
+            assert client.complete(REQUEST).text == "Hello!"
+            assert server.requests[-1].headers["authorization"] == "Bearer k-Hello!"
 
 
 # --- closing ---

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import linecache
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,11 +26,12 @@ from penstock.testing.script import RecordedRequest, Reply, Stall
 from penstock.testing.server import Server, becomes_true, serve_in_thread
 from tests.support.blocking import HELLO, client_of, run_program
 from tests.support.chat import REQUEST
+from tests.support.sweeps import EVERYTHING
 
 ENDLESS = sse_reply([*tokens("a", "b", "c")[:4], Stall()], done=False)
 ASK_ENDLESS: dict[str, Any] = {**REQUEST, "endless": True}
 FACE = str(Path(blocking.__file__).parent)
-POINTS = 10_000 if os.environ.get("PENSTOCK_SWEEP") == "all" else 20
+POINTS = 10_000 if EVERYTHING else 12
 
 
 def script(request: RecordedRequest) -> Reply:

@@ -261,10 +261,29 @@ def test_a_function_in_another_loop() -> None:
 
 @pytest.mark.anyio
 async def test_blocking_in_a_loop() -> None:
-    """Inside a running event loop a call of the blocking client is a `RuntimeError`."""
-    client = Client("http://127.0.0.1:9/v1", network=MemoryNetwork(HELLO))
-    with pytest.raises(RuntimeError, match=r"use penstock\.AsyncClient there"):
+    """Inside a running event loop, as in a notebook, a call of the blocking client works, and
+    blocks that loop.
+    """
+    with Client("http://127.0.0.1:9/v1", network=MemoryNetwork(HELLO)) as client:
+        assert text_of(client.complete(REQUEST)) == "Hello"
+
+
+def test_blocking_in_its_own_loop() -> None:
+    """In the event loop of the blocking clients, where an observer is called, a blocking call is
+    a `RuntimeError`.
+    """
+    told: list[str] = []
+
+    class Asking:
+        def request_started(self, _: object) -> None:
+            with pytest.raises(RuntimeError, match=r"use penstock\.AsyncClient there"):
+                client.complete(REQUEST)
+            told.append("refused")
+
+    network = MemoryNetwork(HELLO)
+    with Client("http://127.0.0.1:9/v1", network=network, observer=Asking()) as client:
         client.complete(REQUEST)
+    assert told == ["refused"]
 
 
 def test_blocking_in_a_worker_thread() -> None:

@@ -1,24 +1,23 @@
 """At which offsets a recorded response is broken off.
 
-On asyncio at every one, unless a test asks for less. The other event loops get every seventh,
-each others; the code that meets the bytes is the same. PENSTOCK_SWEEP=all is every offset on
-each of them, of the heads as well.
+A sample, in which each event loop, recording and fault has other offsets; the code that meets the
+bytes is the same. The ends of the head and of the body are always in it. PENSTOCK_SWEEP=all is
+every offset on each loop, of the heads as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import zlib
 
 import sniffio
 import uvloop
 
+from tests.support.sweeps import EVERYTHING
+
 from .evidence import count
 
-EVERYWHERE = os.environ.get("PENSTOCK_SWEEP") == "all"
-
-FIRST = {"asyncio": 0, "uvloop": 2, "trio": 5}
-STEP = {"asyncio": 1, "uvloop": 7, "trio": 7}
+STEP = {"asyncio": 7, "uvloop": 31, "trio": 23}
 
 
 def offsets(data: bytes, *, head: bool = False, step: int = 1, shift: int = 0) -> list[int]:
@@ -27,9 +26,9 @@ def offsets(data: bytes, *, head: bool = False, step: int = 1, shift: int = 0) -
     `shift` begins that much later: what is done in several ways shares the offsets among them.
     """
     end_of_head = data.index(b"\r\n\r\n") + 4
-    loop = event_loop()
-    first, step = FIRST[loop] + shift, max(step, STEP[loop])
-    if EVERYWHERE:
+    step = max(step, STEP[event_loop()])
+    first = (zlib.crc32(data) + shift) % step
+    if EVERYTHING:
         head, first, step = True, 0, 1
     start = 0 if head else end_of_head
     edges = {end_of_head - 1, end_of_head, end_of_head + 1, *range(len(data) - 2, len(data) + 1)}

@@ -16,9 +16,9 @@ from penstock.testing.script import End, Pause, RecordedRequest, Reply, Reset, S
 from penstock.testing.server import serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST
+from tests.support.sweeps import EVERYTHING
 
 from .evidence import count
-from .offsets import EVERYWHERE
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ class Unruly:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-@pytest.mark.parametrize("seed", range(1, 21 if EVERYWHERE else 3))
+@pytest.mark.parametrize("seed", range(1, 21 if EVERYTHING else 3))
 async def test_churn(seed: int, tls: bool) -> None:
     count("seeds")
     rng = random.Random(seed)

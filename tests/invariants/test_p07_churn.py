@@ -24,13 +24,13 @@ from penstock.testing.script import Pause, Player, RecordedRequest, Reply, Reset
 from penstock.testing.server import serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST, client_on
+from tests.support.sweeps import EVERYTHING
 
 from .evidence import count
-from .offsets import EVERYWHERE
 from .virtual_uvloop import BACKENDS, run_virtually
 
 TASKS = 6
-SEEDS = 2000 if EVERYWHERE else 120
+SEEDS = 2000 if EVERYTHING else 120
 
 
 def reply_of(rng: random.Random, scale: float) -> Reply:

@@ -49,9 +49,11 @@ class Client(Driver):
     may use it; a stream is read by one thread at a time. Ctrl-C ends a wait at once and
     closes its connection.
 
-    A call inside a running event loop raises a RuntimeError that says what to do instead. So
-    does a call in a forked process if the client was used before the fork; an unused client
-    works in both processes. After `close()` a call raises StreamClosedError.
+    Inside a running event loop, as in a notebook, a call works and blocks that loop. In the
+    client's own event loop, where an observer's methods are called, it would never return: it
+    raises a RuntimeError that says what to do instead. So does a call in a forked process if
+    the client was used before the fork; an unused client works in both processes. After
+    `close()` a call raises StreamClosedError.
     """
 
     @hides_arguments
@@ -258,8 +260,8 @@ class Client(Driver):
         """Close every open stream at once and the idle connections; idempotent.
 
         From any thread: a call or a read that is under way raises StreamClosedError there.
-        The last client that is closed ends the event loop's thread. RuntimeError inside a
-        running event loop; in a forked process it does nothing.
+        The last client that is closed ends the event loop's thread. RuntimeError in that
+        thread; in a forked process it does nothing.
         """
         # own body
         self._loop.close(self._async.aclose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import sniffio
 
 from penstock import StreamClosedError
 from penstock.blocking._loop.loop_thread import LoopThread
@@ -244,27 +246,40 @@ def test_an_error_leaves_no_cycle(loop: LoopThread) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("started", [False, True])
-def test_inside_an_event_loop_it_is_an_error_at_once(
-    loop: LoopThread, backend: str, started: bool
-) -> None:
+def test_inside_an_event_loop_it_works(loop: LoopThread, backend: str, started: bool) -> None:
     if started:
         loop.run(name_of_thread)
+    names: list[str] = []
+
+    async def name_it() -> None:
+        names.append(f"{await name_of_thread()}, {sniffio.current_async_library()}")
+        # A timer of the right loop, whatever context the call was made in.
+        await anyio.sleep(0.001)
 
     async def main() -> None:
-        for call in (loop.run, loop.finish) if started else (loop.run,):
-            with pytest.raises(RuntimeError, match="AsyncClient") as caught:
-                call(name_of_thread)
-            assert "worker thread" in str(caught.value)
-        if started:
-            with pytest.raises(RuntimeError, match="AsyncClient"):
-                loop.close(name_of_thread)
+        loop.run(name_it)
+        loop.finish(name_it)
+        loop.close(name_it)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         anyio.run(main, backend=backend)
         gc.collect()
-    # Nothing was broken by it.
-    assert loop.run(name_of_thread) == "penstock"
+    assert names == 3 * ["penstock, asyncio"]
+    assert own_threads() == []
+
+
+def test_a_call_inside_an_event_loop_can_be_interrupted(loop: LoopThread) -> None:
+    waiting = Waiting()
+
+    async def main() -> None:
+        with interrupted_when(waiting.begun.is_set), pytest.raises(KeyboardInterrupt):
+            loop.run(waiting)
+
+    # Without the handler of `asyncio.run`, which would cancel the task in place of the call.
+    with contextlib.closing(asyncio.new_event_loop()) as own:
+        own.run_until_complete(main())
+    assert waiting.ended.is_set()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -292,12 +307,21 @@ def test_from_a_worker_thread_of_an_event_loop_it_works(
     assert anyio.run(main, backend=backend) == "penstock"
 
 
-def test_on_the_loop_itself_it_is_an_error(loop: LoopThread) -> None:
-    async def nested() -> None:
-        loop.run(name_of_thread)
+@pytest.mark.parametrize("how", ["run", "finish", "close"])
+@pytest.mark.parametrize("share", ["the same", "another"])
+def test_on_the_loop_itself_it_is_an_error(loop: LoopThread, share: str, how: str) -> None:
+    other = loop if share == "the same" else LoopThread()
+    if how != "run":
+        other.run(name_of_thread)
 
-    with pytest.raises(RuntimeError, match="inside a running event loop"):
+    async def nested() -> None:
+        getattr(other, how)(name_of_thread)
+
+    with pytest.raises(RuntimeError, match=r"never return: use penstock\.AsyncClient there"):
         loop.run(nested)
+    # Nothing was broken by it.
+    assert other.run(name_of_thread) == "penstock"
+    other.close()
 
 
 # --- garbage ---

@@ -49,7 +49,7 @@ class Feeding(Entered):
         self._ready: deque[Any] = deque()
 
     def __enter__(self) -> Self:
-        """Begin. RuntimeError inside a running event loop, and when entered again."""
+        """Begin. RuntimeError when entered again."""
         try:
             self._block.enter()
             return self

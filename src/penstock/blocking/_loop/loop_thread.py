@@ -50,12 +50,12 @@ class LoopThread:
         """Run what closes something, also where no further call is allowed.
 
         Does nothing when the loop has ended, and with it what there was to close.
-        RuntimeError inside a running event loop.
+        RuntimeError in the loop's own thread.
         """
         shared = self._shared
         if shared is None or not self.is_running:
             return
-        _check_thread()
+        _check_thread(shared)
         try:
             Crossing(shared, fn, ()).run()
         except StreamClosedError:
@@ -80,18 +80,21 @@ class LoopThread:
     def start(self) -> SharedLoop:
         """Take the share, if that is not done.
 
-        RuntimeError where a call would hang for ever: inside a running event loop, and in
-        a process forked after the first call. StreamClosedError after `close`.
+        RuntimeError where a call would hang for ever: in the loop's own thread, and in a
+        process forked after the first call. StreamClosedError after `close`.
         """
         if not self._is_ours():
             raise RuntimeError(
                 "this client was used before os.fork(), and its connections belong to the"
                 " parent process: make a new one in the child"
             )
-        _check_thread()
         shared = self._shared
-        if shared is not None and not self._closed:
-            return shared
+        if shared is None or self._closed:
+            shared = self._take()
+        _check_thread(shared)
+        return shared
+
+    def _take(self) -> SharedLoop:
         with self._lock:
             if self._closed:
                 raise StreamClosedError("the client is closed")
@@ -106,12 +109,12 @@ class LoopThread:
         """Run `last`, then give the share up. Idempotent; nothing in a forked process.
 
         The last share ends the loop and waits for its thread. Raises what `last` raises;
-        RuntimeError inside a running event loop, where nothing is closed.
+        RuntimeError in the loop's own thread, where nothing is closed.
         """
         if not self._is_ours():
             return
-        if self.is_running:
-            _check_thread()
+        if self._shared is not None and self.is_running:
+            _check_thread(self._shared)
         try:
             if last is not None:
                 self.finish(last)
@@ -147,16 +150,23 @@ class LoopThread:
             self._finalizer()
 
 
-def _check_thread() -> None:
+def _check_thread(shared: SharedLoop) -> None:
+    """Raise RuntimeError where the loop cannot run while this thread waits for it."""
     try:
-        asyncio.get_running_loop()
+        running = asyncio.get_running_loop()
     except RuntimeError:
-        if not in_trio():
-            return
-    raise RuntimeError(
-        "a blocking call inside a running event loop would stop the loop: use"
-        " penstock.AsyncClient there, or call from a worker thread"
-    )
+        running = None
+    if running is shared.loop:
+        raise RuntimeError(
+            "a blocking call in the thread of the event loop that has to serve it would never"
+            " return: use penstock.AsyncClient there, or call from a worker thread"
+        )
+    if shared.threadless and (running is not None or in_trio()):
+        raise RuntimeError(
+            "this version of Python starts no thread while the interpreter exits, so that a"
+            " blocking call cannot be made inside a running event loop: use"
+            " penstock.AsyncClient there, or call before"
+        )
 
 
 def _collected(shared: SharedLoop, workers: Workers) -> None:

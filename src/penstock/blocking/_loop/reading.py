@@ -44,7 +44,7 @@ class Reading(Generic[T_co]):
         """Send the request; returns when the head of a success response is in.
 
         Raises the errors of `PenstockError` that a request can meet, StreamClosedError
-        when the stream or its client is closed, RuntimeError inside a running event loop.
+        when the stream or its client is closed.
         Whatever it raises, nothing stays open.
         """
         try:
