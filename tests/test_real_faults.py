@@ -21,6 +21,7 @@ from penstock import AsyncClient, CompletionStream, Timeouts
 from penstock.cli.local_process import MODEL_NAME
 from penstock.testing.plugin import real_backend as anyio_backend
 from tests.support.real_server import RealServer, real_server, slots
+from tests.support.sweeps import in_turn
 
 __all__ = ["anyio_backend"]
 
@@ -113,6 +114,7 @@ async def restart(server: RealServer) -> None:
     await anyio.to_thread.run_sync(server.start)
 
 
+@in_turn(0)
 async def test_killed_in_the_middle_of_an_answer(two_slots: RealServer) -> None:
     async with patient_client(two_slots) as client:
         stream = client.chat.completions.stream(**ENDLESS)
@@ -135,6 +137,7 @@ async def test_killed_in_the_middle_of_an_answer(two_slots: RealServer) -> None:
         await answers(client, max_retries=0)
 
 
+@in_turn(1)
 async def test_kept_connections_to_a_server_that_was_started_again(two_slots: RealServer) -> None:
     async with patient_client(two_slots) as client:
         async with anyio.create_task_group() as group:
@@ -148,6 +151,7 @@ async def test_kept_connections_to_a_server_that_was_started_again(two_slots: Re
                 group.start_soon(lambda: answers(client, max_retries=0))
 
 
+@in_turn(2)
 async def test_a_request_that_is_out_when_the_server_is_started_again(
     two_slots: RealServer,
 ) -> None:
@@ -169,6 +173,7 @@ async def test_a_request_that_is_out_when_the_server_is_started_again(
         assert stream.statistics().attempts > 1
 
 
+@in_turn(3)
 async def test_stopped_in_the_middle_of_answers(two_slots: RealServer) -> None:
     errors: dict[str, penstock.APITimeoutError] = {}
     texts: dict[str, list[str]] = {}
@@ -212,6 +217,7 @@ async def test_stopped_in_the_middle_of_answers(two_slots: RealServer) -> None:
         await answers(client)
 
 
+@in_turn(4)
 async def test_more_requests_than_slots(two_slots: RealServer) -> None:
     leave = anyio.CancelScope()
     waiting_text = ""
@@ -305,6 +311,7 @@ def decoded(slot: dict[str, Any]) -> int:
     return sum(token["n_decoded"] for token in slot.get("next_token", []))
 
 
+@in_turn(5)
 async def test_eight_cancelled_streams_stop_the_generating(eight_slots: RealServer) -> None:
     # The server notices between two tokens: when it sends the next one, and acts on it before
     # the one after. On a machine that others use as well that alone may take more than 100 ms,

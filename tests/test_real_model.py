@@ -15,6 +15,7 @@ from penstock.testing.cuts import cut_after_events
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.recorder import Recorder
 from tests.support.real_server import real_server
+from tests.support.sweeps import in_turn
 
 MODEL = "smollm2-135m-instruct"
 
@@ -34,17 +35,6 @@ def asking(prompt: str, **more: Any) -> dict[str, Any]:
 def base_url() -> Iterator[str]:
     with real_server(4) as server:
         yield server.base_url
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-        pytest.param(("trio", {}), id="trio"),
-    ],
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +65,7 @@ async def becomes(condition: Callable[[], Awaitable[bool]], seconds: float = 20)
     return False
 
 
+@in_turn(0, uvloop=False)
 async def test_the_model_is_listed(base_url: str) -> None:
     async with on(base_url) as client:
         models = await client.models.list()
@@ -82,6 +73,7 @@ async def test_the_model_is_listed(base_url: str) -> None:
         assert models[0].to_dict()["id"] == MODEL
 
 
+@in_turn(1, uvloop=False)
 async def test_it_streams_what_it_completes(base_url: str) -> None:
     request = asking("Say hello.", stream_options={"include_usage": True})
     async with on(base_url) as client:
@@ -113,6 +105,7 @@ async def test_it_streams_what_it_completes(base_url: str) -> None:
     assert statistics.bytes > 0
 
 
+@in_turn(2, uvloop=False)
 async def test_four_at_once(base_url: str) -> None:
     prompts = ["Name a fruit.", "Name a river.", "Name a colour.", "Name a bird."]
     requests = [asking(prompt, stream_options={"include_usage": True}) for prompt in prompts]
@@ -138,6 +131,7 @@ async def test_four_at_once(base_url: str) -> None:
     assert order != sorted(order)
 
 
+@in_turn(3, uvloop=False)
 @pytest.mark.parametrize("way", ["break", "cancel", "close"])
 async def test_leaving_early_stops_the_generating(base_url: str, way: str) -> None:
     request = asking("Count from one to a thousand.", max_tokens=1500, ignore_eos=True)
@@ -171,6 +165,7 @@ async def test_leaving_early_stops_the_generating(base_url: str, way: str) -> No
     assert partial.choices[0].message.content
 
 
+@in_turn(4, uvloop=False)
 async def test_text_completions(base_url: str) -> None:
     asked: dict[str, Any] = {
         "model": MODEL, "prompt": ["Once upon a", "The sky is"], "temperature": 0, "seed": 1,
@@ -192,6 +187,7 @@ async def test_text_completions(base_url: str) -> None:
         assert "logprobs" in answer.to_dict()["choices"][0]
 
 
+@in_turn(5, uvloop=False)
 async def test_events_of_its_own_endpoint(base_url: str) -> None:
     root = base_url.removesuffix("/v1")
     asked = {"prompt": "Once upon a", "n_predict": 5, "temperature": 0, "stream": True}
@@ -213,13 +209,15 @@ async def test_events_of_its_own_endpoint(base_url: str) -> None:
         assert await becomes(idle)
 
 
+@in_turn(6, uvloop=False)
 async def test_a_long_prompt_tells_how_far_it_is(base_url: str) -> None:
-    request = asking("Count. " * 300, max_tokens=1, return_progress=True)
+    request = asking("Count. " * 80, max_tokens=1, return_progress=True)
     async with on(base_url) as client, client.chat.completions.stream(**request) as stream:
         chunks = [chunk async for chunk in stream]
     assert any("prompt_progress" in chunk for chunk in chunks)
 
 
+@in_turn(7, uvloop=False)
 async def test_a_recording_of_it_is_played_again_and_cut(base_url: str) -> None:
     recorder = Recorder()
     request = asking("Say hello.")

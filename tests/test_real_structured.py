@@ -12,15 +12,9 @@ import penstock
 from penstock import AsyncClient, ToolCall, tool, tool_message
 from penstock.types import Function
 from tests.support.real_server import real_server
+from tests.support.sweeps import in_turn
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Without uvloop: the model takes its time."""
-    backend: str = request.param
-    return backend
 
 
 class Card(msgspec.Struct):
@@ -51,6 +45,7 @@ def request(prompt: str, **more: Any) -> dict[str, Any]:
     }
 
 
+@in_turn(0, uvloop=False)
 async def test_streamed_inside(base_url: str) -> None:
     async with AsyncClient(base_url) as client:
         whole = await client.chat.completions.parse(
@@ -62,6 +57,7 @@ async def test_streamed_inside(base_url: str) -> None:
     assert whole.choices[0].finish_reason == "stop"
 
 
+@in_turn(1, uvloop=False)
 async def test_read_as_it_comes(base_url: str) -> None:
     async with (
         AsyncClient(base_url) as client,
@@ -72,6 +68,7 @@ async def test_read_as_it_comes(base_url: str) -> None:
     assert whole.choices[0].message.parsed == msgspec.json.decode(text, type=Card)
 
 
+@in_turn(2, uvloop=False)
 async def test_not_streamed_and_wrapped(base_url: str) -> None:
     kind = Annotated[list[Annotated[int, msgspec.Meta(ge=1, le=9)]], msgspec.Meta(max_length=4)]
     async with AsyncClient(base_url) as client:
@@ -83,6 +80,7 @@ async def test_not_streamed_and_wrapped(base_url: str) -> None:
     assert whole.usage is not None
 
 
+@in_turn(3, uvloop=False)
 async def test_a_schema_without_an_end_is_cut_by_the_token_limit(base_url: str) -> None:
     async with AsyncClient(base_url) as client:
         with pytest.raises(penstock.StructuredOutputError) as caught:
@@ -114,6 +112,7 @@ class Reply(msgspec.Struct):
     umbrella: bool
 
 
+@in_turn(4, uvloop=False)
 async def test_an_agent_loop(base_url: str) -> None:
     """The embedded model's template knows no tools, so its calls are asked for by schema."""
     call_format = {

@@ -25,6 +25,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import error_reply, sse_reply
 from penstock.testing.script import End, Pause, Reply, Reset, Send, reply
 from tests.support.chat import REQUEST, URL
+from tests.support.sweeps import sample
 
 from .evidence import count
 from .offsets import offsets
@@ -70,9 +71,12 @@ async def read_all(
             return
 
 
-@pytest.mark.parametrize("name", ["chunked-segments", "close-done", "tools", "two-choices"])
-@pytest.mark.parametrize("phase", TIMEOUTS)
-@pytest.mark.parametrize("bare", [False, True], ids=["block", "bare"])
+APART = ["chunked-segments", "close-done", "tools", "two-choices"]
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "bare"), sample(itertools.product(APART, TIMEOUTS, [False, True]), 0.4)
+)
 async def test_a_stream_of_bytes_that_arrive_apart(name: str, phase: float, bare: bool) -> None:
     data = RECORDINGS[name]
     head = data.index(b"\r\n\r\n") + 4

@@ -13,6 +13,7 @@ from penstock.testing.cuts import split_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.script import End, Pause, Reply, Send
 from tests.support.chat import URL
+from tests.support.sweeps import sample
 
 from .offsets import offsets
 from .sources import SOURCES, Item, items_of, worth
@@ -24,9 +25,9 @@ __all__ = ["anyio_backend"]
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("phase", TIMEOUTS)
-@pytest.mark.parametrize("bare", [False, True], ids=["block", "bare"])
+@pytest.mark.parametrize(
+    ("name", "phase", "bare"), sample(itertools.product(SOURCES, TIMEOUTS, [False, True]), 0.3)
+)
 async def test_a_stream_of_bytes_that_arrive_apart(name: str, phase: float, bare: bool) -> None:
     source = SOURCES[name]
     data = source.data

@@ -30,7 +30,7 @@ from .evidence import count
 from .virtual_uvloop import BACKENDS, run_virtually
 
 TASKS = 6
-SEEDS = 2000 if EVERYTHING else 120
+SEEDS = 2000 if EVERYTHING else 60
 
 
 def reply_of(rng: random.Random, scale: float) -> Reply:

@@ -4,34 +4,60 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
-__all__ = ["EVERYTHING", "sample"]
+import pytest
 
-T = TypeVar("T")
+from penstock.testing.plugin import REAL_BACKENDS
+from penstock.testing.sweep import ALL_MODES, BackendName, Mode
+
+__all__ = ["EVERYTHING", "in_turn", "sample", "some_modes"]
+
+T = TypeVar("T", bound=tuple[object, ...])
 
 EVERYTHING = os.environ.get("PENSTOCK_SWEEP") == "all"
 
 
-def sample(combinations: Sequence[tuple[T, ...]], share: float) -> list[tuple[T, ...]]:
+def sample(combinations: Iterable[T], share: float, *, seed: object = 0) -> list[T]:
     """Return about this share of the combinations, in which every value occurs.
 
-    The choice is the same in every run. With PENSTOCK_SWEEP=all it is all of them.
+    The choice depends on nothing but the seed. With PENSTOCK_SWEEP=all it is all of them.
     """
+    given = list(combinations)
     if EVERYTHING:
-        return list(combinations)
-    rng = random.Random(len(combinations))
-    shuffled = rng.sample(range(len(combinations)), len(combinations))
-    wanted = round(share * len(combinations))
+        return given
+    shuffled = random.Random(repr(seed)).sample(range(len(given)), len(given))
     chosen: set[int] = set()
     seen: set[tuple[int, str]] = set()
     for number in shuffled:
-        values = {(place, repr(value)) for place, value in enumerate(combinations[number])}
+        values = {(place, repr(value)) for place, value in enumerate(given[number])}
         if not values <= seen:
             seen |= values
             chosen.add(number)
     for number in shuffled:
-        if len(chosen) < wanted:
-            chosen.add(number)
-    return [combinations[number] for number in sorted(chosen)]
+        if len(chosen) >= share * len(given):
+            break
+        chosen.add(number)
+    return [given[number] for number in sorted(chosen)]
+
+
+def some_modes(backend: BackendName, number: int) -> list[Mode] | None:
+    """Return two of the ways to cancel, by a number that differs from case to case.
+
+    None is all of them: with PENSTOCK_SWEEP=all, and on trio, which has a single one.
+    """
+    if EVERYTHING or backend == "trio":
+        return None
+    return [ALL_MODES[number % 4], ALL_MODES[(number + 1) % 4]]
+
+
+def in_turn(number: int, *, uvloop: bool = True) -> pytest.MarkDecorator:
+    """Return a mark that runs a costly async test on one event loop, by its number in the module.
+
+    So each loop has its tests. With PENSTOCK_SWEEP=all each test runs on each loop.
+    """
+    backends = [each for each in REAL_BACKENDS if uvloop or each.id != "uvloop"]
+    if not EVERYTHING:
+        backends = [backends[number % len(backends)]]
+    return pytest.mark.parametrize("anyio_backend", backends)

@@ -41,7 +41,7 @@ async def test_in_memory_an_answer_before_the_end_of_the_request(
 @pytest.mark.parametrize("fault", [Reset(), End(), Stall()])
 async def test_in_memory_idle_connections_that_are_half_dead(fault: Fault) -> None:
     network = MemoryNetwork(sse_reply(tokens("Hi")))
-    timeouts = penstock.Timeouts(read=5)
+    timeouts = penstock.Timeouts(read=0.2)
     async with penstock.AsyncClient(
         URL, network=network, max_retries=0, timeouts=timeouts
     ) as client:
