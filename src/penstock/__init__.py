@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import batch as batch
     from . import blocking as blocking
     from . import errors as errors
     from . import observing as observing
@@ -109,7 +110,7 @@ else:
     __getattr__, __dir__, __all__ = exports(
         __name__,
         {
-            ".": "blocking errors observing providers types",
+            ".": "batch blocking errors observing providers types",
             "_call.event_stream": "EventStream",
             "_call.lifecycle": "StreamState",
             "_call.response_stream": "ResponseStream",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from .._wire.stream_error import body_excerpt
 from ..errors import APIResponseError, PenstockError
@@ -12,6 +12,8 @@ from ..types import decode_json
 
 __all__ = ["Redact", "Response"]
 
+
+E = TypeVar("E", bound=PenstockError)
 
 Redact = Callable[[PenstockError], PenstockError]
 """Masks in an error what is secret in the request that led to it."""
@@ -56,6 +58,11 @@ class Response:
             )
             raised.__cause__ = error
             raise self._redact(raised) from error
+
+    def masked(self, error: E) -> E:
+        """Return an error about this response, with the secrets of its request masked."""
+        self._redact(error)
+        return error
 
     def __reduce__(self) -> tuple[type[Response], tuple[int, Headers, bytes]]:
         # Without what knows the key.

@@ -30,7 +30,7 @@ from .unstreamed import (
     without_sentinel,
 )
 
-__all__ = ["WholeAnswer", "completion_of", "models_of", "text_completion_of"]
+__all__ = ["WholeAnswer", "completion_of", "models_of", "reported_error", "text_completion_of"]
 
 R = TypeVar("R")
 D = TypeVar("D", ChatCompletionChunk, TextCompletion)
@@ -173,7 +173,7 @@ def _raise_words(answer: Payload, body: bytes) -> dict[str, Any]:
 
 
 def _decoded(body: bytes, decode: Callable[[bytes], P]) -> P:
-    error = _reported(body)
+    error = reported_error(body)
     if error is not None:
         raise error
     body = without_sentinel(body)
@@ -183,7 +183,8 @@ def _decoded(body: bytes, decode: Callable[[bytes], P]) -> P:
         raise APIResponseError(f"the response is {cause}", body=body_excerpt(body)) from cause
 
 
-def _reported(body: bytes) -> PenstockError | None:
+def reported_error(body: bytes) -> PenstockError | None:
+    """Return the error that a whole body with a success status reports, or None."""
     # Looked for only where it can be: the body is not parsed twice for nothing.
     if b'"error"' not in body:
         return None
