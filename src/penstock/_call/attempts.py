@@ -220,6 +220,8 @@ class Sender:
                 exchange = await self._connect()
             if not exchange.status:
                 await exchange.send(self._signed())
+                if self._held.metered:
+                    self._held.head_arrived(exchange.headers, self.service.max_retry_wait)
             if not (200 <= exchange.status < 300 or self.call.any_status):
                 # A point in time: a wait that is broken off and resumed does not put it off.
                 self._body_until = min(self._body_until, self.clock() + ERROR_BODY_SECONDS)
@@ -248,13 +250,15 @@ class Sender:
         held.exchange = None
         self._body_until = math.inf
         service.live.add(self)
-        await held.take_slots(service.limiter, timeouts.slot)
+        await held.take_slots(service.limiter, timeouts.slot, self.call.outgoing.body)
         self.secrets.add_key(await service.authorize())
         connecting = ConnectDeadline(timeouts, now=self.clock(), total_at=self._total_at)
         stream, reused = await service.connections.acquire(connecting, fresh=self._fresh)
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
         self.limits.now = self.clock()
         held.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
+        if held.metered:
+            held.sent()
         return held.exchange
 
     def _signed(self) -> Outgoing:
@@ -355,25 +359,35 @@ class Sender:
 
     # --- the end ---
 
-    def finish(self) -> None:
-        """The answer is complete: the slot goes back, an adaptive limiter counts a success."""
+    def finish(self, usage: Callable[[], Usage | None]) -> None:
+        """The answer is complete: the slot goes back, an adaptive limiter counts a success.
+
+        `usage` returns the tokens that it has cost, for limiters that count them; so in the
+        other ends.
+        """
         self.lifecycle.advance(Event.FINISH)
+        if self._held.metered:
+            self._held.settle_tokens(usage())
         self._held.succeeded()
         self._held.release_slots()
 
-    async def fail(self, error: PenstockError) -> None:
+    async def fail(self, error: PenstockError, usage: Callable[[], Usage | None]) -> None:
         """The answer failed: record it, give everything back, and raise the error."""
         self.lifecycle.advance(Event.FAIL)
+        if self._held.metered:
+            self._held.settle_tokens(usage())
         await self.settle()
         raise error
 
-    async def close(self) -> None:
+    async def close(self, usage: Callable[[], Usage | None]) -> None:
         """End the call from any task: a task in `open` raises StreamClosedError. Idempotent.
 
         A completed call waits a moment for the end of its body, to reuse the connection.
         """
         completed = self.lifecycle.state is StreamState.COMPLETED
         self.lifecycle.advance(Event.CLOSE)
+        if self._held.metered:
+            self._held.settle_tokens(usage())
         self.interrupt()
         await self.settle(drain=completed)
 

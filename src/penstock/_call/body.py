@@ -267,8 +267,8 @@ class BodyReader(ABC, Generic[T]):
                 verdict.request_id = request_id(self.headers)
             error = self._verdict = sender.secrets.mask(verdict)
             self.report("failed", error)
-            await sender.fail(error)
-        sender.finish()
+            await sender.fail(error, self.usage)
+        sender.finish(self.usage)
         self.report("completed", None)
         if self.managed:
             # Without waiting: the end of the body may be a segment behind [DONE], and
@@ -282,7 +282,7 @@ class BodyReader(ABC, Generic[T]):
         if self.sender.lifecycle.state not in (StreamState.COMPLETED, StreamState.FAILED):
             self.forget()
         try:
-            await self.sender.close()
+            await self.sender.close(self.usage)
         finally:
             self.report(outcome, None)
 

@@ -9,7 +9,10 @@ import anyio
 from .._http.exchange import Exchange
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot, lent_slots
+from .._policy.estimate import used_tokens
 from ..errors import APIStatusError, SlotTimeout
+from ..headers import Headers
+from ..types import Usage
 
 __all__ = ["Held"]
 
@@ -17,25 +20,34 @@ __all__ = ["Held"]
 class Held:
     """Slots and an exchange, given back together on every way out of a call."""
 
-    __slots__ = ("_slots", "exchange")
+    __slots__ = ("_slots", "exchange", "metered")
 
     def __init__(self) -> None:
         self._slots: Sequence[Slot] | None = None
         """None until the first attempt has asked whose limits count."""
+        self.metered: bool = False
+        """True if one of the limiters counts by the minute, and is to be told what happens."""
         self.exchange: Exchange | None = None
         """The exchange of the current attempt, or of the last one."""
 
-    async def take_slots(self, limiter: Limiter | None, patience: float | None) -> None:
+    async def take_slots(
+        self, limiter: Limiter | None, patience: float | None, body: bytes
+    ) -> None:
         """Wait for a slot of each limiter that applies. Cancelled, the caller releases them.
 
         The limiters are that of the fan-out around the call and that of the client, once if
-        they are the same. Raises SlotTimeout after `patience` seconds (None: no limit).
+        they are the same. `body` is the request's, for estimates of its tokens. Raises
+        SlotTimeout after `patience` seconds (None: no limit), and what an estimate raises.
         """
         if self._slots is None:
             lines = [slot.line for slot in lent_slots()[-1:]]
             if limiter is not None and limiter.line not in lines:
                 lines.append(limiter.line)
-            self._slots = [Slot(line) for line in lines]
+            self.metered = any(line.rates is not None for line in lines) if lines else False
+            self._slots = [
+                Slot(line, tokens=0 if line.rates is None else line.rates.estimate(body))
+                for line in lines
+            ]
         if not self._slots:
             return  # a cancel scope is 3 % of a request
         with anyio.move_on_after(patience) as scope:
@@ -43,6 +55,23 @@ class Held:
                 await slot.acquire()
         if scope.cancelled_caught:
             raise SlotTimeout(f"the limiter had no free slot for {patience:g} s (Timeouts.slot)")
+
+    def sent(self) -> None:
+        """Tell the limiters that the request is sent now."""
+        for slot in self._slots or ():
+            slot.sent()
+
+    def head_arrived(self, headers: Headers, longest: float) -> None:
+        """Tell the limiters what a response says is left, for so many seconds at most."""
+        for slot in self._slots or ():
+            slot.head_arrived(headers, longest)
+
+    def settle_tokens(self, usage: Usage | None) -> None:
+        """Tell the limiters what the request has cost; without a usage the estimate stays."""
+        tokens = used_tokens(usage)
+        if tokens is not None:
+            for slot in self._slots or ():
+                slot.settle(tokens)
 
     def release_slots(self) -> None:
         """Give the slots back. Idempotent."""

@@ -1,4 +1,4 @@
-"""The line in front of a limiter, and the slots that stand in it.
+"""Slots: claims on the places of a limiter.
 
 A limiter has a number of places. A `Line` counts those that are taken and queues the tasks that
 wait for one. A `Slot` is one holder's claim: a request's, or that of a fan-out's item.
@@ -30,209 +30,64 @@ What this defends against:
 - **Holding a place while asleep.** A request that waits to be sent again releases its slot and
   parks its lenders (`step_aside`). A source of items that takes its time offers the place of its
   next item to the waiters (`offered`).
-- **Lost places.** No place is handed to a task: the first in line is woken and takes it itself,
-  so a task that was cancelled in the meantime loses nothing. A slot that is released while it is
-  lent is *leaving*: its place moves on when the borrower is done.
+- **Lost places.** A slot that is released while it is lent is *leaving*: its place moves on when
+  the borrower is done.
 - **A second event loop.** A context variable is copied into threads, and so into the event loops
   that run there. A slot of one loop never lends to a request of another, and a limiter moves to
   another loop only while nobody uses it: `Line.enter` raises RuntimeError before two loops wait
   for each other. A slot that is released in another thread (by the garbage collector) is released
   in its own loop.
-- **Two starts for one place.** A rate counts starts. The place that was given to an item counts
-  as one start, which the item's first request uses up (`_fresh`); each further request in the
-  same place counts as a start of its own.
+- **Two starts for one place.** A pace (`per_second`) counts starts. The place that was given to an
+  item counts as one start, which the item's first request uses up (`_fresh`); each further request
+  in the same place counts as a start of its own.
+- **Rates held by those who wait.** The rates of a minute count what is sent. An item reserves one
+  request when its work begins (`begin`), as the end of the source may come in its place. What it
+  reserved goes back when a request is made on its behalf, which reserves its own, tokens included,
+  or when it gives its place up.
 
 `slot_states` holds the states of a slot and every step between them.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import islice
+from functools import partial
 
-import anyio
-
-from .._policy.adaptive import AdaptiveLimit
-from .._policy.retry import is_overload
 from ..errors import APIStatusError
-from .home_loop import HomeLoop
-from .run_clock import RunClock
+from ..headers import Headers
+from .line import Line
+from .rates import Reservation, checked_tokens
 from .slot_states import TRANSITIONS, SlotEvent, SlotState
 
-__all__ = ["Line", "Slot", "lent", "lent_slots"]
-
-_logger = logging.getLogger("penstock")
-
-# Wake at most this many waiters at once. Waking one fills a single place per loop iteration;
-# waking all is quadratic.
-WOKEN_AT_ONCE = 16
-
-
-class _Ticket:
-    __slots__ = ("event",)
-
-    def __init__(self) -> None:
-        self.event = anyio.Event()
-
-
-class Line:
-    """The line in front of a limiter, and the count of places taken."""
-
-    def __init__(self, limit: AdaptiveLimit, *, adapts: bool, per_second: float | None) -> None:
-        self.limit = limit
-        self.in_flight: int = 0
-        self.granted: int = 0
-        self.refusals: int = 0
-        self.clock: RunClock = RunClock()
-        self.home: HomeLoop = HomeLoop()
-        self.paused_until: float = -math.inf
-        """On `clock`: no request starts before it."""
-        self._adapts = adapts
-        self._interval = 0.0 if per_second is None else 1 / per_second
-        # Generic cell rate algorithm: what a pause left unused, up to a second's worth, may
-        # be caught up at once. There is nothing to catch up at the start.
-        self._ahead = max(0.0, 1 - self._interval)
-        self._next_start: float | None = None
-        # A linked list: the first is found, and any one removed, in constant time.
-        self._queue: OrderedDict[_Ticket, bool] = OrderedDict()
-        self.offered: set[Slot] = set()
-        """Slots whose holders give their place up as soon as somebody waits."""
-
-    def may_start(self, *, counted: bool) -> bool:
-        """Return True if pause and rate let a request start now in a place that is there.
-
-        The request counts as a start, unless its place was `counted` for it.
-        """
-        now = self.clock.now()
-        if counted:
-            return self.paused_until <= now
-        if self._ready_at(now) > now:
-            return False
-        self._started(now)
-        return True
-
-    async def enter(self) -> None:
-        """Wait in line, then take a place. Cancelled, it takes nothing.
-
-        Raises RuntimeError if the limiter is in use in another event loop.
-        """
-        with self.home.moving:
-            if self.home.move_here(in_use=self.in_flight > 0 or self.waiting > 0):
-                # Those who waited in a loop that has ended never take a place.
-                self._queue.clear()
-            if not self._queue and self._try_take() <= 0:
-                return
-            if any(slot.give_way() for slot in list(self.offered)) and self._try_take() <= 0:
-                return
-            ticket = _Ticket()
-            self._queue[ticket] = True
-        try:
-            # The first in line takes the place itself: nothing is handed to a task that may
-            # have been cancelled in the meantime.
-            while True:
-                wait = self._try_take() if next(iter(self._queue)) is ticket else math.inf
-                if wait <= 0:
-                    return
-                with anyio.move_on_after(wait):
-                    await ticket.event.wait()
-                    ticket.event = anyio.Event()
-        finally:
-            if self._queue.pop(ticket, False):
-                self.wake()
-
-    @property
-    def waiting(self) -> int:
-        """Tasks that wait in line."""
-        return len(self._queue)
-
-    def _try_take(self) -> float:
-        """Take a place and return 0, or return the seconds after which to try again."""
-        if self.in_flight >= self.limit.limit:
-            return math.inf
-        now = self.clock.now()
-        ready = self._ready_at(now)
-        if ready > now:
-            return ready - now
-        self._started(now)
-        self.in_flight += 1
-        self.granted += 1
-        return 0.0
-
-    def _ready_at(self, now: float) -> float:
-        if self._next_start is None:
-            self._next_start = now + self._ahead
-        return max(self.paused_until, self._next_start - self._ahead)
-
-    def _started(self, now: float) -> None:
-        self._next_start = max(self._next_start or now, now) + self._interval
-
-    def leave(self) -> None:
-        """Give a place back."""
-        self.in_flight -= 1
-        self.wake()
-
-    def wake(self) -> None:
-        """Wake the waiters that may find a place: the first in line, and some behind it."""
-        queue = self._queue
-        free = self.limit.limit - self.in_flight
-        if not queue or free <= 0:
-            return
-        next(iter(queue)).event.set()
-        # Only the first in line waits for rate and pause.
-        if free > 1 and not self._interval and self.paused_until <= self.clock.now():
-            for ticket in islice(queue, 1, min(free, WOKEN_AT_ONCE)):
-                ticket.event.set()
-
-    def pause(self, seconds: float) -> None:
-        """Start no request for so many seconds."""
-        self.paused_until = max(self.paused_until, self.clock.now() + seconds)
-
-    def refused(self, epoch: int, error: APIStatusError, pause: float | None) -> None:
-        """Learn from an error status; only refusals for load count.
-
-        `pause` is how many seconds the others should wait, at most. A server that asks for more
-        is logged.
-        """
-        if not is_overload(error):
-            return
-        self.refusals += 1
-        if pause is not None:
-            paused = self.paused_until > self.clock.now()
-            self.pause(pause)
-            # Once per pause, not for every sibling that is refused as well.
-            if not paused and error.retry_after is not None and error.retry_after > pause:
-                _logger.warning(
-                    "the server asks to wait %.0f s, longer than max_retry_wait:"
-                    " other requests wait %.0f s",
-                    error.retry_after,
-                    pause,
-                )
-        if self._adapts:
-            self.limit.refused(epoch, self.in_flight)
-
-    def succeeded(self, epoch: int) -> None:
-        """Learn from a complete answer."""
-        if self._adapts:
-            # A waiter beside a free place is about to take it, or waits for pause or rate.
-            now = self.clock.now()
-            held_back = self.waiting > 0 and self._ready_at(now) <= now
-            binding = held_back or self.in_flight >= self.limit.limit
-            self.limit.succeeded(epoch, binding=binding)
-            self.wake()
+__all__ = ["Slot", "lent", "lent_slots"]
 
 
 class Slot:
     """A claim on one place, its own or a lender's. `release` ends it."""
 
-    __slots__ = ("_borrower", "_epoch", "_fresh", "_home", "_line", "_state", "_wanted")
+    __slots__ = (
+        "_borrower",
+        "_epoch",
+        "_fresh",
+        "_home",
+        "_line",
+        "_reservation",
+        "_reserves",
+        "_state",
+        "_tokens",
+        "_wanted",
+    )
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, *, tokens: int = 0, reserves: bool = True) -> None:
         self._line = line
+        self._tokens = tokens
+        """What the request may cost."""
+        self._reserves = reserves and line.rates is not None
+        """True if a place counts as a request; an item reserves when it begins."""
+        self._reservation: Reservation | None = None
+        """What it holds of the rates of a minute."""
         self._state = SlotState.FREE
         self._home: Slot | None = None
         """The slot that lent the place, or that gets it when this one gives it up."""
@@ -244,10 +99,10 @@ class Slot:
         """True while the start that the place counted as has not been used."""
         self._epoch = 0
 
-    async def acquire(self) -> None:
+    async def acquire(self, *, paced: bool = False) -> None:
         """Take a place, waiting in line if need be; does nothing if there is one already.
 
-        Cancelled, it holds nothing.
+        With `paced`, the start was counted before. Cancelled, it holds nothing.
         """
         if self._state in (SlotState.HELD, SlotState.LENT, SlotState.LEAVING):
             return
@@ -256,30 +111,67 @@ class Slot:
             for slot in lent_slots()
             if slot._line is self._line and slot._lends and slot is not self
         ]
-        self._home = lenders[-1] if lenders else None
-        if self._home is None or not self._home._lend_to(self):
+        self._home = home = lenders[-1] if lenders else None
+        reservation = Reservation(self._tokens) if self._reserves else None
+        if home is None or not home._lend_to(self, reservation):
+            if home is not None and reservation is not None:
+                # It waits for the rates as well: the start that the item's place counted as is
+                # its own.
+                paced, home._fresh = home._fresh, False
             self._step(SlotEvent.QUEUE)
             for slot in lenders:
                 slot._wanted += 1
             try:
                 for slot in reversed(lenders):
                     slot.give_way()
-                await self._line.enter()
+                await self._line.enter(reservation, paced=paced)
             except BaseException:
+                if home is not None and paced:
+                    home._fresh = True
                 self._step(SlotEvent.WITHDRAW)
                 raise
             finally:
                 for slot in lenders:
                     slot._wanted -= 1
             self._fresh = True
+        self._reservation = reservation
         self._step(SlotEvent.TAKE)
         self._epoch = self._line.limit.epoch
 
-    def _lend_to(self, borrower: Slot) -> bool:
+    @property
+    def begins(self) -> bool:
+        """True for an item that has not reserved a request, where there is a rate to keep."""
+        return not self._reserves and self._line.rates is not None
+
+    async def begin(self) -> None:
+        """Count an item's work as a request that is sent now, waiting in line if need be.
+
+        Cancelled, it holds nothing.
+        """
+        rates = self._line.rates
+        if not self.begins or rates is None:
+            return
+        self._reserves = True
+        reservation = Reservation()
+        if self._state is SlotState.HELD and self._line.has_room(reservation):
+            rates.reserve(self._line.clock.now(), reservation)
+            self._reservation = reservation
+        else:
+            self.give_way()
+            await self.acquire(paced=self._fresh)
+        self.sent()
+
+    def _lend_to(self, borrower: Slot, reservation: Reservation | None) -> bool:
         if self._state is not SlotState.HELD:
             return False
-        if not self._line.may_start(counted=self._fresh):
+        line = self._line
+        self._give_back()
+        if reservation is not None and not line.has_room(reservation):
             return False
+        if not line.may_start(counted=self._fresh):
+            return False
+        if reservation is not None and line.rates is not None:
+            line.rates.reserve(line.clock.now(), reservation)
         self._fresh = False
         borrower._fresh = True
         self._borrower = borrower
@@ -294,6 +186,8 @@ class Slot:
         if self._line.home.is_elsewhere and self._line.home.run_there(self.release):
             return
         held = self._state is SlotState.HELD
+        if self._reservation is not None:
+            self._end_reservation(self._reservation)
         self._step(SlotEvent.RELEASE)
         if held:
             self._pass_on()
@@ -309,6 +203,7 @@ class Slot:
         """Park it if its place is idle. Return True if that gave a place up."""
         if self._state is not SlotState.HELD:
             return False
+        self._give_back()
         self._step(SlotEvent.PARK)
         self._pass_on()
         return True
@@ -358,8 +253,49 @@ class Slot:
         """The line that it stands in."""
         return self._line
 
+    def sent(self) -> None:
+        """Tell the limiter that the request is sent now; before that, `release` gives all back."""
+        if self._reservation is not None and self._line.rates is not None:
+            self._line.rates.send(self._line.clock.now(), self._reservation)
+
+    def settle(self, tokens: float) -> None:
+        """Count the request with the tokens that it has cost, in place of the estimate.
+
+        What is not settled when the slot is released stays as it was estimated. Raises TypeError
+        or ValueError if it is not a number of tokens.
+        """
+        cost = checked_tokens(tokens)
+        home = self._line.home
+        if home.is_elsewhere and home.run_there(partial(self.settle, cost)):
+            return
+        if self._reservation is not None and self._line.rates is not None:
+            self._line.rates.settle(self._line.clock.now(), self._reservation, cost)
+            self._line.wake()
+
+    def head_arrived(self, headers: Headers, longest: float) -> None:
+        """Tell the limiter what a response says is left of its rates.
+
+        It counts for so many seconds at most.
+        """
+        self._line.head_arrived(headers, longest)
+
+    def _give_back(self) -> None:
+        """Give back what is reserved for an item: nothing of it was sent on the item's behalf."""
+        if self._reservation is not None:
+            self._reservation.sent = False
+            self._end_reservation(self._reservation)
+
+    def _end_reservation(self, reservation: Reservation) -> None:
+        self._reservation = None
+        if self._line.rates is not None:
+            self._line.rates.close(self._line.clock.now(), reservation)
+
     def refused(self, error: APIStatusError, pause: float | None) -> None:
-        """Tell the limiter that the request was answered with an error status."""
+        """Tell the limiter that the request was answered with an error status.
+
+        It has cost no tokens.
+        """
+        self.settle(0)
         self._line.refused(self._epoch, error, pause)
 
     def succeeded(self) -> None:

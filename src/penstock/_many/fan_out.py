@@ -142,6 +142,8 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
         return 0.0 if since is None else anyio.current_time() - since
 
     async def _child(self, index: int, item: T, slot: Slot) -> None:
+        if slot.begins:
+            await slot.begin()
         started = anyio.current_time()
         value: Any = None
         error: Exception | None = None

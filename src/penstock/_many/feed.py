@@ -226,7 +226,9 @@ class Feed(ABC, Generic[T, P]):
             finally:
                 self._room = None
                 self._balance_changed()
-        slot = await self._limiter.acquire()
+        # An item is no request yet, and the end of the source may come in its place.
+        slot = Slot(self._limiter.line, reserves=False)
+        await slot.acquire()
         try:
             # A turn for the others, however many slots there are: the source may be endless.
             # It comes after the wait, since a cancellation does not reach a task whose wait is

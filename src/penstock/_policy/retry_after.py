@@ -7,33 +7,18 @@ limit that is exhausted. What cannot be understood counts for nothing.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeGuard
 
 from ..headers import Headers
+from .notations import number_in, sent_at, time_of, wait_in, wait_of
 
 __all__ = ["OVERLOADED", "asked_wait", "names_daily_limit", "parse_retry_after"]
 
 OVERLOADED = frozenset((429, 498, 499, 503, 529))
 """Statuses that refuse a request for load: 498 is Groq's "capacity exceeded", 499 a gateway
 that gave up on its server, 529 Anthropic's "overloaded"."""
-
-# A number around the present time is a time and not a wait: a day back, as clocks differ, and
-# ten years ahead. An older one is a wait of decades.
-_PAST = 86_400.0
-_FUTURE = 10 * 365 * 86_400.0
-
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|\u00b5s|ms|s|m|h|d))+", re.IGNORECASE)
-_STEP = re.compile(r"(\d+(?:\.\d+)?)([a-z\u00b5]+)", re.IGNORECASE)
-_UNITS = {
-    "ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3,
-    "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0,
-}  # fmt: skip
-_LONGEST = 64  # characters of a duration or date
 
 _DEPTH = 8  # an error in a list, its details, their violations, and a few more
 _ITEMS = 16  # of a list
@@ -51,7 +36,7 @@ def asked_wait(status: int, headers: Headers, body: Any, now: float) -> float | 
     `body` is the parsed body. `now` is the local time in seconds since the epoch, for dates and
     times of day; the response's `Date` takes precedence, so the clocks need not agree.
     """
-    now = _sent_at(headers, now)
+    now = sent_at(headers, now)
     wait = parse_retry_after(headers, now)
     if wait is not None:
         return wait
@@ -72,15 +57,15 @@ def parse_retry_after(headers: Headers, now: float) -> float | None:
     or a time in seconds or milliseconds since the epoch. `now` is the time in seconds since the
     epoch. A time in the past means 0.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = number_in(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        time = _time_in(milliseconds, now)
+        time = time_of(milliseconds, now)
         return milliseconds / 1000 if time is None else max(0.0, time - now)
     value = headers.get("retry-after")
-    seconds = _number(value)
+    seconds = number_in(value)
     if seconds is not None:
-        return _wait_of(seconds, now)
-    return None if value is None else _until(value, now)
+        return wait_of(seconds, now)
+    return None if value is None else wait_in(value, now)
 
 
 def names_daily_limit(headers: Headers, body: Any, message: str) -> bool:
@@ -90,7 +75,7 @@ def names_daily_limit(headers: Headers, body: Any, message: str) -> bool:
     of seconds; others have a header for it with nothing remaining, or say it in their message.
     """
     per_day = [name for name in headers if "remaining" in name and "day" in name]
-    if any(_is_rate_limit(name) and _number(headers[name]) == 0 for name in per_day):
+    if any(_is_rate_limit(name) and number_in(headers[name]) == 0 for name in per_day):
         return True
     quotas = _texts(body, ("quotaId", "quota_id"))
     if quotas:
@@ -99,12 +84,6 @@ def names_daily_limit(headers: Headers, body: Any, message: str) -> bool:
 
 
 # --- headers -------------------------------------------------------------------------
-
-
-def _sent_at(headers: Headers, now: float) -> float:
-    date = headers.get("date")
-    sent = None if date is None else _date(date)
-    return now if sent is None else sent
 
 
 def _resets(headers: Headers, now: float) -> Iterator[float]:
@@ -117,9 +96,9 @@ def _resets(headers: Headers, now: float) -> Iterator[float]:
     names = [name for name in headers if "reset" in name and _is_rate_limit(name)]
     for name in names:
         remaining = headers.get(name.replace("reset", "remaining"))
-        left = _number(remaining)
+        left = number_in(remaining)
         if left == 0 or (remaining is None and len(names) == 1):
-            wait = _until(headers[name], now)
+            wait = wait_in(headers[name], now)
             if wait is not None:
                 yield wait
 
@@ -149,13 +128,13 @@ def _retry_info(body: Any, now: float) -> float | None:
     for name in ("retryDelay", "retry_delay", "retry_after", "retry_after_seconds", "retryAfter"):
         for value in _members(body, name):
             if _is_object(value):  # a protobuf duration
-                seconds = _number(value.get("seconds", 0))
-                nanos = _number(value.get("nanos", 0))
+                seconds = number_in(value.get("seconds", 0))
+                nanos = number_in(value.get("nanos", 0))
                 wait = None if seconds is None or nanos is None else seconds + nanos * 1e-9
             elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
                 wait = None
             else:
-                wait = _until(format(value), now)
+                wait = wait_in(format(value), now)
             if wait is not None:
                 return wait
     return None
@@ -186,63 +165,3 @@ def _is_object(value: Any) -> TypeGuard[Mapping[str, Any]]:
 
 def _is_list(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
-
-
-# --- notations -----------------------------------------------------------------------
-
-
-def _until(text: str, now: float) -> float | None:
-    """Return the seconds of a duration ("6m0s", "250ms", "1.5"), or until a time or a date."""
-    text = text.strip()
-    if len(text) > _LONGEST:
-        return None
-    number = _number(text)
-    if number is not None:
-        return _wait_of(number, now)
-    if _DURATION.fullmatch(text):
-        steps = _STEP.findall(text)
-        return sum(float(amount) * _UNITS[unit.lower()] for amount, unit in steps)
-    return _until_date(text, now)
-
-
-def _number(value: Any) -> float | None:
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
-
-
-def _wait_of(number: float, now: float) -> float:
-    """Return a wait in seconds as it is; for a time since the epoch the seconds until then."""
-    for time in (_time_in(number * 1000, now), _time_in(number, now)):
-        if time is not None:
-            return max(0.0, time - now)
-    return number
-
-
-def _time_in(milliseconds: float, now: float) -> float | None:
-    """Return the time in seconds if these are milliseconds since the epoch, else None."""
-    time = milliseconds / 1000
-    return time if time >= 1e9 and now - _PAST <= time <= now + _FUTURE else None
-
-
-def _until_date(text: str, now: float) -> float | None:
-    time = _date(text)
-    return None if time is None else max(0.0, time - now)
-
-
-def _date(text: str) -> float | None:
-    """Return an ISO 8601 date or an HTTP date in seconds since the epoch, or None."""
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            date = parse(text)
-            if date.tzinfo is None:
-                # The asctime format has no zone: an HTTP date is UTC (RFC 9110, 5.6.7).
-                date = date.replace(tzinfo=UTC)
-            return date.timestamp()
-        except (ValueError, TypeError, OverflowError):
-            continue
-    return None

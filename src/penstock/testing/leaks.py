@@ -139,8 +139,8 @@ class _Places:
         self._outer: Any = self._own.get("enter")  # of an enclosing block
         enter = line.enter
 
-        async def enter_and_remember() -> None:
-            await enter()
+        async def enter_and_remember(*args: Any, **options: Any) -> None:
+            await enter(*args, **options)
             self._taken.append(capture())
 
         line.enter = enter_and_remember
