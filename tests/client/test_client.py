@@ -8,7 +8,9 @@ import json
 import logging
 import os
 import pickle
+import threading
 import traceback
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,7 +20,9 @@ import pytest
 
 import penstock
 from penstock import AsyncClient, Limiter, PenstockError, Timeouts, providers
+from penstock.testing.clock import Backend
 from penstock.testing.memory import MemoryNetwork
+from penstock.testing.plugin import REAL_BACKENDS
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import (
     completion,
@@ -29,6 +33,7 @@ from penstock.testing.replies import (
     tokens,
 )
 from penstock.testing.script import End, Reply, Reset, Send, Stall, reply
+from penstock.testing.server import becomes_true, serve_in_thread
 from penstock.testing.sweep import open_fds
 from tests.support.chat import KEY, MESSAGES, REQUEST, Watcher, client_on
 
@@ -689,6 +694,86 @@ async def test_a_forgotten_client_says_so_and_closes_its_connections() -> None:
     with pytest.warns(ResourceWarning, match="unclosed <AsyncClient") as caught:
         clients.clear()
     assert KEY not in str(caught[0].message)
+
+
+# --- closing without waiting ---
+
+
+async def test_close_ends_open_streams_and_idle_connections_at_once() -> None:
+    network = MemoryNetwork([HELLO, sse_reply([*tokens("a")[:2], Stall()], done=False)])
+    limiter = Limiter(2)
+    client = client_on(network, limiter=limiter)
+    first, second = (client.chat.completions.stream(**REQUEST) for _ in range(2))
+    await second.__aenter__()  # takes the reply that ends
+    await second.collect()
+    await first.__aenter__()
+    raised: list[type[Exception]] = []
+
+    async def read() -> None:
+        try:
+            await first.collect()
+        except penstock.PenstockError as error:
+            raised.append(type(error))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await anyio.sleep(1)
+        client.close()
+        client.close()
+    assert raised == [penstock.StreamClosedError]
+    assert limiter.statistics().in_flight == 0
+    assert client.statistics().idle_connections == 0
+    with pytest.raises(penstock.StreamClosedError, match="client is closed"):
+        await client.complete(REQUEST)
+    await first.aclose()
+
+
+async def test_nothing_is_sent_that_waits_for_a_slot_while_the_client_is_closed() -> None:
+    network = MemoryNetwork(HELLO)
+    limiter = Limiter(1)
+    client = client_on(network, limiter=limiter)
+
+    async def ask() -> None:
+        with pytest.raises(penstock.StreamClosedError):
+            await client.complete(REQUEST)
+
+    async with anyio.create_task_group() as group, limiter:
+        group.start_soon(ask)
+        await anyio.sleep(1)
+        client.close()
+    assert not network.requests
+    assert limiter.statistics().in_flight == 0
+
+
+@pytest.mark.parametrize("backend", REAL_BACKENDS)
+@pytest.mark.parametrize("where", ["here", "thread"])
+def test_close_after_the_event_loop_has_ended(backend: Backend, where: str) -> None:
+    with serve_in_thread(HELLO) as server:
+        before = open_fds()
+        client = AsyncClient(server.base_url, api_key="k", proxy="")
+
+        async def main(client: AsyncClient) -> None:
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(client.complete, REQUEST)
+
+        with warnings.catch_warnings():
+            # uvloop has a warning of its own when it ends before a connection.
+            warnings.simplefilter("ignore", ResourceWarning)
+            anyio.run(main, client, backend=backend[0], backend_options=backend[1])
+        assert client.statistics().idle_connections == 3
+        if where == "here":
+            client.close()
+        else:
+            thread = threading.Thread(target=client.close)
+            thread.start()
+            thread.join()
+        assert client.statistics().idle_connections == 0
+        # Neither a descriptor nor a warning is left for the garbage collector.
+        del client
+        gc.collect()
+        assert becomes_true(lambda: server.open_connections == 0)
+        assert open_fds() <= before
 
 
 async def test_connections_are_used_again() -> None:

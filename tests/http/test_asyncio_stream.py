@@ -497,24 +497,27 @@ def test_close_after_the_event_loop_is_closed(anyio_backend: Backend, where: str
             await asyncio.wait([task])
             return stream
 
-        # The transport has a warning of its own when the loop ends before it.
+        before = open_fds()
         with warnings.catch_warnings():
+            # uvloop has a warning of its own when it ends before a transport.
             warnings.simplefilter("ignore", ResourceWarning)
             stream: AsyncioStream | None = run(anyio_backend, main)
-            assert stream is not None
-            with listener.accept()[0] as peer:
-                peer.settimeout(5)
-                if where == "here":
-                    stream.close()
-                else:
-                    thread = threading.Thread(target=stream.close)
-                    thread.start()
-                    thread.join()
-                assert saw_the_end(peer)
-                with pytest.raises(ClosedLocally):
-                    run(anyio_backend, functools.partial(stream.receive, NoDeadline()))
-            stream = None
-            gc.collect()
+        assert stream is not None
+        with listener.accept()[0] as peer:
+            peer.settimeout(5)
+            if where == "here":
+                stream.close()
+            else:
+                thread = threading.Thread(target=stream.close)
+                thread.start()
+                thread.join()
+            assert saw_the_end(peer)
+            assert open_fds() == before + 1
+            with pytest.raises(ClosedLocally):
+                run(anyio_backend, functools.partial(stream.receive, NoDeadline()))
+        # It has no warning left for the garbage collector.
+        stream = None
+        gc.collect()
 
 
 async def test_close_from_the_garbage_collector() -> None:

@@ -257,6 +257,9 @@ class Sender:
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
         self.limits.now = self.clock()
         held.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
+        if service.closed:
+            # `close()`, unlike `aclose()`, does not interrupt the waits above.
+            raise StreamClosedError("the client is closed")
         if held.metered:
             held.sent()
         return held.exchange

@@ -64,6 +64,13 @@ class Service(msgspec.Struct, eq=False):
     recent_keys: deque[str] = msgspec.field(default_factory=lambda: deque[str](maxlen=16))
     """API keys of the last calls: a server may send back an earlier one."""
 
+    def close(self) -> None:
+        """Cut every open call and all connections now, from anywhere."""
+        self.closed = True
+        for sender in list(self.live):
+            sender.abort()
+        self.connections.close()
+
     async def aclose(self, grace: float | None) -> None:
         """Close every open call at once, then the idle connections gracefully."""
         self.closed = True

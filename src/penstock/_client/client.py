@@ -304,6 +304,16 @@ class AsyncClient:
         """
         await self._endpoint.service.aclose(self._endpoint.timeouts.close)
 
+    def close(self) -> None:
+        """Close every open stream and all connections at once, without waiting. Idempotent.
+
+        Needs no event loop: call it where `aclose()` cannot be awaited, for instance in a
+        finalizer, in another thread, or after the client's event loop has ended. A task that is
+        reading a stream gets StreamClosedError. In a forked process it leaves the connections
+        of its parent alone.
+        """
+        self._endpoint.service.close()
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "a client cannot be pickled or copied, as it owns connections: make another one,"
@@ -315,7 +325,7 @@ class AsyncClient:
         if connections is not None and (count := connections.close()):
             warnings.warn(
                 f"unclosed {self!r} with {count} idle connections: use `async with`,"
-                " or call aclose()",
+                " or call aclose() or close()",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,

@@ -8,7 +8,6 @@ own backend spends about 30 us a read on scopes, events and pausing.)
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 from typing import Any, NoReturn, cast
@@ -299,8 +298,21 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             self._abort()
             return
         # The loop closes the descriptor in its next iteration, if there is one.
-        with contextlib.suppress(RuntimeError):  # the loop is closed
+        try:
             self._loop.call_soon_threadsafe(self._abort)
+        except RuntimeError:  # the loop is closed
+            self._give_up_transport()
+
+    def _give_up_transport(self) -> None:
+        """Close the descriptor of a transport that no event loop will tell of its end.
+
+        asyncio's would only be closed by the garbage collector, with a ResourceWarning. uvloop
+        has closed its own with the loop.
+        """
+        self._waiter = self._lost = None  # nobody can wait any more
+        end = getattr(self._transport, "_call_connection_lost", None)
+        if end is not None:
+            end(None)
 
     def _abort(self) -> None:
         self._chunks.clear()

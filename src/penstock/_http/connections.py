@@ -113,6 +113,8 @@ class Connections:
 
     def _expire(self, slack: float = 0.0) -> None:
         """Close the connections that have been idle for too long."""
+        if not self._idle:
+            return
         oldest = anyio.current_time() - self._keepalive + slack
         while self._idle and self._idle[0][0] <= oldest:
             self._drop(self._idle.popleft()[1])
@@ -151,7 +153,11 @@ class Connections:
                 stream.close()
 
     def close(self) -> int:
-        """Close the idle ones now, from `__del__`; return how many there were."""
+        """Close the idle ones now, from anywhere; return how many there were. Keeps none again."""
+        self.closed = True
+        if _here() is self._home:
+            self._stop_timer()
+        self._home = self._timer = None
         count = len(self._idle)
         while self._idle:
             self._idle.pop()[1].close()

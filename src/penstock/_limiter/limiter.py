@@ -10,6 +10,7 @@ import msgspec
 
 from .._policy.adaptive import AdaptiveLimit
 from .line import Line, PauseReason
+from .place import Place
 from .rates import Estimate, Rates, Reservation, checked_tokens
 from .slots import Slot
 
@@ -90,8 +91,9 @@ class Limiter:
     one request without tokens.
 
     Use it as a context manager to limit other work: `async with limiter: ...`, which is one request
-    without tokens. A request made inside by a client that shares the limiter takes a second slot.
-    Waiting can be cancelled, and then takes nothing.
+    without tokens. A request made inside by a client that shares the limiter takes a second slot;
+    inside of `async with limiter.place()` it uses that one. Waiting can be cancelled, and then
+    takes nothing.
 
     Raises TypeError or ValueError for bounds that are not whole numbers with
     1 <= `min_in_flight` <= `max_in_flight`, and for rates that are not numbers above 0.
@@ -156,6 +158,16 @@ class Limiter:
         traceback: TracebackType | None,
     ) -> None:
         self.line.leave()
+
+    def place(self) -> Place:
+        """Take a place for the calls made within: `async with limiter.place(): ...`.
+
+        Requests of clients that share the limiter use this place, one after the other, as those
+        of a fan-out's item do. Entering waits in line; cancelled, it takes nothing. Between the
+        wait and the request there is time to look whether it is still wanted. Leave the block
+        before you wait for something else, for instance to ask again later.
+        """
+        return Place(self.line)
 
     def pause(self, seconds: float) -> None:
         """Start no request for so many seconds; a shorter pause does not end a longer one."""
