@@ -9,6 +9,7 @@ import pytest
 
 import penstock
 from penstock import Limiter
+from penstock._limiter.slots import lent
 from penstock._policy.window import MINUTE
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -240,7 +241,88 @@ async def test_requests_in_lent_places_leave_the_first_in_line_its_tokens() -> N
     assert large[0] <= MINUTE + 2
 
 
+async def test_a_request_in_the_place_of_an_item_that_has_reserved_for_it_needs_no_more() -> None:
+    limiter = Limiter(4, requests_per_minute=2, tokens_per_minute=1000, estimate=lambda _: 400)
+    network = MemoryNetwork(answer(30))
+    async with client_on(network, limiter=limiter) as client, anyio.create_task_group() as group:
+        item = await limiter.acquire(600)
+        group.start_soon(limiter.acquire, 900)  # who is first in line cannot take its tokens
+        await anyio.sleep(1)
+        with lent(item):
+            await client.complete(REQUEST)
+        assert anyio.current_time() == pytest.approx(1, abs=0.1)
+        item.release()
+        await anyio.sleep(1)
+        statistics = limiter.statistics()
+        assert (statistics.in_flight, statistics.requests_available) == (1, 0)
+        assert statistics.tokens_available == 1000 - 30 - 900
+
+
 # --- what a request costs ---
+
+
+@pytest.mark.parametrize(
+    ("payloads", "cost"),
+    [
+        ([{"type": "response.created", "response": {"usage": None}},
+          {"type": "response.completed",
+           "response": {"usage": {"input_tokens": 40, "output_tokens": 2}}}], 42),
+        ([{"type": "message_start", "message": {"usage": {"input_tokens": 40}}},
+          {"type": "message_delta", "usage": {"output_tokens": 7}}], 47),
+        ([{"type": "delta"}], 500),
+    ],
+)  # fmt: skip
+async def test_events_with_a_usage_settle(payloads: list[Any], cost: int) -> None:
+    limiter = Limiter(4, tokens_per_minute=1000, estimate=lambda _: 500)
+    async with (
+        client_on(MemoryNetwork(sse_reply(payloads)), limiter=limiter) as client,
+        client.events("/responses", json={"input": "hi"}) as stream,
+    ):
+        assert len([event async for event in stream]) == len(payloads)
+    assert limiter.statistics().tokens_settled == cost
+
+
+@pytest.mark.parametrize(("body", "cost"), [({"usage": usage(60)}, 60), ({"data": []}, 500)])
+async def test_any_endpoints_answer_with_a_usage_settles(body: Any, cost: int) -> None:
+    limiter = Limiter(4, tokens_per_minute=1000, estimate=lambda _: 500)
+    async with client_on(MemoryNetwork(json_reply(body)), limiter=limiter) as client:
+        await client.request("POST", "/embeddings", json={"input": "hi"})
+        assert limiter.statistics().tokens_settled == cost
+        # What has no body costs no tokens.
+        await client.request("GET", "/files")
+    assert limiter.statistics().tokens_reserved == 500
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_text_completions_settle(stream: bool) -> None:
+    limiter = Limiter(4, tokens_per_minute=1000, estimate=lambda _: 500)
+    piece = {
+        "object": "text_completion",
+        "choices": [{"index": 0, "text": "a", "finish_reason": "stop"}],
+    }
+    reply = {**piece, "usage": usage(60)}
+    network = MemoryNetwork(
+        sse_reply([piece, {**piece, "choices": [], "usage": usage(60)}])
+        if stream
+        else json_reply(reply)
+    )
+    async with client_on(network, limiter=limiter) as client:
+        if stream:
+            async with client.completions.stream(model="m", prompt="hi") as pieces:
+                await pieces.collect()
+        else:
+            await client.completions.create(model="m", prompt="hi")
+    assert limiter.statistics().tokens_settled == 60
+
+
+async def test_the_default_estimate_is_by_the_body() -> None:
+    limiter = Limiter(4, tokens_per_minute=100_000)
+    async with client_on(MemoryNetwork(HELLO), limiter=limiter) as client:
+        await client.complete({**REQUEST, "max_tokens": 1000})
+        await client.request("POST", "/audio", json=["a" * 400])
+    reserved = limiter.statistics().tokens_reserved
+    assert reserved is not None
+    assert 1100 < reserved < 1150
 
 
 async def test_a_stream_is_settled_when_it_is_over() -> None:

@@ -118,6 +118,11 @@ class Sender:
         """The exchange of the current attempt, or of the last one."""
         return self._held.exchange
 
+    @property
+    def wants_usage(self) -> bool:
+        """True if somebody is told what the call has cost."""
+        return self.reports is not None or self._held.metered
+
     # --- opening ---
 
     async def open(

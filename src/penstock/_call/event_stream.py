@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import final
 
 from .._http.exchange import Exchange
 from .._wire.events import Event, EventDecoder
+from .._wire.usage import usage_in
+from ..errors import PenstockError
+from ..types import Usage
 from .base_stream import BaseStream
 from .body import BodyReader
 from .call import Call, Service
@@ -17,14 +20,28 @@ __all__ = ["EventStream"]
 class EventReader(BodyReader[Event]):
     """Reads the events of one exchange."""
 
-    __slots__ = ("_endings",)
+    __slots__ = ("_endings", "_usage", "_wants_usage")
 
     def __init__(self, service: Service, call: Call, endings: Collection[str]) -> None:
         super().__init__(service, call)
         self._endings = endings
+        self._usage: Usage | None = None
+        self._wants_usage = False
+
+    def arrived(self, items: Sequence[Event]) -> PenstockError | None:
+        """Note what the events say of tokens, where somebody asks for it."""
+        if self._wants_usage:
+            for event in items:
+                self._usage = usage_in(event.data, self._usage)
+        return None
+
+    def usage(self) -> Usage | None:
+        """Return the tokens the answer has cost, as far as the server said."""
+        return self._usage
 
     def new_decoder(self, exchange: Exchange) -> EventDecoder:
         """Return the decoder for a body whose head is in."""
+        self._wants_usage = self.sender.wants_usage
         return EventDecoder(exchange.headers.get("content-type"), self._endings)
 
 

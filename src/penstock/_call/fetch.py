@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import anyio
 
 from .._http.exchange import Exchange
+from .._wire.usage import usage_in
 from .._wire.whole_answer import WholeAnswer
 from ..errors import APIResponseError, PenstockError
 from ..types import Usage
 from .body import BodyReader
 from .call import Call, Service
 
-__all__ = ["Fetch"]
+__all__ = ["Fetch", "RawAnswer"]
 
 R = TypeVar("R")
 
 Decode = Callable[[Exchange, bytes], R]
 """Makes a value of an exchange and its whole body; raises a PenstockError if there is none."""
+
+
+class RawAnswer(NamedTuple):
+    """An answer whose body is left as it is."""
+
+    exchange: Exchange
+    content: bytes
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that the body reports; looked for when it is asked for."""
+        return usage_in(self.content)
 
 
 class Fetch(BodyReader[R], Generic[R]):

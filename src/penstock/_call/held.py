@@ -8,7 +8,7 @@ import anyio
 
 from .._http.exchange import Exchange
 from .._limiter.limiter import Limiter
-from .._limiter.slots import Slot, lent_slots
+from .._limiter.slots import Slot, lent_slots, request_slot
 from .._policy.estimate import used_tokens
 from ..errors import APIStatusError, SlotTimeout
 from ..headers import Headers
@@ -44,10 +44,7 @@ class Held:
             if limiter is not None and limiter.line not in lines:
                 lines.append(limiter.line)
             self.metered = any(line.rates is not None for line in lines) if lines else False
-            self._slots = [
-                Slot(line, tokens=0 if line.rates is None else line.rates.estimate(body))
-                for line in lines
-            ]
+            self._slots = [request_slot(line, body) for line in lines]
         if not self._slots:
             return  # a cancel scope is 3 % of a request
         with anyio.move_on_after(patience) as scope:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._call.call import Call, Service
 from .._call.event_stream import EventStream
-from .._call.fetch import Fetch
+from .._call.fetch import Fetch, RawAnswer
 from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
 from .._call.text_stream import TextCompletionStream
@@ -214,9 +214,10 @@ class Endpoint:
         """Any endpoint, as `AsyncClient.request` has it."""
         body = None if json is None else encode_json(json)
         call = self.call(checked_method(method), path, body, **options)
-        fetch = Fetch(self.service, call, lambda exchange, content: (exchange, content))
-        exchange, content = await fetch.run()
-        return Response(exchange.status, exchange.headers, content, fetch.redaction())
+        fetch = Fetch(self.service, call, RawAnswer)
+        answer = await fetch.run()
+        exchange = answer.exchange
+        return Response(exchange.status, exchange.headers, answer.content, fetch.redaction())
 
 
 _OPTIONS = ("timeouts", "max_retries", "extra_headers", "extra_query")

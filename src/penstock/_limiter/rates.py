@@ -115,6 +115,11 @@ class Rates:
                 best, reason = at, "header" if lowered else "tokens"
         return best, reason
 
+    def holds(self, now: float, reservation: Reservation) -> bool:
+        """Return True if all that was reserved still counts."""
+        booked = (reservation.booked_requests, reservation.booked_tokens)
+        return all(booking is None or booking.counts(now) for booking in booked)
+
     def reserve(self, now: float, reservation: Reservation) -> None:
         """Book the request, whether or not it fits."""
         if self.requests is not None:

@@ -43,7 +43,8 @@ What this defends against:
 - **Rates held by those who wait.** The rates of a minute count what is sent. An item reserves one
   request when its work begins (`begin`), as the end of the source may come in its place. What it
   reserved goes back when a request is made on its behalf, which reserves its own, tokens included,
-  or when it gives its place up.
+  or when it gives its place up. What the request reserves beyond that must leave the first in line
+  enough.
 
 `slot_states` holds the states of a slot and every step between them.
 """
@@ -61,7 +62,7 @@ from .line import Line
 from .rates import Reservation, checked_tokens
 from .slot_states import TRANSITIONS, SlotEvent, SlotState
 
-__all__ = ["Slot", "lent", "lent_slots"]
+__all__ = ["Slot", "lent", "lent_slots", "request_slot"]
 
 
 class Slot:
@@ -165,8 +166,9 @@ class Slot:
         if self._state is not SlotState.HELD:
             return False
         line = self._line
+        covered = self._covers(reservation)
         self._give_back()
-        if reservation is not None and not line.has_room(reservation):
+        if reservation is not None and not covered and not line.has_room(reservation):
             return False
         if not line.may_start(counted=self._fresh):
             return False
@@ -177,6 +179,13 @@ class Slot:
         self._borrower = borrower
         self._step(SlotEvent.LEND)
         return True
+
+    def _covers(self, reservation: Reservation | None) -> bool:
+        """Return True if what it holds of the rates is enough for the borrower as well."""
+        own, rates = self._reservation, self._line.rates
+        if own is None or reservation is None or rates is None:
+            return False
+        return own.tokens >= reservation.tokens and rates.holds(self._line.clock.now(), own)
 
     def release(self) -> None:
         """Give the place up for good: it goes home, or to the next in line. Idempotent.
@@ -301,6 +310,15 @@ class Slot:
     def succeeded(self) -> None:
         """Tell the limiter that the request was answered in full."""
         self._line.succeeded(self._epoch)
+
+
+def request_slot(line: Line, body: bytes) -> Slot:
+    """Return a slot for a request with this body, whose tokens are estimated if they count.
+
+    Raises what the limiter's `estimate` raises, and TypeError or ValueError if it returns no
+    number of tokens.
+    """
+    return Slot(line, tokens=0 if line.rates is None else line.rates.estimate(body))
 
 
 _lent: ContextVar[tuple[Slot, ...]] = ContextVar("penstock_lent_slots", default=())

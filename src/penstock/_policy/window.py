@@ -50,6 +50,10 @@ class Booking:
         self._share = share
         self._term = term
 
+    def counts(self, now: float) -> bool:
+        """Return True while it is younger than a minute."""
+        return _lasts(self._share.expires, now)
+
 
 class Window:
     """At most `per_minute` within any minute; below 1, one within a longer time."""

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 
 from .._limiter.limiter import Limiter
-from .._limiter.slots import Slot, lent
+from .._limiter.slots import Slot, lent, request_slot
 from .._loops import event_loop_clock
 from .._policy.retry import backoff
 from ..errors import PenstockError, StreamClosedError
@@ -135,7 +135,7 @@ class Asker:
         started = clock()
         tally = _Tally()
         while True:
-            slot = await self._place()
+            slot = await self._place(row)
             if slot is None:
                 return None
             number = self._outage.sent()
@@ -176,9 +176,10 @@ class Asker:
 
     # --- one request ---
 
-    async def _place(self) -> Slot | None:
+    async def _place(self, row: Row) -> Slot | None:
         """Wait for a place; None if the run has stopped in the meantime."""
-        slot = Slot(self._limiter.line)
+        # With the row's tokens, so that its request does not wait for them after it was counted.
+        slot = request_slot(self._limiter.line, row.body)
         while self.stopped is None:
             with anyio.CancelScope(deadline=self._patience_ends()) as scope:
                 self._waiting.add(scope)
