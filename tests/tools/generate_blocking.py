@@ -93,7 +93,8 @@ MODULES = (
                 "AsyncClient",
                 "Client",
                 bases="Driver",
-                without=names("__del__ __reduce__ __repr__"),
+                # `close` is the twin of `aclose`.
+                without=names("__del__ __reduce__ __repr__ close"),
             ),
         ),
     ),

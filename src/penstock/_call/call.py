@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from weakref import WeakSet
 
 import msgspec
 
@@ -44,7 +45,7 @@ class Live(Protocol):
     def abort(self) -> None: ...
 
 
-class Service(msgspec.Struct, eq=False):
+class Service(msgspec.Struct, eq=False, weakref=True):
     """What calls need of their client."""
 
     connections: Connections
@@ -64,21 +65,72 @@ class Service(msgspec.Struct, eq=False):
     recent_keys: deque[str] = msgspec.field(default_factory=lambda: deque[str](maxlen=16))
     """API keys of the last calls: a server may send back an earlier one."""
 
+    owner: Service | None = None
+    """The service that this one was derived from, whose connections it uses."""
+    derived: WeakSet[Service] = msgspec.field(default_factory=lambda: WeakSet[Service]())
+    """Services that use these connections with other settings; they end with this one."""
+
+    def derive(
+        self,
+        *,
+        authorize: Callable[[], Awaitable[str | None]] | None,
+        limiter: Limiter | None,
+        notifier: Notifier | None,
+        max_retry_wait: float | None,
+    ) -> Service:
+        """Return a service on the same connections; what is None stays as it is here."""
+        service = Service(
+            connections=self.connections,
+            limiter=self.limiter if limiter is None else limiter,
+            notifier=self.notifier if notifier is None else notifier,
+            authorize=self.authorize if authorize is None else authorize,
+            max_retry_wait=self.max_retry_wait if max_retry_wait is None else max_retry_wait,
+            closed=self.closed,
+            recent_keys=self.recent_keys,
+            owner=self,
+        )
+        self.derived.add(service)
+        return service
+
+    def count_live(self) -> int:
+        """Return how many calls are open, those of derived services included."""
+        return sum(len(service.live) for service in self._all())
+
     def close(self) -> None:
-        """Cut every open call and all connections now, from anywhere."""
-        self.closed = True
-        for sender in list(self.live):
-            sender.abort()
-        self.connections.close()
+        """Cut every open call and all connections now, from anywhere.
+
+        A derived service leaves the connections to its owner.
+        """
+        for service in self._all():
+            service.closed = True
+            for sender in list(service.live):
+                sender.abort()
+        if self.owner is None:
+            self.connections.close()
 
     async def aclose(self, grace: float | None) -> None:
-        """Close every open call at once, then the idle connections gracefully."""
-        self.closed = True
+        """Close every open call at once, then the idle connections gracefully.
+
+        A derived service leaves the connections to its owner.
+        """
+        services = self._all()
+        for service in services:
+            service.closed = True
         try:
-            for sender in list(self.live):
-                sender.interrupt()
-                await sender.settle()
+            for service in services:
+                for sender in list(service.live):
+                    sender.interrupt()
+                    await sender.settle()
         finally:
-            for sender in list(self.live):
-                sender.abort()
-            await self.connections.aclose(grace)  # noqa: ASYNC102 - shielded inside, for `grace` seconds
+            for service in services:
+                for sender in list(service.live):
+                    sender.abort()
+            if self.owner is None:
+                await self.connections.aclose(grace)  # noqa: ASYNC102 - shielded inside, for `grace` seconds
+
+    def _all(self) -> list[Service]:
+        """Return this service and those derived from it, at any depth."""
+        services: list[Service] = [self]
+        for service in services:
+            services.extend(service.derived)
+        return services

@@ -26,7 +26,9 @@ from .endpoint import (
     APIKey,
     Endpoint,
     checked_keepalive,
+    checked_limiter,
     checked_retries,
+    checked_timeouts,
     checked_wait,
     key_source,
 )
@@ -34,6 +36,7 @@ from .environment import base_url_for, key_from_environment
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
 from .statistics import ClientStatistics
+from .warm_up import WarmUp
 
 if TYPE_CHECKING:
     import ssl
@@ -98,10 +101,7 @@ class AsyncClient:
         default_query: Mapping[str, Any] | None = None,
         keepalive: float = KEEPALIVE,
     ) -> None:
-        if not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
-        if limiter is not None and not isinstance(limiter, Limiter):
-            raise TypeError(f"limiter must be a penstock.Limiter, not {type(limiter).__name__}")
+        timeouts, limiter = checked_timeouts(timeouts), checked_limiter(limiter)
         provider = providers.get(provider)
         url = base_url_for(provider, base_url).with_query(Query.of(default_query, "default_query"))
         chosen = Proxy.parse(proxy) if proxy else None
@@ -115,6 +115,7 @@ class AsyncClient:
             # Only for the provider's own URL: to another one its key is not sent.
             api_key = key_from_environment(provider, headers)
         self._connections = Connections(dialer, keepalive=keepalive)
+        self._parent: AsyncClient | None = None
         service = Service(
             connections=self._connections,
             limiter=limiter,
@@ -122,7 +123,7 @@ class AsyncClient:
             authorize=key_source(api_key),
             max_retry_wait=max_retry_wait,
         )
-        self._endpoint = Endpoint(
+        endpoint = Endpoint(
             service,
             url,
             headers=headers,
@@ -132,11 +133,12 @@ class AsyncClient:
         )
         self.provider: Provider = provider
         """The provider that was given or named."""
-        self.chat: Chat = Chat(self._endpoint)
+        self._endpoint = endpoint
+        self.chat: Chat = Chat(endpoint)
         """Chat completions: `client.chat.completions.create(...)` and `.stream(...)`."""
-        self.completions: TextCompletions = TextCompletions(self._endpoint)
+        self.completions: TextCompletions = TextCompletions(endpoint)
         """Text completions of the legacy endpoint: `client.completions.create(...)`."""
-        self.models: Models = Models(self._endpoint)
+        self.models: Models = Models(endpoint)
         """The server's models: `await client.models.list()`."""
 
     @classmethod
@@ -151,6 +153,69 @@ class AsyncClient:
         if overrides.get("api_key") is None:
             overrides["api_key"] = key_from_environment(chosen, overrides.get("headers"))
         return cls(provider=chosen, **overrides)
+
+    @hides_arguments
+    def with_options(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        max_retry_wait: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, Any] | None = None,
+        api_key: APIKey | None = None,
+        limiter: Limiter | None = None,
+        observer: object | None = None,
+    ) -> AsyncClient:
+        """Return a client with other settings on the connections of this one.
+
+            patient = client.with_options(timeouts=Timeouts(read=1800), max_retries=5)
+
+        Arguments as for the constructor; those left out are as in this client. `headers` and
+        `default_query` are added to this client's, and replace those of the same name. It costs
+        no I/O, and shares limiter and observer unless it is given its own.
+
+        It need not be closed. `aclose()` and `async with` end the streams that were opened with
+        it, and leave this client open; closing this client closes it, too. ValueError or
+        TypeError for invalid arguments.
+        """
+        client = type(self).__new__(type(self))
+        client._derive(
+            self,
+            self._endpoint.derive(
+                timeouts=timeouts,
+                max_retries=max_retries,
+                max_retry_wait=max_retry_wait,
+                headers=headers,
+                default_query=default_query,
+                api_key=api_key,
+                limiter=limiter,
+                observer=observer,
+            ),
+        )
+        return client
+
+    def _derive(self, parent: AsyncClient, endpoint: Endpoint) -> None:
+        # The parent stays alive: its end would close the idle connections.
+        self._parent = parent
+        self.provider = parent.provider
+        self._endpoint = endpoint
+        self.chat = Chat(endpoint)
+        self.completions = TextCompletions(endpoint)
+        self.models = Models(endpoint)
+
+    async def warm(self, n: int = 1) -> int:
+        """Connect in advance; return how many idle connections are ready.
+
+        Makes connections, TLS included, until `n` are idle (1000 at most; none with
+        `keepalive=0`), so that the first requests need not wait for that. Sends no request and
+        takes no slot of the limiter. Idle connections end after `keepalive` seconds.
+
+        Raises an APIConnectionError or ConnectTimeout as a request would, without retries, and
+        StreamClosedError if the client is closed; connections that are ready stay so. Cancelled,
+        it leaves nothing half open.
+        """
+        return await WarmUp(self._endpoint, n).run()
 
     @hides_arguments
     async def complete(
@@ -292,15 +357,16 @@ class AsyncClient:
         that uses the client.
         """
         return ClientStatistics(
-            open_calls=len(self._endpoint.service.live),
-            idle_connections=self._connections.count_idle(),
+            open_calls=self._endpoint.service.count_live(),
+            idle_connections=self._endpoint.service.connections.count_idle(),
         )
 
     async def aclose(self) -> None:
         """Close every open stream and all connections. Idempotent.
 
         A task that is reading a stream gets StreamClosedError. Idle connections are closed
-        gracefully, within `Timeouts.close`.
+        gracefully, within `Timeouts.close`. Clients that `with_options` made of this one are
+        closed with it; such a client itself leaves the connections open.
         """
         await self._endpoint.service.aclose(self._endpoint.timeouts.close)
 
@@ -309,8 +375,8 @@ class AsyncClient:
 
         Needs no event loop: call it where `aclose()` cannot be awaited, for instance in a
         finalizer, in another thread, or after the client's event loop has ended. A task that is
-        reading a stream gets StreamClosedError. In a forked process it leaves the connections
-        of its parent alone.
+        reading a stream gets StreamClosedError. Clients of `with_options` are treated as by
+        `aclose()`. In a forked process it leaves the connections of its parent alone.
         """
         self._endpoint.service.close()
 

@@ -14,6 +14,7 @@ from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
 from .._call.text_stream import TextCompletionStream
 from .._http.outgoing import Outgoing
+from .._limiter.limiter import Limiter
 from .._wire.encode import encode_json
 from .._wire.history import provider_at
 from .._wire.parameters import choices_asked
@@ -27,6 +28,7 @@ from .._wire.request import (
 )
 from .._wire.status import with_headers
 from .._wire.url import BaseURL
+from ..observing import Notifier
 from ..timeouts import Timeouts
 from ..types import Answer
 from .response import Response
@@ -67,6 +69,39 @@ class Endpoint:
         self.timeouts: Timeouts = timeouts
         self.max_retries: int = max_retries
         self.headers: RequestHeaders = RequestHeaders(base_url, headers)
+
+    def derive(
+        self,
+        *,
+        timeouts: Timeouts | None,
+        max_retries: int | None,
+        max_retry_wait: float | None,
+        headers: Mapping[str, str] | None,
+        default_query: Mapping[str, Any] | None,
+        api_key: APIKey | None,
+        limiter: Limiter | None,
+        observer: object | None,
+    ) -> Endpoint:
+        """Return an endpoint of the same server; what is None stays as it is here."""
+        timeouts = self.timeouts if timeouts is None else checked_timeouts(timeouts)
+        retries = self.max_retries if max_retries is None else checked_retries(max_retries)
+        url = self.base_url.with_query(Query.of(default_query, "default_query"))
+        service = self.service.derive(
+            authorize=None if api_key is None else key_source(api_key),
+            limiter=checked_limiter(limiter),
+            notifier=None if observer is None else Notifier(observer),
+            max_retry_wait=None if max_retry_wait is None else checked_wait(max_retry_wait),
+        )
+        endpoint = Endpoint(
+            service,
+            url,
+            headers=None,
+            timeouts=timeouts,
+            max_retries=retries,
+            provider=self.provider,
+        )
+        endpoint.headers = self.headers.merged(headers)
+        return endpoint
 
     # --- calls, made without any I/O; ValueError or TypeError for bad arguments ---
 
@@ -171,8 +206,7 @@ class Endpoint:
         extra_query: Mapping[str, Any] | None = None,
     ) -> Call:
         """A call to a path below the base URL. ValueError or TypeError before any I/O."""
-        if timeouts is not None and not isinstance(timeouts, Timeouts):
-            raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
+        timeouts = self.timeouts if timeouts is None else checked_timeouts(timeouts)
         retries = self.max_retries if max_retries is None else checked_retries(max_retries)
         query = Query.of(extra_query, "extra_query")
         accept = accept or (b"text/event-stream" if streaming else b"application/json")
@@ -187,7 +221,7 @@ class Endpoint:
         )
         return Call(
             outgoing=outgoing,
-            timeouts=self.timeouts if timeouts is None else timeouts,
+            timeouts=timeouts,
             max_retries=retries,
             streaming=streaming,
             model=model,
@@ -242,6 +276,20 @@ def checked_method(method: object) -> str:
     if method.upper() == "CONNECT":
         raise ValueError("CONNECT asks for a tunnel, not for an endpoint")
     return method.upper()
+
+
+def checked_timeouts(timeouts: object) -> Timeouts:
+    """Return the deadlines of a call; TypeError if it is something else."""
+    if not isinstance(timeouts, Timeouts):
+        raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
+    return timeouts
+
+
+def checked_limiter(limiter: object) -> Limiter | None:
+    """Return a limiter, or None; TypeError if it is something else."""
+    if limiter is not None and not isinstance(limiter, Limiter):
+        raise TypeError(f"limiter must be a penstock.Limiter, not {type(limiter).__name__}")
+    return limiter
 
 
 def checked_retries(max_retries: object) -> int:

@@ -101,21 +101,14 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and not self._closed:
-            self._rescue()
+            # What arrived before a write failed: a transport gives up without reading it.
+            self.take_in()
         self._ended = True
         self._error = exc
         self._transport = None
         self._wake()
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
-
-    def _rescue(self) -> None:
-        """Take what arrived before a write failed: a transport gives up without reading it."""
-        sock = None if self._transport is None else self._transport.get_extra_info("socket")
-        if sock is not None and not self._paused:
-            data = read_fd(sock.fileno(), HIGH_WATER)
-            if data:
-                self._chunks.append(data)
 
     def pause_writing(self) -> None:
         self._stuck = True
@@ -211,6 +204,13 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
 
     def receive_nowait(self) -> bytes:
         return self._take() if self._chunks else b""
+
+    def take_in(self) -> None:
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sock is not None and not self._paused:
+            data = read_fd(sock.fileno(), HIGH_WATER)
+            if data:
+                self._chunks.append(data)
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         self._writer().write(data)

@@ -55,6 +55,11 @@ class Connections:
         """True if a released connection is kept."""
         return not self.closed and self._keepalive > 0
 
+    @property
+    def capacity(self) -> int:
+        """How many idle connections may be kept at once."""
+        return MAX_IDLE if self.keeps else 0
+
     async def acquire(
         self, deadline: Deadline, *, fresh: bool = False
     ) -> tuple[NetworkStream, bool]:
@@ -99,8 +104,10 @@ class Connections:
 
         Outside the event loop that uses them, return how many there are.
         """
-        if _here() is not self._home:
-            return len(self._idle)
+        return self.keep_usable() if _here() is self._home else len(self._idle)
+
+    def keep_usable(self) -> int:
+        """Close the idle connections that cannot take a request here; return how many can."""
         kept = deque[tuple[float, NetworkStream]]()
         self._expire()
         for since, stream in self._idle:

@@ -109,6 +109,12 @@ class NetworkStream(ABC):
     def receive_nowait(self) -> bytes:
         """Return what has arrived so far, perhaps b""; raises nothing."""
 
+    def take_in(self) -> None:  # noqa: B027 - most streams need nothing
+        """Have `receive_nowait` return what the event loop has not read from the socket yet.
+
+        Streams whose `receive_nowait` reads the socket itself need nothing for that.
+        """
+
     @abstractmethod
     async def send(self, data: bytes, deadline: Deadline) -> None:
         """Write all the bytes. Raises as `receive` does."""

@@ -191,13 +191,24 @@ class TLSStream(NetworkStream):
             if self._unread or self._over or not (came or written):
                 return False
 
+    def take_in(self) -> None:
+        self._inner.take_in()
+
     def is_clean(self) -> bool:
         # Session tickets and key updates may arrive while idle. They are not a response;
         # text or an end is.
-        self._unread = self.receive_nowait()
-        if self._unread or self._over or self._records:
+        if self._pid != os.getpid() or self._has_text():
             return False
-        return self._inner.is_clean()
+        if self._inner.is_clean():
+            return True
+        # It may be a ticket that the event loop has not read yet.
+        self._inner.take_in()
+        return not self._has_text() and self._inner.is_clean()
+
+    def _has_text(self) -> bool:
+        """Read what has arrived; True if it is more than messages of TLS itself."""
+        self._unread = self.receive_nowait()
+        return bool(self._unread or self._over or self._records)
 
     def close(self) -> None:
         self._closed = True

@@ -70,6 +70,13 @@ class RequestHeaders:
         }
         self._own = checked_headers(headers)
 
+    def merged(self, headers: Mapping[str, str] | None) -> RequestHeaders:
+        """Return the same with more headers, which replace those of the same name."""
+        merged = RequestHeaders.__new__(RequestHeaders)
+        merged._library = self._library
+        merged._own = {**self._own, **checked_headers(headers)}
+        return merged
+
     def for_call(
         self,
         method: str,

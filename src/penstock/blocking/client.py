@@ -117,6 +117,61 @@ class Client(Driver):
         return client
 
     @hides_arguments
+    def with_options(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        max_retry_wait: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, Any] | None = None,
+        api_key: APIKey | None = None,
+        limiter: Limiter | None = None,
+        observer: object | None = None,
+    ) -> Client:
+        """Return a client with other settings on the connections of this one.
+
+            patient = client.with_options(timeouts=Timeouts(read=1800), max_retries=5)
+
+        Arguments as for the constructor; those left out are as in this client. `headers` and
+        `default_query` are added to this client's, and replace those of the same name. It costs
+        no I/O, and shares limiter and observer unless it is given its own.
+
+        It need not be closed. `close()` and `with` end the streams that were opened with
+        it, and leave this client open; closing this client closes it, too. ValueError or
+        TypeError for invalid arguments.
+        """
+        # own body
+        client = type(self).__new__(type(self))
+        client._drive(
+            self._async.with_options,
+            timeouts=timeouts,
+            max_retries=max_retries,
+            max_retry_wait=max_retry_wait,
+            headers=headers,
+            default_query=default_query,
+            api_key=api_key,
+            limiter=limiter,
+            observer=observer,
+        )
+        return client
+
+    def warm(self, n: int = 1) -> int:
+        # own docstring
+        """Connect in advance; return how many idle connections are ready.
+
+        Makes connections, TLS included, until `n` are idle (1000 at most; none with
+        `keepalive=0`), so that the first requests need not wait for that. Sends no request and
+        takes no slot of the limiter. Idle connections end after `keepalive` seconds.
+
+        Raises an APIConnectionError or ConnectTimeout as a request would, without retries, and
+        StreamClosedError if the client is closed; connections that are ready stay so. Ctrl-C
+        leaves nothing half open.
+        """
+        answer: int = self._run(lambda: self._async.warm(n))
+        return answer
+
+    @hides_arguments
     def complete(
         self,
         request: ChatRequest,
