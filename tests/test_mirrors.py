@@ -24,6 +24,7 @@ ELSEWHERE = {
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
     "_call/base_stream": ("call/test_stream.py", "what every stream has in common"),
+    "observing/figures": ("call/test_timings.py", "where they are made"),
     "_call/body": ("call/test_reader.py", "what every reader has in common"),
     "_call/held": ("call/test_attempts.py", "what an attempt holds"),
     "_call/refusal": ("call/test_attempts.py", "how an attempt ends"),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ._call.response_stream import ResponseStream as ResponseStream
     from ._call.stream import CompletionStream as CompletionStream
     from ._call.text_stream import TextCompletionStream as TextCompletionStream
-    from ._call.timings import StreamStatistics as StreamStatistics
     from ._client.client import AsyncClient as AsyncClient
     from ._client.resources import ChatRequest as ChatRequest
     from ._client.response import Response as Response
@@ -73,6 +72,9 @@ if TYPE_CHECKING:
     from .errors import TotalTimeout as TotalTimeout
     from .errors import UnprocessableEntityError as UnprocessableEntityError
     from .headers import Headers as Headers
+    from .observing.figures import Gaps as Gaps
+    from .observing.figures import StreamStatistics as StreamStatistics
+    from .observing.figures import Waits as Waits
     from .providers import Provider as Provider
     from .structured import ParsedChoice as ParsedChoice
     from .structured import ParsedCompletion as ParsedCompletion
@@ -116,7 +118,7 @@ else:
             "_call.response_stream": "ResponseStream",
             "_call.stream": "CompletionStream",
             "_call.text_stream": "TextCompletionStream",
-            "_call.timings": "StreamStatistics",
+            "observing.figures": "Gaps StreamStatistics Waits",
             "_client.client": "AsyncClient",
             "_client.resources": "ChatRequest",
             "_client.response": "Response",

@@ -44,6 +44,10 @@ class Sender:
         self.closed_first = False
         service.live.add(self)
 
+    @property
+    def connected(self) -> bool:
+        return self.holds
+
     def _end(self) -> None:
         self.holds = False
         self._service.live.discard(self)

@@ -8,16 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import Timeouts, Usage
+from penstock import ChatCompletion, Choice, Timeouts, Usage
 from penstock._call.call import Call
-from penstock._call.reports import Reports
+from penstock._call.phases import Phases
+from penstock._call.reports import Reports, Summary
+from penstock._call.timings import Timings
+from penstock._http.dial import Dialer
 from penstock._http.outgoing import Outgoing
-from penstock.observing import Notifier
+from penstock._wire.url import Origin
+from penstock.observing.notifier import Notifier
 from tests.support.chat import Watcher
 
-OUTGOING = Outgoing("POST", "/v1/chat/completions", [], b"")
+OUTGOING = Outgoing("POST", "/v1/chat/completions", [], b'{"messages":"private"}')
 CALL = Call(OUTGOING, Timeouts(), 2, streaming=True, model="m")
 USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
+DIALER = Dialer(Origin("https", "llm.test", 443))
+ANSWER = ChatCompletion(
+    id="c-1",
+    model="m-2026",
+    choices=[Choice(index=0, finish_reason="stop"), Choice(index=1)],
+    usage=USAGE,
+)
 ERROR = ValueError("no")
 STEPS = ("request_started", "attempt_failed", "response_started", "first_token", "finished")
 
@@ -32,12 +43,23 @@ def do(reports: Reports, step: str, now: float) -> None:
     elif step == "first_token":
         reports.first_token(now)
     else:
-        reports.finished("completed", None, lambda: USAGE, attempts=1, request_id="r", now=now)
+        reports.finished("completed", None, summary, attempts=1, request_id="r", now=now)
+
+
+def summary(now: float) -> Summary:
+    figures = Timings().statistics(
+        attempts=1, events=0, bytes=0, started=0.0, headers_at=0.0, phases=Phases(), until=now
+    )
+    return Summary(figures, USAGE, ANSWER)
+
+
+def reports_to(*observers: object) -> Reports:
+    return Reports(Notifier(*observers), CALL, DIALER, "openai")
 
 
 def test_every_event_says_what_it_was_told() -> None:
     watcher = Watcher()
-    reports = Reports(Notifier(watcher), CALL)
+    reports = reports_to(watcher)
     for now, step in enumerate(STEPS):
         do(reports, step, float(now))
     assert watcher.names == list(STEPS)
@@ -52,12 +74,19 @@ def test_every_event_says_what_it_was_told() -> None:
     assert (finished.outcome, finished.error, finished.usage) == ("completed", None, USAGE)
     assert (finished.model, finished.attempts, finished.request_id) == ("m", 1, "r")
     assert (finished.started, finished.time) == (0.0, 4.0)
+    assert (finished.finish_reasons, finished.response_id) == (("stop",), "c-1")
+    assert (finished.response_model, finished.answer) == ("m-2026", ANSWER)
+    assert finished.retries == (failed,)
+    assert (started.host, started.port, started.provider) == ("llm.test", 443, "openai")
+    assert started.body.json() == {"messages": "private"}
+    assert "private" not in repr(started)
+    assert "private" not in repr(finished)
 
 
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=12))
 def test_whatever_comes_in_whatever_order(steps: list[str]) -> None:
     watcher = Watcher()
-    reports = Reports(Notifier(watcher), CALL)
+    reports = reports_to(watcher)
     for now, step in enumerate(steps):
         do(reports, step, float(now))
     assert len({event.id for _, event in watcher.events}) <= 1
@@ -73,7 +102,7 @@ def test_whatever_comes_in_whatever_order(steps: list[str]) -> None:
 def test_each_call_has_a_number_of_its_own() -> None:
     watcher = Watcher()
     notifier = Notifier(watcher)
-    several = [Reports(notifier, CALL) for _ in range(5)]
+    several = [Reports(notifier, CALL, DIALER) for _ in range(5)]
     for reports in reversed(several):
         do(reports, "request_started", 0.0)
         do(reports, "first_token", 1.0)
@@ -89,15 +118,15 @@ def test_nothing_is_made_for_what_nobody_wants(wanted: str) -> None:
     observer = type("Observer", (), {wanted: staticmethod(events.append)})()
     asked: list[int] = []
 
-    def usage() -> Usage:
+    def asking(now: float) -> Summary:
         asked.append(1)
-        return USAGE
+        return summary(now)
 
-    reports = Reports(Notifier(observer), CALL)
+    reports = reports_to(observer)
     for step in STEPS[:-1]:
         do(reports, step, 0.0)
     for _ in range(2):
-        reports.finished("failed", ERROR, usage, attempts=1, request_id=None, now=1.0)
+        reports.finished("failed", ERROR, asking, attempts=1, request_id=None, now=1.0)
     assert len(events) == 1
     # Adding up an answer's usage may cost something.
     assert len(asked) == (wanted == "finished")
@@ -113,7 +142,7 @@ def test_an_observer_that_raises_is_told_the_rest(caplog: pytest.LogCaptureFixtu
         def finished(self, event: Any) -> None:
             seen.append(event.outcome)
 
-    reports = Reports(Notifier(Observer()), CALL)
+    reports = reports_to(Observer())
     for step in STEPS:
         do(reports, step, 0.0)
     assert seen == ["completed"]

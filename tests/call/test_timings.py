@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import AsyncClient, CompletionStream
-from penstock._call.timings import StreamStatistics, Timings
+from penstock import AsyncClient, CompletionStream, StreamStatistics
+from penstock._call.phases import Phases
+from penstock._call.timings import Timings
 from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import REAL_BACKENDS
@@ -24,7 +25,14 @@ HELLO = sse_reply([b": ping\n\n", *tokens("Hel", "lo", "!")]).data
 def statistics(
     timings: Timings, *, started: float = 0.0, headers_at: float = math.nan
 ) -> StreamStatistics:
-    return timings.statistics(attempts=1, events=2, bytes=3, started=started, headers_at=headers_at)
+    return timings.statistics(
+        attempts=1,
+        events=2,
+        bytes=3,
+        started=started,
+        headers_at=headers_at,
+        phases=Phases(),
+    )
 
 
 def test_nothing_is_known_before_it_happens() -> None:

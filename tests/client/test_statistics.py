@@ -3,10 +3,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from penstock import AsyncClient, ClientStatistics
+from penstock import AsyncClient, ClientStatistics, InsufficientCreditsError, Limiter
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
-from penstock.testing.replies import sse_reply, tokens
+from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.server import serve
 from tests.support.chat import REQUEST, client_on
 
@@ -19,19 +19,44 @@ HELLO = sse_reply(tokens("Hel", "lo"))
 
 async def test_calls_and_connections() -> None:
     async with client_on(MemoryNetwork(HELLO.after(5))) as client:
-        assert client.statistics() == ClientStatistics(open_calls=0, idle_connections=0)
+
+        def now() -> tuple[int, int, int]:
+            """Open calls, idle and active connections."""
+            figures = client.statistics()
+            return figures.open_calls, figures.idle_connections, figures.active_connections
+
+        assert client.statistics() == ClientStatistics(*(0,) * 8)
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(client.complete, REQUEST)
             await anyio.sleep(1)
-            assert client.statistics() == ClientStatistics(open_calls=3, idle_connections=0)
-        assert client.statistics() == ClientStatistics(open_calls=0, idle_connections=3)
+            assert now() == (3, 0, 3)
+        assert now() == (0, 3, 0)
         async with client.chat.completions.stream(**REQUEST) as stream:
             await stream.__anext__()
-            assert client.statistics() == ClientStatistics(open_calls=1, idle_connections=2)
+            assert now() == (1, 2, 1)
         await anyio.sleep(60)
-        assert client.statistics() == ClientStatistics(open_calls=0, idle_connections=0)
-    assert client.statistics() == ClientStatistics(open_calls=0, idle_connections=0)
+        assert now() == (0, 0, 0)
+    assert now() == (0, 0, 0)
+
+
+async def test_what_was_done_so_far() -> None:
+    limiter = Limiter(1)
+    network = MemoryNetwork([HELLO, error_reply(500), HELLO, error_reply(402), HELLO])
+    async with client_on(network, limiter=limiter) as client:
+        await client.complete(REQUEST)
+        await client.complete(REQUEST)
+        with pytest.raises(InsufficientCreditsError):
+            await client.complete(REQUEST)
+        async with client.chat.completions.stream(**REQUEST) as stream:
+            await stream.__anext__()
+        async with limiter:
+            with anyio.move_on_after(1):
+                await client.complete(REQUEST)
+        figures = client.statistics()
+    assert (figures.calls, figures.attempts) == (5, 6)
+    assert (figures.completed, figures.failed) == (2, 1)
+    assert figures.connections_made == len(network.connections)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -25,10 +25,9 @@ What it defends against:
 
 from __future__ import annotations
 
-import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import msgspec
@@ -42,26 +41,26 @@ from .._policy.deadlines import ConnectDeadline, Deadlines
 from .._policy.retry import retry_delay, sibling_pause
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
 from ..headers import request_id
-from ..observing import Outcome
+from ..observing.events import Outcome
 from ..types import Usage
+from . import log
 from .call import Call, Service
-from .faults import public_error
+from .faults import forget_tracebacks, public_error
 from .held import Held
 from .lifecycle import Event, Lifecycle, StreamState
+from .phases import Phase, Phases
 from .refusal import ERROR_BODY_SECONDS, read_refusal, refusal_error
-from .reports import Reports
+from .reports import Reports, Summary
 from .secrets import Secrets
 
 __all__ = ["Sender"]
-
-_logger = logging.getLogger("penstock")
-_logger.addHandler(logging.NullHandler())
 
 
 class Sender:
     """Sends one call, again where that is allowed, and settles what it took."""
 
     __slots__ = (
+        "_added_headers",
         "_body_until",
         "_due",
         "_failures",
@@ -76,6 +75,7 @@ class Sender:
         "headers_at",
         "lifecycle",
         "limits",
+        "phases",
         "reports",
         "secrets",
         "service",
@@ -86,8 +86,10 @@ class Sender:
         self.service: Service = service
         self.call: Call = call
         self.lifecycle: Lifecycle = Lifecycle()
-        notifier = service.notifier
-        self.reports: Reports | None = None if notifier is None else Reports(notifier, call)
+        self.reports: Reports | None = None
+        if service.notifier is not None:
+            dialer = service.connections.dialer
+            self.reports = Reports(service.notifier, call, dialer, service.provider)
         self.attempts: int = 0
         """Requests sent so far."""
         self.clock: Callable[[], float] = anyio.current_time
@@ -98,7 +100,11 @@ class Sender:
         self.limits: Deadlines = Deadlines(
             call.timeouts, total_at=math.inf, streaming=call.streaming
         )
+        self.phases: Phases = Phases()
+        """Where the time went until the body."""
         self.secrets: Secrets = Secrets(service, call)
+        self._added_headers: Sequence[tuple[bytes, bytes]] = ()
+        """What the observers add to the request."""
         self._held = Held()
         self._failures = 0
         """Failed attempts, without those that only met a dead idle connection."""
@@ -122,6 +128,12 @@ class Sender:
     def wants_usage(self) -> bool:
         """True if somebody is told what the call has cost."""
         return self.reports is not None or self._held.metered
+
+    @property
+    def connected(self) -> bool:
+        """Whether it holds a connection."""
+        exchange = self.exchange
+        return exchange is not None and not exchange.settled
 
     # --- opening ---
 
@@ -165,6 +177,7 @@ class Sender:
             raise
         except PenstockError as error:
             self._step(Event.FAIL)
+            self._ended("failed")
             self.secrets.mask(error)
             raise
         except BaseException:
@@ -210,8 +223,11 @@ class Sender:
         self.started = now = self.clock()
         if self.call.timeouts.total is not None:
             self._total_at = now + self.call.timeouts.total
+        self.service.totals.calls += 1
+        log.began(self.call, self.service)
         if self.reports is not None:
             self.reports.request_started(now)
+            self._added_headers = self.reports.request_headers()
 
     def _goes_on(self) -> bool:
         """Whether an attempt is out whose answer, a head or a whole refusal, is not in."""
@@ -240,6 +256,8 @@ class Sender:
             raise public from error
         self._step(Event.HEAD)
         self.headers_at = self.limits.now
+        self.phases.enter(Phase.BODY, self.headers_at)
+        log.answered(self.call, self.attempts, exchange.status, self.headers_at - self.started)
         if self.reports is not None:
             self.reports.response_started(
                 self.attempts, exchange.status, self._request_id(), self.headers_at
@@ -251,16 +269,22 @@ class Sender:
         service, timeouts, held = self.service, self.call.timeouts, self._held
         self._step(Event.SEND)
         self.attempts += 1
+        self.service.totals.attempts += 1
         # What the attempt before has received says nothing about this one.
         held.exchange = None
         self._body_until = math.inf
         service.live.add(self)
+        self.phases.enter(Phase.SLOT, self.clock())
         await held.take_slots(service.limiter, timeouts.slot, self.call.outgoing.body)
+        self.phases.enter(Phase.CONNECTION, self.clock())
         self.secrets.add_key(await service.authorize())
-        connecting = ConnectDeadline(timeouts, now=self.clock(), total_at=self._total_at)
+        began = self.clock()
+        connecting = ConnectDeadline(timeouts, now=began, total_at=self._total_at)
         stream, reused = await service.connections.acquire(connecting, fresh=self._fresh)
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
-        self.limits.now = self.clock()
+        self.limits.now = now = self.clock()
+        self.phases.enter(Phase.HEAD, now)
+        log.connected(service, self.attempts, reused=reused, seconds=now - began)
         held.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
         if service.closed:
             # `close()`, unlike `aclose()`, does not interrupt the waits above.
@@ -271,10 +295,14 @@ class Sender:
 
     def _signed(self) -> Outgoing:
         outgoing, key = self.call.outgoing, self.secrets.key
-        if key is None or any(name.lower() == b"authorization" for name, _ in outgoing.headers):
+        added = list(self._added_headers)
+        if key is not None:
+            added.append((b"Authorization", b"Bearer " + key.encode("ascii")))
+        if not added:
             return outgoing
-        authorization = (b"Authorization", b"Bearer " + key.encode("ascii"))
-        return msgspec.structs.replace(outgoing, headers=[*outgoing.headers, authorization])
+        present = {name.lower() for name, _ in outgoing.headers}
+        added = [field for field in added if field[0].lower() not in present]
+        return msgspec.structs.replace(outgoing, headers=[*outgoing.headers, *added])
 
     def _refused(self, error: APIStatusError) -> APIStatusError:
         """Tell the limiters of a refusal, and return it."""
@@ -291,6 +319,7 @@ class Sender:
 
     async def _prepare_retry(self, error: PenstockError) -> None:
         """Set when the request is sent again, or raise the error when it is not."""
+        self.phases.fail(self.clock())
         # The only wait comes first: cancelled in it, the failure is still pending.
         await self.settle()
         self.secrets.mask(error)
@@ -310,6 +339,8 @@ class Sender:
             permanent=isinstance(cause, ConnectionFailed) and cause.permanent,
             max_wait=self.service.max_retry_wait,
         )
+        if delay is not None:
+            forget_tracebacks(error)
         if self.reports is not None:
             self.reports.attempt_failed(self.attempts, error, delay, self.clock())
         if delay is None:
@@ -317,12 +348,7 @@ class Sender:
         # Neither connection nor slot is held while waiting, not even a lent one.
         self._held.step_aside()
         self._step(Event.RETRY)
-        _logger.info(
-            "attempt %d failed (%s); sending again in %.2f s",
-            self.attempts,
-            type(error).__name__,
-            delay,
-        )
+        log.retrying(self.call, self.attempts, error, delay)
         self._due = self.clock() + delay
         # So that a client that is closed ends the wait as well.
         self.service.live.add(self)
@@ -374,6 +400,7 @@ class Sender:
         other ends.
         """
         self.lifecycle.advance(Event.FINISH)
+        self._ended("completed")
         if self._held.metered:
             self._held.settle_tokens(usage())
         self._held.succeeded()
@@ -384,6 +411,9 @@ class Sender:
         self.lifecycle.advance(Event.FAIL)
         if self._held.metered:
             self._held.settle_tokens(usage())
+        seconds, received = self._so_far()
+        log.broke_off(self.call, error, seconds=seconds, received=received)
+        self._ended("failed")
         await self.settle()
         raise error
 
@@ -392,10 +422,13 @@ class Sender:
 
         A completed call waits a moment for the end of its body, to reuse the connection.
         """
-        completed = self.lifecycle.state is StreamState.COMPLETED
+        before = self.lifecycle.state
+        completed = before is StreamState.COMPLETED
         self.lifecycle.advance(Event.CLOSE)
         if self._held.metered:
             self._held.settle_tokens(usage())
+        if before is not self.lifecycle.state and not math.isnan(self.started):
+            self._ended("closed")
         self.interrupt()
         await self.settle(drain=completed)
 
@@ -414,22 +447,40 @@ class Sender:
         self.service.live.discard(self)
         self._held.close()
 
+    def _so_far(self) -> tuple[float, int]:
+        """Return the seconds since the start, and the bytes of the body received."""
+        exchange = self.exchange
+        return self.clock() - self.started, 0 if exchange is None else exchange.body_bytes
+
+    def _ended(self, outcome: str) -> None:
+        """Count and log the end of the call."""
+        totals = self.service.totals
+        totals.completed += outcome == "completed"
+        totals.failed += outcome == "failed"
+        seconds, received = self._so_far()
+        log.ended(self.call, outcome, attempts=self.attempts, seconds=seconds, received=received)
+
     def report_finished(
         self,
         outcome: Outcome,
         error: Exception | None,
-        usage: Callable[[], Usage | None] = lambda: None,
+        summary: Callable[[float], Summary],
     ) -> None:
-        """Tell the observer, if there is one, that the call is over; once."""
-        if self.reports is not None:
-            self.reports.finished(
-                outcome,
-                error,
-                usage,
-                attempts=self.attempts,
-                request_id=self._request_id(),
-                now=self.clock(),
-            )
+        """Tell the observers, if there are any, that the call is over; once."""
+        if self.reports is None:
+            return
+        try:
+            now = self.clock()
+        except RuntimeError:  # trio's has ended: the stream is collected after its run
+            now = self.limits.now
+        self.reports.finished(
+            outcome,
+            error,
+            summary,
+            attempts=self.attempts,
+            request_id=self._request_id(),
+            now=now,
+        )
 
     def _request_id(self) -> str | None:
         exchange = self.exchange

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 import anyio
 
 from ..headers import Headers, request_id
+from ..observing.figures import StreamStatistics
 from .body import BodyReader
 from .lifecycle import StreamState
-from .timings import StreamStatistics
 
 __all__ = ["BaseStream"]
 
@@ -62,6 +63,8 @@ class BaseStream(Generic[T]):
         if reader is None:
             return
         sender = reader.sender
+        if sender.reports is not None:
+            sender.reports.soon(partial(reader.report, "abandoned", None))
         if sender.exchange is None or sender.exchange.settled:
             return
         completed = sender.lifecycle.state is StreamState.COMPLETED

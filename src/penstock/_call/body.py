@@ -14,7 +14,6 @@ in its fields, which change only after an await has returned, so a cancelled rea
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, Generic, Protocol, TypeVar
@@ -25,12 +24,14 @@ from .._http.exchange import Exchange
 from .._policy.deadlines import AnswerEnded
 from ..errors import PenstockError, StreamBusyError, StreamClosedError
 from ..headers import Headers, request_id
-from ..observing import Outcome
-from ..types import Usage
+from ..observing.events import Outcome
+from ..observing.figures import StreamStatistics
+from ..types import ChatCompletion, TextCompletion, Usage
 from .attempts import Sender
 from .call import Call, Service
 from .lifecycle import StreamState
-from .timings import StreamStatistics, Timings
+from .reports import Summary
+from .timings import Timings
 
 __all__ = ["BodyReader", "Decoder"]
 
@@ -113,9 +114,14 @@ class BodyReader(ABC, Generic[T]):
     def explain(self, error: PenstockError) -> None:
         """Add to the error what is known about the answer so far."""
 
+    def answer(self) -> ChatCompletion | TextCompletion | None:
+        """Return the completion so far, for observers; None if this is no completion."""
+        return None
+
     def usage(self) -> Usage | None:
         """Return the tokens the answer has cost, as far as the server said."""
-        return None
+        answer = self.answer()
+        return None if answer is None else answer.usage
 
     # --- reading ---
 
@@ -210,10 +216,8 @@ class BodyReader(ABC, Generic[T]):
         items = decoder.feed(data) if data else decoder.end()
         if decoder.token_seen:
             limits.token_arrived()
-            if math.isnan(timings.first_token):
-                timings.first_token = now
-                if sender.reports is not None:
-                    sender.reports.first_token(now)
+            if timings.token_arrived(now) and sender.reports is not None:
+                sender.reports.first_token(now)
         if decoder.finished_all:
             limits.answer_finished(progress=decoder.token_seen)
         if decoder.error is not None:
@@ -299,8 +303,8 @@ class BodyReader(ABC, Generic[T]):
         exchange = self.sender.exchange
         return Headers() if exchange is None else exchange.headers
 
-    def statistics(self) -> StreamStatistics:
-        """Numbers of this moment."""
+    def statistics(self, until: float | None = None) -> StreamStatistics:
+        """Numbers of this moment; the waits count until the last read, or `until`."""
         sender = self.sender
         exchange = sender.exchange
         decoder = self._decoder
@@ -310,8 +314,14 @@ class BodyReader(ABC, Generic[T]):
             bytes=0 if exchange is None else exchange.body_bytes,
             started=sender.started,
             headers_at=sender.headers_at,
+            phases=sender.phases,
+            until=until,
         )
 
     def report(self, outcome: Outcome, error: Exception | None) -> None:
         """Tell the observer, if there is one, how it ended; only the first time counts."""
-        self.sender.report_finished(outcome, error, self.usage)
+        self.sender.report_finished(outcome, error, self._summary)
+
+    def _summary(self, now: float) -> Summary:
+        self.timings.waited = max(self.timings.waited, self.sender.limits.waited)
+        return Summary(self.statistics(now), self.usage(), self.answer())

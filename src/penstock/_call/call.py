@@ -12,10 +12,10 @@ import msgspec
 from .._http.connections import Connections
 from .._http.outgoing import Outgoing
 from .._limiter.limiter import Limiter
-from ..observing import Notifier
+from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
 
-__all__ = ["Call", "Service"]
+__all__ = ["Call", "Service", "Totals"]
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -40,9 +40,24 @@ class Call(msgspec.Struct, frozen=True):
 class Live(Protocol):
     """Who holds a slot or a connection."""
 
+    @property
+    def connected(self) -> bool: ...
     def interrupt(self) -> None: ...
     async def settle(self) -> None: ...
     def abort(self) -> None: ...
+
+
+class Totals(msgspec.Struct, eq=False):
+    """What a client has done so far."""
+
+    calls: int = 0
+    """Calls that began."""
+    attempts: int = 0
+    """Attempts that began; one for each call, and one for each time it was sent again."""
+    completed: int = 0
+    """Calls whose answer was complete."""
+    failed: int = 0
+    """Calls that ended in an error."""
 
 
 class Service(msgspec.Struct, eq=False, weakref=True):
@@ -58,6 +73,10 @@ class Service(msgspec.Struct, eq=False, weakref=True):
     """Gives the API key, anew for each attempt: a callable's keys may expire."""
     max_retry_wait: float
     """Seconds; a server that asks for a longer wait is not waited for."""
+    provider: str | None = None
+    """Name of the provider whose rules the client follows, for observers."""
+    totals: Totals = msgspec.field(default_factory=Totals)
+    """Counts since the client was made."""
     live: set[Live] = msgspec.field(default_factory=lambda: set[Live]())
     """The senders, not the streams themselves, which their owners may have abandoned."""
     closed: bool = False
@@ -85,6 +104,7 @@ class Service(msgspec.Struct, eq=False, weakref=True):
             notifier=self.notifier if notifier is None else notifier,
             authorize=self.authorize if authorize is None else authorize,
             max_retry_wait=self.max_retry_wait if max_retry_wait is None else max_retry_wait,
+            provider=self.provider,
             closed=self.closed,
             recent_keys=self.recent_keys,
             owner=self,
@@ -92,9 +112,19 @@ class Service(msgspec.Struct, eq=False, weakref=True):
         self.derived.add(service)
         return service
 
-    def count_live(self) -> int:
-        """Return how many calls are open, those of derived services included."""
-        return sum(len(service.live) for service in self._all())
+    def all_live(self) -> list[Live]:
+        """Return who holds something, those of derived services included."""
+        return [sender for service in self._all() for sender in list(service.live)]
+
+    def all_totals(self) -> Totals:
+        """Return the counts so far, those of derived services that are still used included."""
+        totals = [service.totals for service in self._all()]
+        return Totals(
+            calls=sum(each.calls for each in totals),
+            attempts=sum(each.attempts for each in totals),
+            completed=sum(each.completed for each in totals),
+            failed=sum(each.failed for each in totals),
+        )
 
     def close(self) -> None:
         """Cut every open call and all connections now, from anywhere.

@@ -12,7 +12,7 @@ from .._http.exchange import Exchange
 from .._wire.usage import usage_in
 from .._wire.whole_answer import WholeAnswer
 from ..errors import APIResponseError, PenstockError
-from ..types import Usage
+from ..types import ChatCompletion, TextCompletion, Usage
 from .body import BodyReader
 from .call import Call, Service
 
@@ -78,6 +78,11 @@ class Fetch(BodyReader[R], Generic[R]):
         if isinstance(error, APIResponseError) and error.status_code is None:
             error.status_code = self._exchange.status
             error.headers = self._exchange.headers
+
+    def answer(self) -> ChatCompletion | TextCompletion | None:
+        """Return the completion, for observers; None if this is no completion."""
+        answer: object = self.batch[0] if self.batch else None
+        return answer if isinstance(answer, (ChatCompletion, TextCompletion)) else None
 
     def usage(self) -> Usage | None:
         """Return the tokens the answer has cost, as far as the server said."""

@@ -11,7 +11,7 @@ from .._wire.accumulate import Accumulator
 from .._wire.completion import CompletionDecoder
 from .._wire.token import has_prompt_progress
 from ..errors import APIResponseError, PenstockError
-from ..types import ChatCompletion, ChatCompletionChunk, TextCompletion, ToolCall, Usage
+from ..types import ChatCompletion, ChatCompletionChunk, TextCompletion, ToolCall
 from .body import BodyReader
 from .call import Call, Service
 from .lifecycle import StreamState
@@ -92,9 +92,9 @@ class AnswerReader(BodyReader[C], Generic[C, W]):
         """Attach the answer so far."""
         error.partial = cast("Any", self.partial)  # its type is the chat's
 
-    def usage(self) -> Usage | None:
-        """Return the tokens the answer has cost, as far as the server said."""
-        return self.partial.usage
+    def answer(self) -> ChatCompletion | TextCompletion | None:
+        """Return the completion so far, for observers; None before the response's head."""
+        return None if self._decoder is None else self.partial
 
     def forget(self) -> None:
         """Drop what was read and not handed out; what was handed out stays in `partial`."""

@@ -1,62 +1,130 @@
-"""What one call tells the client's observer; made only where there is one."""
+"""What one call tells the client's observers; made only where there are some."""
 
 from __future__ import annotations
 
+import contextvars
 import itertools
+import logging
 from collections.abc import Callable
 
+import msgspec
+
+from .._http.dial import Dialer
+from .._limiter.home_loop import HomeLoop
 from .._wire.credentials import shown_target
-from ..observing import (
+from .._wire.request import checked_headers
+from ..observing.events import (
     AttemptFailed,
     Finished,
     FirstToken,
-    Notifier,
     Outcome,
+    RequestBody,
     RequestStarted,
     ResponseStarted,
 )
-from ..types import Usage
+from ..observing.figures import StreamStatistics
+from ..observing.groups import current_group
+from ..observing.notifier import Notifier
+from ..types import ChatCompletion, TextCompletion, Usage
 from .call import Call
 
-__all__ = ["Reports"]
+__all__ = ["Reports", "Summary"]
+
+_logger = logging.getLogger("penstock.observer")
 
 _numbers = itertools.count(1)
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What is known about an answer once the call is over."""
+
+    statistics: StreamStatistics
+    """Times, counts and gaps."""
+    usage: Usage | None = None
+    """Token counts, if the server reported them."""
+    answer: ChatCompletion | TextCompletion | None = None
+    """The answer so far; None for calls that are no completions."""
+
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        """The finish_reason of each choice that had one, in order."""
+        choices = () if self.answer is None else self.answer.choices
+        return tuple(choice.finish_reason for choice in choices if choice.finish_reason)
 
 
 class Reports:
     """The events of one call, under one number, the end of it once."""
 
-    __slots__ = ("_call", "_finished", "_notifier", "_number", "_started")
+    __slots__ = (
+        "_call",
+        "_context",
+        "_dialer",
+        "_event",
+        "_finished",
+        "_group",
+        "_home",
+        "_notifier",
+        "_number",
+        "_provider",
+        "_retries",
+    )
 
-    def __init__(self, notifier: Notifier, call: Call) -> None:
+    def __init__(
+        self, notifier: Notifier, call: Call, dialer: Dialer, provider: str | None = None
+    ) -> None:
         self._notifier = notifier
         self._call = call
+        self._dialer = dialer
+        self._provider = provider
         self._number = next(_numbers)
-        self._started: float | None = None
+        self._context = contextvars.copy_context()
+        self._group = current_group()
+        self._home = HomeLoop()
+        self._event: RequestStarted | None = None
+        """What was told at the start; None until then."""
+        self._retries: list[AttemptFailed] = []
         self._finished = False
 
     def request_started(self, now: float) -> None:
         """The call begins."""
-        self._started = now
-        if self._notifier.wants("request_started"):
-            call = self._call
-            event = RequestStarted(
-                self._number,
-                call.model,
-                call.outgoing.method,
-                shown_target(call.outgoing.target),
-                call.streaming,
-                now,
-            )
-            self._notifier.tell("request_started", event)
+        self._home.move_here(in_use=False)
+        if self._group is not None:
+            self._group.join(self._notifier)
+        call, origin = self._call, self._dialer.origin
+        self._event = event = RequestStarted(
+            self._number,
+            call.model,
+            call.outgoing.method,
+            shown_target(call.outgoing.target),
+            call.streaming,
+            now,
+            host=origin.host,
+            port=origin.port,
+            provider=self._provider,
+            group=None if self._group is None else self._group.id,
+            body=RequestBody(call.outgoing.body),
+        )
+        self._tell("request_started", event)
+
+    def request_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the header lines that the observers add to the request."""
+        if self._event is None or not self._notifier.wants("request_headers"):
+            return []
+        try:
+            added = checked_headers(self._notifier.headers(self._event, self._context))
+        except (TypeError, ValueError) as error:
+            _logger.error("observer method request_headers gave headers not to be sent: %s", error)
+            return []
+        return list(added.values())
 
     def attempt_failed(
         self, attempt: int, error: Exception, retry_in: float | None, now: float
     ) -> None:
         """An attempt failed before the first byte of its answer's body."""
-        if self._notifier.wants("attempt_failed"):
-            event = AttemptFailed(self._number, attempt, error, retry_in, now)
-            self._notifier.tell("attempt_failed", event)
+        event = AttemptFailed(self._number, attempt, error, retry_in, now)
+        if retry_in is not None:
+            self._retries.append(event)
+        self._tell("attempt_failed", event)
 
     def response_started(
         self, attempt: int, status_code: int, request_id: str | None, now: float
@@ -64,37 +132,63 @@ class Reports:
         """A success head is in."""
         if self._notifier.wants("response_started"):
             event = ResponseStarted(self._number, attempt, status_code, request_id, now)
-            self._notifier.tell("response_started", event)
+            self._tell("response_started", event)
 
     def first_token(self, now: float) -> None:
         """The first token has come."""
         if self._notifier.wants("first_token"):
-            self._notifier.tell("first_token", FirstToken(self._number, now))
+            self._tell("first_token", FirstToken(self._number, now))
 
     def finished(
         self,
         outcome: Outcome,
         error: Exception | None,
-        usage: Callable[[], Usage | None],
+        summary: Callable[[float], Summary],
         *,
         attempts: int,
         request_id: str | None,
         now: float,
     ) -> None:
         """The call is over; nothing when it had not begun, or was over already."""
-        if self._finished or self._started is None:
+        if self._finished or self._event is None:
             return
         self._finished = True
-        if self._notifier.wants("finished"):
-            event = Finished(
-                id=self._number,
-                model=self._call.model,
-                outcome=outcome,
-                error=error,
-                usage=usage(),
-                attempts=attempts,
-                request_id=request_id,
-                started=self._started,
-                time=now,
-            )
-            self._notifier.tell("finished", event)
+        if not self._notifier.wants("finished"):
+            return
+        known = summary(now)
+        answer = known.answer
+        event = Finished(
+            id=self._number,
+            model=self._call.model,
+            outcome=outcome,
+            error=error,
+            usage=known.usage,
+            attempts=attempts,
+            request_id=request_id,
+            started=self._event.time,
+            time=now,
+            statistics=known.statistics,
+            finish_reasons=known.finish_reasons,
+            response_id=None if answer is None else answer.id or None,
+            response_model=None if answer is None else answer.model or None,
+            retries=tuple(self._retries),
+            lost_race=self._lost(outcome),
+            group=self._event.group,
+            answer=answer,
+        )
+        self._tell("finished", event)
+
+    def _lost(self, outcome: Outcome) -> bool:
+        decided = self._group is not None and self._group.decided
+        return decided and outcome in ("cancelled", "abandoned")
+
+    def soon(self, report: Callable[[], None]) -> None:
+        """Report from a finalizer: an observer's locks may be held by this very thread.
+
+        The loop of the call does it, or this thread where that loop has ended.
+        """
+        if self._event is not None and not self._finished and not self._home.run_there(report):
+            report()
+
+    def _tell(self, name: str, event: object) -> None:
+        self._notifier.tell(name, event, self._context)

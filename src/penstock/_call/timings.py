@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import math
+from array import array
 
-import msgspec
+from ..observing.figures import StreamStatistics, Waits
+from .gaps import FOLD, GapHistogram
+from .phases import Phases
 
-__all__ = ["StreamStatistics", "Timings"]
-
-
-class StreamStatistics(msgspec.Struct, frozen=True):
-    """A stream in numbers.
-
-    The times are seconds on the event loop's clock. `headers`, `first_byte`, `first_token` and
-    `total` count from the moment at which the stream was opened, so they include the wait for
-    a slot, the connection, and attempts that failed. Each is the time at which the read of the
-    network that brought it had ended, and None until then. So they never decrease in this
-    order, and bytes that came in one read came at one time. The time that decoding takes is
-    part of the time until the next read.
-    """
-
-    attempts: int
-    """Requests sent, the first one included."""
-    events: int
-    """Events received, pings and [DONE] not counted."""
-    bytes: int
-    """Bytes of the body received, framing included."""
-    headers: float | None
-    """Until the read that brought the end of the success response's head."""
-    first_byte: float | None
-    """Until the read that brought the first byte of the body: often the same one."""
-    first_token: float | None
-    """Until the read that brought the first token; `Timeouts` says what counts as one."""
-    total: float | None
-    """Until the last read so far: of the end, once that is in."""
-    waited_for_consumer: float
-    """The time between `headers` and `total` in which no read was waiting for the network:
-    that of the loop body, of other tasks, and of decoding. Never negative, at most
-    `total - headers`, and 0 until there is a `total`."""
+__all__ = ["Timings"]
 
 
 class Timings:
     """Points in time of one stream, on the event loop's clock; NaN until they come."""
 
-    __slots__ = ("first_byte", "first_token", "last_read", "waited", "waited_for_head")
+    __slots__ = (
+        "_arrivals",
+        "_gaps",
+        "first_byte",
+        "first_token",
+        "last_read",
+        "waited",
+        "waited_for_first_token",
+        "waited_for_head",
+    )
 
     def __init__(self) -> None:
         self.first_byte: float = math.nan
@@ -53,11 +34,43 @@ class Timings:
         """Seconds waited for the network until the head was in."""
         self.waited: float = 0.0
         """The same until the last read."""
+        self.waited_for_first_token: float = math.nan
+        """The same until the read that brought the first token; NaN until then."""
+        self._arrivals = array("d")
+        """When tokens came, as far as they are not in the histogram; the last one stays."""
+        self._gaps: GapHistogram | None = None
+
+    def token_arrived(self, now: float) -> bool:
+        """Note a read that brought a token; return whether it is the first one."""
+        arrivals = self._arrivals
+        arrivals.append(now)
+        if len(arrivals) == 1:
+            self.first_token = now
+            self.waited_for_first_token = self.waited
+            return True
+        if len(arrivals) > FOLD:
+            self._fold()
+        return False
+
+    def _fold(self) -> GapHistogram:
+        if self._gaps is None:
+            self._gaps = GapHistogram()
+        if self._arrivals:
+            self._gaps.fold(self._arrivals)
+        return self._gaps
 
     def statistics(
-        self, *, attempts: int, events: int, bytes: int, started: float, headers_at: float
+        self,
+        *,
+        attempts: int,
+        events: int,
+        bytes: int,
+        started: float,
+        headers_at: float,
+        phases: Phases,
+        until: float | None = None,
     ) -> StreamStatistics:
-        """What is known by now."""
+        """What is known by now. The waits count until the last read, or `until`."""
 
         def since_start(at: float) -> float | None:
             return None if math.isnan(at) else at - started
@@ -73,4 +86,23 @@ class Timings:
             total=since_start(self.last_read),
             # Never below 0, whatever the rounding: that of many waits may add up.
             waited_for_consumer=away if away > 0 else 0.0,
+            gaps=self._fold().gaps(),
+            waits=self._waits(phases.spent(self.last_read if until is None else until)),
+        )
+
+    def _waits(self, spent: list[float]) -> Waits:
+        slot, connection, head, backoff, body = spent
+        # Rounding must not make a part negative, nor the parts more than the whole.
+        network = min(body, max(0.0, self.waited - self.waited_for_head))
+        first = network
+        if not math.isnan(self.waited_for_first_token):
+            first = min(network, max(0.0, self.waited_for_first_token - self.waited_for_head))
+        return Waits(
+            slot=slot,
+            connection=connection,
+            head=head,
+            backoff=backoff,
+            first_token=first,
+            tokens=network - first,
+            consumer=body - network,
         )

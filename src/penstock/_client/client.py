@@ -18,7 +18,7 @@ from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.credentials import hides_arguments
 from .._wire.query import Query
-from ..observing import Notifier
+from ..observing.notifier import Notifier
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
@@ -74,7 +74,7 @@ class AsyncClient:
       None reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; "" uses no proxy.
     - `ssl_context`: replaces the one that verifies against certifi's authorities.
     - `uds`: path of a Unix socket to connect to instead of the host.
-    - `observer`: receives events; see `penstock.observing`.
+    - `observer`: receives events; see `penstock.observing`. A list for several of them.
     - `network`: an httpcore network backend instead of real sockets. The proxies of the
       environment are then ignored.
 
@@ -103,12 +103,12 @@ class AsyncClient:
     ) -> None:
         timeouts, limiter = checked_timeouts(timeouts), checked_limiter(limiter)
         provider = providers.get(provider)
+        notifier = Notifier.of(observer)
         url = base_url_for(provider, base_url).with_query(Query.of(default_query, "default_query"))
         chosen = Proxy.parse(proxy) if proxy else None
         if proxy is None and uds is None and network is None:
             chosen = proxy_from_environment(url.origin)
         dialer = Dialer(url.origin, ssl_context=ssl_context, proxy=chosen, uds=uds, network=network)
-        notifier = None if observer is None else Notifier(observer)
         max_retries, max_retry_wait = checked_retries(max_retries), checked_wait(max_retry_wait)
         keepalive = checked_keepalive(keepalive)
         if base_url is None and api_key is None:
@@ -122,6 +122,7 @@ class AsyncClient:
             notifier=notifier,
             authorize=key_source(api_key),
             max_retry_wait=max_retry_wait,
+            provider=provider.name,
         )
         endpoint = Endpoint(
             service,
@@ -356,9 +357,17 @@ class AsyncClient:
         Closes idle connections that have expired or died, if it is called in the event loop
         that uses the client.
         """
+        service = self._endpoint.service
+        totals = service.all_totals()
         return ClientStatistics(
-            open_calls=self._endpoint.service.count_live(),
-            idle_connections=self._endpoint.service.connections.count_idle(),
+            open_calls=len(service.all_live()),
+            idle_connections=service.connections.count_idle(),
+            active_connections=sum(call.connected for call in service.all_live()),
+            connections_made=service.connections.made,
+            calls=totals.calls,
+            attempts=totals.attempts,
+            completed=totals.completed,
+            failed=totals.failed,
         )
 
     async def aclose(self) -> None:

@@ -28,7 +28,7 @@ from .._wire.request import (
 )
 from .._wire.status import with_headers
 from .._wire.url import BaseURL
-from ..observing import Notifier
+from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
 from ..types import Answer
 from .response import Response
@@ -89,7 +89,7 @@ class Endpoint:
         service = self.service.derive(
             authorize=None if api_key is None else key_source(api_key),
             limiter=checked_limiter(limiter),
-            notifier=None if observer is None else Notifier(observer),
+            notifier=None if observer is None else Notifier.of(observer),
             max_retry_wait=None if max_retry_wait is None else checked_wait(max_retry_wait),
         )
         endpoint = Endpoint(

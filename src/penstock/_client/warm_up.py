@@ -37,6 +37,11 @@ class WarmUp:
         self._scope = anyio.CancelScope()
         self._ended: anyio.Event | None = None
 
+    @property
+    def connected(self) -> bool:
+        """False: the connections that it makes are idle."""
+        return False
+
     async def run(self) -> int:
         """Return how many idle connections are ready.
 

@@ -47,6 +47,8 @@ class Connections:
         # The event loop in which a connection was released last, and its timer.
         self._home: object = None
         self._timer: asyncio.TimerHandle | None = None
+        self.made: int = 0
+        """New connections so far, failed ones not counted."""
         self.closed: bool = False
         """True once idle connections are no longer kept."""
 
@@ -76,7 +78,9 @@ class Connections:
             if stream.is_clean():
                 return stream, True
             await self.discard(stream)
-        return await self.dialer.dial(deadline), False
+        stream = await self.dialer.dial(deadline)
+        self.made += 1
+        return stream, False
 
     def release(self, stream: NetworkStream) -> None:
         """Keep the connection: its exchange is over, with nothing left unread."""

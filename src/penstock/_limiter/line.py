@@ -39,7 +39,7 @@ PauseReason = Literal[
 """Why a limiter starts nothing: a server asked to wait, or refused for load without saying how
 long; `Limiter.pause`; the limits of a second and of a minute; a server's headers."""
 
-_logger = logging.getLogger("penstock")
+_logger = logging.getLogger("penstock.limiter")
 
 # Wake at most this many waiters at once. Waking one fills a single place per loop iteration;
 # waking all is quadratic.

@@ -7,7 +7,9 @@ from typing import cast
 
 import anyio
 
-__all__ = ["cancelled_by_itself", "scope_cancelled", "sole"]
+from ..observing.events import Outcome
+
+__all__ = ["cancelled_by_itself", "outcome_of", "scope_cancelled", "sole"]
 
 
 def sole(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -27,6 +29,18 @@ def sole(errors: BaseExceptionGroup[BaseException]) -> BaseException:
         elif not isinstance(error, Exception):
             return error
     return cancellation
+
+
+def outcome_of(exc: BaseException | None, *, whole: bool) -> Outcome:
+    """Return how a block was left, by the exception that left it.
+
+    `whole` tells whether all results had been taken.
+    """
+    if exc is None:
+        return "completed" if whole else "abandoned"
+    if isinstance(exc, anyio.get_cancelled_exc_class()):
+        return "cancelled"
+    return "failed" if isinstance(exc, Exception) else "abandoned"
 
 
 def cancelled_by_itself() -> bool:

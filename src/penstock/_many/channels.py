@@ -11,10 +11,10 @@ import msgspec
 from anyio.abc import ObjectReceiveStream
 
 from .._call.stream import CompletionStream
-from .._call.timings import StreamStatistics
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
 from ..errors import StreamBusyError, StreamClosedError
+from ..observing.figures import StreamStatistics
 from ..types import ChatCompletion, ChatCompletionChunk
 from .cancellation import cancelled_by_itself
 from .feed import Feed, Source
@@ -157,6 +157,8 @@ class CompletionChannel(msgspec.Struct, frozen=True, eq=False):
 
 class ChannelFeed(Feed[Request, CompletionChannel]):
     """Async iterator of `CompletionChannel`; made by `fan_out_channels`."""
+
+    kind = "fan_out_channels"
 
     def __init__(
         self,

@@ -8,9 +8,9 @@ import anyio
 import msgspec
 
 from .._call.stream import CompletionStream
-from .._call.timings import StreamStatistics
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
+from ..observing.figures import StreamStatistics
 from ..types import ChatCompletion, ChatCompletionChunk
 from .cancellation import cancelled_by_itself
 from .feed import Feed, Source
@@ -67,6 +67,7 @@ class _Batch:
 class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
     """Async iterator of `ChunkEvent` and `ResultEvent`; made by `fan_out_chunks`."""
 
+    kind = "fan_out_chunks"
     reads_per_turn = 32
 
     def __init__(

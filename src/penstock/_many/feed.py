@@ -56,7 +56,9 @@ from anyio.abc import TaskGroup
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot, lent
 from ..errors import StreamBusyError, StreamClosedError
-from .cancellation import cancelled_by_itself, sole
+from ..observing.events import GroupKind
+from ..observing.groups import Group
+from .cancellation import cancelled_by_itself, outcome_of, sole
 from .host import Host
 from .interrupts import protect
 from .wakeup import Wakeup, new_wakeup
@@ -72,6 +74,8 @@ Source = Iterable[T] | AsyncIterable[T]
 class Feed(ABC, Generic[T, P]):
     """Runs a child for each item of `source`, at most `limit` at once; children post a P each."""
 
+    kind: ClassVar[GroupKind] = "fan_out"
+    """What observers are told that it is."""
     reads_per_turn: ClassVar[int] = 8
     """Reads after which the reader has given the other tasks a turn."""
 
@@ -83,6 +87,8 @@ class Feed(ABC, Generic[T, P]):
         self._source = source
         self._limiter = Limiter(limit) if isinstance(limit, int) else limit
         self._host: Host | None = None
+        self._requests: Group | None = None
+        """All requests that the children make, for observers; None until the block is entered."""
         self._group: TaskGroup | None = None
         self._posts: deque[P] = deque()
         self._news: Wakeup | None = None
@@ -108,7 +114,10 @@ class Feed(ABC, Generic[T, P]):
         steps: Any = Feed
         protect(steps.__aenter__, steps.__aexit__, steps._pull, steps._run)
         self._host = Host(self._live, on_end=self._tell)
-        self._host.start()
+        self._requests = Group(self.kind)
+        self._requests.begin(anyio.current_time())
+        with self._requests.entered():
+            self._host.start()
         return self
 
     async def _live(self) -> None:
@@ -124,6 +133,7 @@ class Feed(ABC, Generic[T, P]):
     ) -> None:
         host = self._host
         assert host is not None
+        outcome = outcome_of(exc, whole=host.returned and not self._posts)
         self._leave()
         try:
             await host.end()  # noqa: ASYNC102 - shielded inside
@@ -131,6 +141,8 @@ class Feed(ABC, Generic[T, P]):
             # Of children that were cancelled before they ran.
             for slot in self._slots:
                 slot.release()
+            if self._requests is not None:
+                self._requests.finish(outcome, anyio.current_time())
         if host.error is not None and host.error is not exc:
             raise host.error
         if exc is None:

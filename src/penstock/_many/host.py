@@ -57,6 +57,11 @@ class Host:
         return self._ended.is_set()
 
     @property
+    def returned(self) -> bool:
+        """True if the function has returned by itself."""
+        return self.ended and not self.broken_off and self.error is None
+
+    @property
     def ending(self) -> bool:
         """True if `end` was called, or the function has raised."""
         return self._scope.cancel_called

@@ -31,16 +31,18 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from .._call.lifecycle import StreamState
 from .._call.stream import CompletionStream
-from .._call.timings import StreamStatistics
 from ..errors import (
     AllAttemptsFailed,
     AuthenticationError,
     InsufficientCreditsError,
     PermissionDeniedError,
 )
+from ..observing.figures import StreamStatistics
+from ..observing.groups import Group
 from ..types import Usage
-from .cancellation import cancelled_by_itself, sole
+from .cancellation import cancelled_by_itself, outcome_of, sole
 from .interrupts import protect
 from .requests import HasCompletions, Request, check_client, open_stream
 
@@ -114,13 +116,15 @@ class Race:
         if max_live < 1:
             raise ValueError(f"max_live is {max_live}: give a positive number")
         runners: list[_Runner] = []
-        for index, entry in enumerate(requests):
-            of, *rest = entry if isinstance(entry, tuple) else (client, entry)
-            request = rest[0] if len(rest) == 1 else None
-            if not isinstance(request, Mapping):
-                raise TypeError("a request must be a mapping, or a (client, mapping) pair")
-            check_client(of)
-            runners.append(_Runner(index, of, request))
+        self._requests = Group("race")
+        with self._requests.entered():
+            for index, entry in enumerate(requests):
+                of, *rest = entry if isinstance(entry, tuple) else (client, entry)
+                request = rest[0] if len(rest) == 1 else None
+                if not isinstance(request, Mapping):
+                    raise TypeError("a request must be a mapping, or a (client, mapping) pair")
+                check_client(of)
+                runners.append(_Runner(index, of, request))
         if not runners:
             raise ValueError("a race needs at least one request")
         self._pending = deque(runners)
@@ -140,6 +144,7 @@ class Race:
         if self._started:
             raise RuntimeError("a race is run once")
         protect(Race.__aenter__, Race.__aexit__, Race._run_all, Race._run)
+        self._requests.begin(anyio.current_time())
         try:
             async with anyio.create_task_group() as group:
                 # Not in this task: anyio (4.16) loses a cancellation of asyncio's own that
@@ -147,12 +152,15 @@ class Race:
                 group.start_soon(self._run_all, group)
             self._winner = self._winner or self._fallback()
             await self._close_all(but=self._winner)
+            self._requests.decided = False
         except BaseException as error:
             await self._close_all(but=None)  # noqa: ASYNC102 - shielded inside
+            self._requests.finish(outcome_of(error, whole=False), anyio.current_time())
             if isinstance(error, BaseExceptionGroup):
                 raise sole(cast("BaseExceptionGroup[BaseException]", error)) from None  # noqa: ASYNC104 - the cancellation in it, or what goes before one
             raise
         if self._winner is None:
+            self._requests.finish("failed", anyio.current_time())
             errors = [runner.error for runner in self._started if runner.error is not None]
             raise AllAttemptsFailed(
                 f"all {len(errors)} attempts failed; the last one: {errors[-1]}", errors=errors
@@ -169,7 +177,9 @@ class Race:
         try:
             await self._winner.stream.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - closing shields what it must
         finally:
-            self._winner.ended = anyio.current_time()
+            self._winner.ended = now = anyio.current_time()
+            whole = self._winner.stream.state is StreamState.COMPLETED
+            self._requests.finish(outcome_of(exc, whole=whole), now)
 
     def statistics(self) -> RaceStatistics:
         """Return the attempts so far; during the block and after it."""
@@ -235,6 +245,7 @@ class Race:
                 elif self._winner is None:
                     # A second attempt in the same loop iteration loses.
                     self._winner = runner
+                    self._requests.decided = True
         except Exception as error:  # noqa: BLE001 - a failed attempt is a value
             self._failed(runner, error)
         except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a task that was not cancelled goes on

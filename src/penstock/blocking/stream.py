@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic, final
 
 from .._call.lifecycle import StreamState
-from .._call.timings import StreamStatistics
 from .._call.views import content_of, text_of
 from .._wire.events import Event
 from ..headers import Headers
+from ..observing.figures import StreamStatistics
 from ..types import ChatCompletion, ChatCompletionChunk, TextCompletion, ToolCall
 from ._loop.reading import Reading
 from .views import TextView, ToolCallView

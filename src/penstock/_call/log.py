@@ -1,0 +1,142 @@
+"""What the library logs. Nothing here has a body, a key, or a server's words.
+
+| logger                | level   | message                                                       |
+| --------------------- | ------- | ------------------------------------------------------------- |
+| `penstock.retry`      | INFO    | an attempt failed, the request is sent again: reason and wait |
+| `penstock.stream`     | WARNING | an answer broke off after its first byte                      |
+| `penstock.request`    | DEBUG   | a request began, was answered, has ended                      |
+| `penstock.connection` | DEBUG   | an attempt has a connection, a new or a reused one            |
+| `penstock.limiter`    | WARNING | a limiter pauses all its users                                |
+| `penstock.observer`   | ERROR   | an observer raised                                            |
+
+Each record has the figures of its message as attributes, too (`extra`), for formatters that write
+JSON. The environment variable PENSTOCK_LOG (debug, info, warning, error) has them written to
+standard error, for a quick look.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from .._wire.credentials import shown_target
+from .call import Call, Service
+
+__all__ = ["answered", "began", "broke_off", "connected", "ended", "retrying"]
+
+_request = logging.getLogger("penstock.request")
+_connection = logging.getLogger("penstock.connection")
+_retry = logging.getLogger("penstock.retry")
+_stream = logging.getLogger("penstock.stream")
+
+
+def began(call: Call, service: Service) -> None:
+    """A request is about to be sent for the first time."""
+    if _request.isEnabledFor(logging.DEBUG):
+        host = service.connections.dialer.origin.host_and_port
+        path = shown_target(call.outgoing.target)
+        _request.debug(
+            "%s %s to %s began",
+            call.outgoing.method,
+            path,
+            host,
+            extra={"method": call.outgoing.method, "path": path, "host": host, "model": call.model},
+        )
+
+
+def connected(service: Service, attempt: int, *, reused: bool, seconds: float) -> None:
+    """An attempt has a connection."""
+    if _connection.isEnabledFor(logging.DEBUG):
+        host = service.connections.dialer.origin.host_and_port
+        _connection.debug(
+            "%s connection to %s after %.3f s",
+            "reused" if reused else "new",
+            host,
+            seconds,
+            extra={"host": host, "attempt": attempt, "reused": reused, "seconds": seconds},
+        )
+
+
+def answered(call: Call, attempt: int, status_code: int, seconds: float) -> None:
+    """The head of a success response is in."""
+    if _request.isEnabledFor(logging.DEBUG):
+        _request.debug(
+            "attempt %d answered with %d after %.3f s",
+            attempt,
+            status_code,
+            seconds,
+            extra={
+                "attempt": attempt,
+                "status_code": status_code,
+                "seconds": seconds,
+                "model": call.model,
+            },
+        )
+
+
+def retrying(call: Call, attempt: int, error: Exception, wait: float) -> None:
+    """An attempt failed, and the request is sent again."""
+    reason = type(error).__name__
+    _retry.info(
+        "attempt %d failed (%s); sending again in %.2f s",
+        attempt,
+        reason,
+        wait,
+        extra={
+            "attempt": attempt,
+            "reason": reason,
+            "status_code": getattr(error, "status_code", None),
+            "wait": wait,
+            "model": call.model,
+        },
+    )
+
+
+def broke_off(call: Call, error: Exception, *, seconds: float, received: int) -> None:
+    """An answer failed after its first byte."""
+    reason = type(error).__name__
+    _stream.warning(
+        "the answer broke off after %.3f s and %d bytes (%s)",
+        seconds,
+        received,
+        reason,
+        extra={"reason": reason, "seconds": seconds, "bytes": received, "model": call.model},
+    )
+
+
+def ended(call: Call, outcome: str, *, attempts: int, seconds: float, received: int) -> None:
+    """A request is over."""
+    if _request.isEnabledFor(logging.DEBUG):
+        _request.debug(
+            "%s after %.3f s, %d attempts and %d bytes",
+            outcome,
+            seconds,
+            attempts,
+            received,
+            extra={
+                "outcome": outcome,
+                "attempts": attempts,
+                "seconds": seconds,
+                "bytes": received,
+                "model": call.model,
+            },
+        )
+
+
+def _configure(wanted: str) -> None:
+    """Prepare the logger of the library; write to standard error at the level that is wanted."""
+    logger = logging.getLogger("penstock")
+    logger.addHandler(logging.NullHandler())
+    if not wanted:
+        return
+    level = logging.getLevelNamesMapping().get(wanted.upper())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if level is None else level)
+    if level is None:
+        logger.warning("PENSTOCK_LOG is none of debug, info, warning, error: taken as info")
+
+
+_configure(os.environ.get("PENSTOCK_LOG", ""))

@@ -1,0 +1,175 @@
+"""Who is told, and how a call tells them."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from .events import (
+    AttemptFailed,
+    Finished,
+    FirstToken,
+    GroupFinished,
+    GroupStarted,
+    RequestStarted,
+    ResponseStarted,
+)
+
+__all__ = ["METHODS", "Notifier", "Observer", "add_observer", "remove_observer"]
+
+
+class Observer(Protocol):
+    """What an observer may have; any object with some of these methods is one.
+
+    Each method is called synchronously in the task that makes the request, so it must not
+    block. It runs in a copy of the context (`contextvars`) in which the request was made. An
+    exception in it is logged the first time, and never changes the outcome of a request.
+
+    Derive from this class to have a type checker compare signatures. A method that is not
+    overridden is not called, and costs nothing.
+    """
+
+    def request_started(self, event: RequestStarted, /) -> None:
+        """A request is about to be sent for the first time."""
+        return
+
+    def request_headers(self, event: RequestStarted, /) -> Mapping[str, str] | None:
+        """Return headers to add to the request, for instance a trace context; or None.
+
+        Called once for a request, after `request_started`. Headers that the request has
+        already are not replaced.
+        """
+        return None
+
+    def attempt_failed(self, event: AttemptFailed, /) -> None:
+        """An attempt failed before the first byte of the body."""
+        return
+
+    def response_started(self, event: ResponseStarted, /) -> None:
+        """The status and headers of a 2xx response have arrived."""
+        return
+
+    def first_token(self, event: FirstToken, /) -> None:
+        """The first token of a stream has arrived."""
+        return
+
+    def finished(self, event: Finished, /) -> None:
+        """The request is over. Called once for every request that has started."""
+        return
+
+    def group_started(self, event: GroupStarted, /) -> None:
+        """The first request of a fan-out, race or batch is about to begin."""
+        return
+
+    def group_finished(self, event: GroupFinished, /) -> None:
+        """A fan-out, race or batch is over, as are all its requests."""
+        return
+
+
+METHODS = (
+    "request_started",
+    "request_headers",
+    "attempt_failed",
+    "response_started",
+    "first_token",
+    "finished",
+    "group_started",
+    "group_finished",
+)
+
+_logger = logging.getLogger("penstock.observer")
+
+_added: list[object] = []
+
+
+def add_observer(observer: object) -> None:
+    """Have every client that is made from now on call this observer, too.
+
+    For instrumentation of a whole process. TypeError if it has none of the methods.
+    """
+    _methods_of(observer)
+    _added.append(observer)
+
+
+def remove_observer(observer: object) -> None:
+    """Undo `add_observer` for clients that are made from now on; nothing if it was not added."""
+    if observer in _added:
+        _added.remove(observer)
+
+
+class Notifier:
+    """Calls the methods that one or several observers have. TypeError if one has none."""
+
+    __slots__ = ("_failed", "_methods")
+
+    def __init__(self, *observers: object) -> None:
+        self._methods: dict[str, list[Any]] = {}
+        for observer in observers:
+            for name, method in _methods_of(observer).items():
+                self._methods.setdefault(name, []).append(method)
+        self._failed: set[tuple[str, int]] = set()
+
+    @classmethod
+    def of(cls, observer: object) -> Notifier | None:
+        """Return what calls a client's observer, a list of them, and those of the process.
+
+        None if there is none at all.
+        """
+        given: list[Any] = [] if observer is None else [observer]
+        if isinstance(observer, (list, tuple)):
+            given = list(cast("list[Any]", observer))
+        observers = [*given, *_added]
+        return cls(*observers) if observers else None
+
+    def wants(self, name: str) -> bool:
+        """Return whether an observer has this method; if not, the caller computes nothing."""
+        return name in self._methods
+
+    def tell(self, name: str, event: object, context: contextvars.Context | None = None) -> None:
+        """Call the methods of this name with the event. An exception in one is not raised."""
+        for number, method in enumerate(self._methods.get(name, ())):
+            self._call(name, number, method, event, context)
+
+    def headers(self, event: RequestStarted, context: contextvars.Context) -> dict[Any, Any]:
+        """Return the headers that the observers ask for, unchecked."""
+        headers: dict[Any, Any] = {}
+        for number, method in enumerate(self._methods.get("request_headers", ())):
+            given: Any = self._call("request_headers", number, method, event, context)
+            if isinstance(given, Mapping):
+                headers.update(dict(given))  # pyright: ignore[reportUnknownArgumentType]
+        return headers
+
+    def _call(
+        self,
+        name: str,
+        number: int,
+        method: Any,
+        event: object,
+        context: contextvars.Context | None,
+    ) -> object:
+        try:
+            # A copy: one context cannot be entered twice, for instance by two threads.
+            return method(event) if context is None else context.copy().run(method, event)
+        except Exception:
+            if (name, number) not in self._failed:
+                self._failed.add((name, number))
+                _logger.exception(
+                    "observer method %s raised; further errors in it are not logged", name
+                )
+            return None
+
+
+def _methods_of(observer: object) -> dict[str, Any]:
+    """Return the methods that an observer has, without those it only inherits from `Observer`."""
+    methods = {
+        name: method
+        for name in METHODS
+        if callable(method := getattr(observer, name, None))
+        and getattr(method, "__func__", None) is not getattr(Observer, name)
+    }
+    if not methods:
+        kind = type(observer).__name__
+        raise TypeError(f"the observer, {kind}, has none of the methods {', '.join(METHODS)}")
+    return methods

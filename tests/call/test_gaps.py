@@ -1,0 +1,66 @@
+"""The times between tokens: exact where the histogram is, and within 3 % where it is not."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock._call.gaps import FOLD, GapHistogram
+from penstock._call.timings import Timings
+
+GAPS = st.lists(st.floats(1e-5, 1e4), max_size=3 * FOLD)
+
+
+def arrivals(gaps: list[float], start: float = 0.0) -> list[float]:
+    times = [start]
+    for gap in gaps:
+        times.append(times[-1] + gap)
+    return times
+
+
+@given(gaps=GAPS, cuts=st.lists(st.integers(1, FOLD), max_size=20))
+def test_the_figures_are_those_of_the_sorted_list(gaps: list[float], cuts: list[int]) -> None:
+    times = arrivals(gaps)
+    histogram, waiting = GapHistogram(), array("d", times[:1])
+    rest = times[1:]
+    for cut in cuts:
+        waiting.extend(rest[:cut])
+        rest = rest[cut:]
+        histogram.fold(waiting)
+        assert len(waiting) == 1
+    waiting.extend(rest)
+    histogram.fold(waiting)
+    figures = histogram.gaps()
+    told = sorted(after - before for before, after in pairwise(times))
+    assert figures.count == len(told)
+    if not told:
+        assert (figures.mean, figures.p50, figures.p99, figures.max) == (None,) * 4
+        return
+    assert figures.mean == pytest.approx(math.fsum(told) / len(told))
+    assert figures.max == told[-1]
+    for part, figure in ((0.5, figures.p50), (0.99, figures.p99)):
+        assert figure == pytest.approx(told[math.ceil(part * len(told)) - 1], rel=0.03)
+
+
+def test_tokens_that_came_at_one_time_have_no_gap() -> None:
+    histogram = GapHistogram()
+    histogram.fold(array("d", [5.0] * 10))
+    figures = histogram.gaps()
+    assert (figures.count, figures.mean, figures.max) == (9, 0.0, 0.0)
+    assert (figures.p50, figures.p99) == (0.0, 0.0)
+
+
+def test_a_long_stream_keeps_no_more_than_a_short_one() -> None:
+    timings = Timings()
+    sizes = set()
+    for number in range(50 * FOLD):
+        timings.token_arrived(number * 0.02)
+        sizes.add(len(timings._arrivals))
+    assert max(sizes) <= FOLD + 1
+    assert timings._fold().gaps().count == 50 * FOLD - 1
+    assert len(timings._fold()._buckets) <= 2

@@ -1,0 +1,129 @@
+"""Where the time of a call goes: the phases together are the time since its start."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock import Limiter, PenstockError, Timeouts
+from penstock._call.phases import Phase, Phases
+from penstock.observing import Finished, Waits
+from penstock.testing.clock import virtual
+from penstock.testing.memory import MemoryNetwork
+from penstock.testing.replies import error_reply, json_reply, sse_reply, tokens
+from penstock.testing.script import Pause, Reply, Reset, Stall
+from tests.support.chat import REQUEST, Watcher, client_on
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from([*Phase, "fail"]), st.floats(0, 1e3)), min_size=1, max_size=20
+)
+
+
+@given(start=st.floats(0, 1e6), steps=STEPS, rest=st.floats(0, 1e3))
+def test_nothing_is_lost_between_two_phases(
+    start: float, steps: list[tuple[Any, float]], rest: float
+) -> None:
+    phases, now = Phases(), start
+    for phase, length in steps:
+        if phase == "fail":
+            phases.fail(now)
+            assert phases.spent(now)[Phase.BODY] == 0
+        else:
+            phases.enter(phase, now)
+        now += length
+    assert math.fsum(phases.spent(now + rest)) == pytest.approx(now + rest - start, abs=1e-6)
+    assert min(phases.spent(now)) >= 0
+
+
+def parts(waits: Waits) -> list[float]:
+    return [getattr(waits, name) for name in waits.__struct_fields__]
+
+
+PAUSES = st.floats(0, 20)
+WORDS = tokens("Hel", "lo", "!")
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> Reply:
+    kind = draw(st.sampled_from(["whole", "refused", "reset", "cut", "stalled", "json"]))
+    pause = draw(PAUSES)
+    if kind == "refused":
+        return error_reply(draw(st.sampled_from([429, 500, 503]))).after(pause)
+    if kind == "json":
+        return json_reply({"error": {"message": "no"}}).after(pause)
+    steps: list[Any] = []
+    for word in WORDS:
+        steps += [Pause(draw(PAUSES)), word]
+    if kind == "whole":
+        return sse_reply(steps).after(pause)
+    count = 0 if kind == "reset" else draw(st.integers(0, len(steps)))
+    end = Stall() if kind == "stalled" else Reset()
+    return sse_reply([*steps[:count], end], done=False).after(pause)
+
+
+@settings(max_examples=60)
+@given(
+    backend=st.sampled_from(["asyncio", "trio"]),
+    script=st.lists(replies(), min_size=1, max_size=4),
+    held=PAUSES,
+    delays=st.lists(PAUSES, max_size=6),
+    patience=st.floats(1, 200),
+)
+def test_the_parts_of_every_request_add_up_to_its_duration(
+    backend: str,
+    script: list[Reply],
+    held: float,
+    delays: list[float],
+    patience: float,
+) -> None:
+    watcher = Watcher()
+    limiter = Limiter(1)
+
+    async def main() -> None:
+        network = MemoryNetwork(script)
+        slot = await limiter.acquire()
+        async with (
+            client_on(
+                network, observer=watcher, limiter=limiter, timeouts=Timeouts(read=60)
+            ) as client,
+            anyio.create_task_group() as group,
+        ):
+
+            async def release() -> None:
+                await anyio.sleep(held)
+                slot.release()
+
+            group.start_soon(release)
+            steps = iter(delays)
+            with anyio.move_on_after(patience):
+                try:
+                    async with client.chat.completions.stream(**REQUEST) as stream:
+                        async for _ in stream:
+                            await anyio.sleep(next(steps, 0))
+                            now = stream.statistics()
+                            assert now.total == pytest.approx(sum(parts(now.waits)), abs=1e-6)
+                except PenstockError:
+                    pass
+            group.cancel_scope.cancel()
+        if watcher.outcomes() == ["completed"]:
+            check_completed(watcher.of("finished")[0], held)
+
+    def check_completed(finished: Finished, held: float) -> None:
+        waits = finished.statistics.waits
+        assert waits.slot == pytest.approx(held, abs=1e-3)
+        backoff = sum(retry.retry_in or 0 for retry in finished.retries)
+        # A slot taken by nobody else: only the back-off lies between two attempts.
+        assert waits.backoff == pytest.approx(backoff, abs=1e-3)
+        assert waits.consumer <= sum(delays) + 1e-3
+
+    name, options = virtual(backend)
+    anyio.run(main, backend=name, backend_options=options)
+    for finished in watcher.of("finished"):
+        spent = parts(finished.statistics.waits)
+        assert min(spent) >= 0
+        assert sum(spent) == pytest.approx(finished.time - finished.started, abs=1e-6)
