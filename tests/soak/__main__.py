@@ -39,6 +39,7 @@ def main() -> None:
             tasks=chosen.tasks,
             round_seconds=chosen.round,
             load=chosen.load,
+            signals=chosen.only is None,
             only=chosen.only,
         )
     )

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import anyio
-
 import penstock
 from penstock.observing import Finished, RequestStarted
 
@@ -99,13 +97,13 @@ class Ledger:
         """Within, the request is sent and read; an error of the library ends here."""
         try:
             yield
-        except anyio.get_cancelled_exc_class():
-            self.end(entry, "cancelled", again=True)
-            raise
         except penstock.PenstockError as error:
             self.failed(entry, error)
         except Exception as error:
             self.violation(f"{entry.id}: {error!r} is no error of the library")
+            raise
+        except BaseException:  # a cancellation, of whichever event loop
+            self.end(entry, "cancelled", again=True)
             raise
 
     def completed(self, entry: Entry, answer: penstock.ChatCompletion) -> None:
@@ -170,6 +168,8 @@ class Ledger:
         for entry in self.entries.values():
             if entry.dropped and f"CompletionStream {entry.id!r} " in text:
                 return
+        if "garbage collected before it had been exhausted" in text:
+            return  # trio says it of generators that were abandoned, which is done on purpose
         self.violation(f"{category.__name__}: {text}")
 
     # --- the balance ---

@@ -48,6 +48,19 @@ class Run(msgspec.Struct, frozen=True):
     cpu: float
     """Cores that client and server took together, on average."""
     violations: list[str]
+    loops: int = 0
+    """Event loops that were started in threads."""
+    threads: int = 0
+    """Operations that were performed in threads."""
+    generators: int = 0
+    """Generators of the user's around a fan-out."""
+    uploads: int = 0
+    """Large requests that were answered early, or not at all."""
+    half_dead: int = 0
+    """Idle connections that the server has reset or ended."""
+    signals: int = 0
+    """Interruptions at random instants."""
+    forks: int = 0
 
 
 class Record(msgspec.Struct):

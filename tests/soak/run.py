@@ -20,9 +20,11 @@ import anyio
 import msgspec
 import sniffio
 
-from penstock import AsyncClient, Limiter, Timeouts
+from penstock import AsyncClient, Client, Limiter, Timeouts
+from penstock.testing.lookups import slow_lookups
 
 from .disturbing import Opened, disturbed
+from .interrupted import Interrupted, interrupting
 from .ledger import Ledger
 from .operations import Operation, Performer
 from .record import Memory, Run
@@ -36,6 +38,8 @@ IN_VAIN = 0.1
 """The part of the requests that may run out of time, on a loaded machine, before the pace slows."""
 HUNG = 90.0
 """Seconds; sixteen requests one after the other take half of it at the most."""
+LOOKUP = 0.03
+"""Seconds that the look-up of a name takes."""
 QUIET = 5.0
 """Seconds within which the server has to see every connection closed that the client closed."""
 
@@ -63,8 +67,36 @@ class Settings(msgspec.Struct, frozen=True):
     """Cores that client and server may take together; None: as many as they can."""
     patience: float = 3.0
     """`Timeouts.total` in seconds, to which the others are in proportion."""
+    signals: bool = False
+    """A second process is interrupted by signals, and forks, meanwhile."""
     only: int | None = None
     """The number of the one operation to perform, to look into it."""
+
+
+class Mixture:
+    """The blocking client, and what is used in other event loops; see `operations.Mixture`."""
+
+    def __init__(self, server: Serving, ledger: Ledger, timeouts: Timeouts) -> None:
+        self._url = f"http://127.0.0.1:{server.ports['plain']}/v1"
+        self._settings: dict[str, Any] = {"proxy": "", "timeouts": timeouts, "observer": ledger}
+        self.blocking_limiter = Limiter(8)
+        self.blocking = self._make_blocking()
+        self.uploader: AsyncClient
+        self.loops = 0
+        self.threads = 0
+        self.generators = 0
+        self.uploads = 0
+
+    def client(self) -> AsyncClient:
+        return AsyncClient(self._url, **self._settings, limiter=Limiter(4))
+
+    def _make_blocking(self) -> Client:
+        return Client(self._url, **self._settings, limiter=self.blocking_limiter)
+
+    def renew(self) -> None:
+        """Close the blocking client, and with it its event loop, and make another one."""
+        self.blocking.close()
+        self.blocking = self._make_blocking()
 
 
 class Soak:
@@ -74,7 +106,6 @@ class Soak:
         self._settings = settings
         self._server = server
         self._ledger = Ledger()
-        self._performer = Performer(self._ledger, settings.seed)
         self._limiter = Limiter(LIMIT)
         total = settings.patience
         self._timeouts = Timeouts(
@@ -86,6 +117,10 @@ class Soak:
             total=total,
         )
         self._clients: dict[str, AsyncClient] = {}
+        self._mixture = Mixture(server, self._ledger, self._timeouts)
+        self._performer = Performer(self._ledger, settings.seed, self._mixture)
+        self._interrupted = Interrupted()
+        self._half_dead = 0
         self._numbers = count()
         self._last: float = math.inf
         self._operations = 0
@@ -102,18 +137,29 @@ class Soak:
             asyncio.get_running_loop().set_exception_handler(self._unhandled)
         began = time.monotonic()
         async with AsyncExitStack() as stack:
-            for name in self._server.ports:
+            stack.enter_context(slow_lookups(LOOKUP))
+            for name in ("plain", "named", "tls", "flapping"):
                 self._clients[name] = await stack.enter_async_context(self._client(name))
+            self._mixture.uploader = await stack.enter_async_context(self._uploader())
+            if self._settings.signals:
+                self._interrupted = stack.enter_context(interrupting(self._settings.seed))
             for length in self._rounds():
                 await self._round(length)
             seconds = time.monotonic() - began
+        self._ledger.violations += self._interrupted.violations
         self._flat()
         return self._summary(seconds)
 
+    def _uploader(self) -> AsyncClient:
+        url = f"http://127.0.0.1:{self._server.ports['refusing']}/v1"
+        return AsyncClient(url, proxy="", timeouts=self._timeouts)
+
     def _client(self, name: str) -> AsyncClient:
         scheme = "https" if name == "tls" else "http"
+        host = "localhost" if name == "named" else "127.0.0.1"
+        port = self._server.ports["plain" if name == "named" else name]
         return AsyncClient(
-            f"{scheme}://127.0.0.1:{self._server.ports[name]}/v1",
+            f"{scheme}://{host}:{port}/v1",
             proxy="",
             ssl_context=self._server.ssl_context if name == "tls" else None,
             timeouts=self._timeouts,
@@ -198,6 +244,7 @@ class Soak:
     async def _balance(self) -> None:
         """Everything is over: what is left?"""
         ledger = self._ledger
+        self._mixture.renew()
         idle = await self._discard_idle()
         gc.collect()  # what was dropped is cut now, and closed in the loop's next turns
         await anyio.sleep(0.02)
@@ -206,9 +253,11 @@ class Soak:
         ledger.settle(report["attempts"])
         ledger.violations += report["violations"]
         self._connections, self._cpu = report["connections"], report["cpu"]
-        slots = self._limiter.statistics()
-        if slots.in_flight or slots.waiting:
-            ledger.violation(f"slots were not given back: {slots}")
+        self._half_dead = report["half_dead"]
+        for limiter in (self._limiter, self._mixture.blocking_limiter):
+            slots = limiter.statistics()
+            if slots.in_flight or slots.waiting:
+                ledger.violation(f"slots were not given back: {slots}")
         for name, client in self._clients.items():
             if client._endpoint.service.live:
                 ledger.violation(f"the client {name!r} holds calls that are over")
@@ -234,8 +283,9 @@ class Soak:
     async def _discard_idle(self) -> int:
         """Close what waits for the next request: its number is nobody's business here."""
         count = 0
-        for client in self._clients.values():
+        for client in (*self._clients.values(), self._mixture.uploader):
             connections = client._connections
+            connections._stop_timer()
             while connections._idle:
                 count += 1
                 await connections.discard(connections._idle.pop()[1])
@@ -299,6 +349,13 @@ class Soak:
             ),
             descriptors=(min(descriptors), max(descriptors)),
             cpu=round((time.process_time() + self._cpu) / seconds, 2),
+            loops=self._mixture.loops,
+            threads=self._mixture.threads,
+            generators=self._mixture.generators,
+            uploads=self._mixture.uploads,
+            half_dead=self._half_dead,
+            signals=self._interrupted.signals,
+            forks=self._interrupted.forks,
             violations=ledger.violations,
         )
 

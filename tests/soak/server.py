@@ -24,6 +24,7 @@ import anyio.abc
 import trustme
 
 from penstock.testing.loopback import Gone, LoopbackStream
+from penstock.testing.replies import head
 from penstock.testing.requests import RequestReader
 from penstock.testing.script import End, Pause, Reset, Send, Stall, unroll
 
@@ -32,6 +33,8 @@ from .faults import NEVER, Plan, plan
 __all__ = ["Attempt"]
 
 BACKLOG = 1024
+HALF_DEAD = 0.1
+"""The part of the waits for a request that the server does not see the end of."""
 FLAPPING = 0.5
 """Seconds between a port's opening and closing."""
 
@@ -65,6 +68,7 @@ class Notes:
     violations: list[str] = field(default_factory=list)
     open: int = 0
     connections: int = 0
+    half_dead: int = 0
 
     def begin(self, seed: int, request: dict[str, Any]) -> Attempt:
         name = request["model"]
@@ -86,6 +90,7 @@ class Notes:
             "violations": self.violations,
             "open": self.open,
             "connections": self.connections,
+            "half_dead": self.half_dead,
             "cpu": time.process_time(),
         }
         self.attempts, self.violations = {}, []
@@ -127,6 +132,43 @@ class Server:
                                 group.start_soon(self._serve, LoopbackStream(sock), False)
                 await anyio.sleep(FLAPPING)
 
+    async def refuse(self, listener: socket.socket) -> None:
+        """Answer every request before it is read, and read on in some way, or not."""
+        with listener:
+            async with anyio.create_task_group() as group:
+                while True:
+                    await anyio.wait_readable(listener)
+                    with suppress(OSError):
+                        sock, _ = listener.accept()
+                        group.start_soon(self._refuse, LoopbackStream(sock))
+
+    async def _refuse(self, stream: LoopbackStream) -> None:
+        rng = random.Random()
+        self.notes.open += 1
+        try:
+            read, enough = b"", rng.choice([1, 100_000, 300_000])
+            while b"\r\n\r\n" not in read or len(read) < enough:
+                data = await stream.receive()
+                if not data:
+                    raise Gone
+                read += data
+            error = json.dumps({"error": {"message": "too large"}}).encode()
+            how = rng.choice(["stops", "reads", "ends", "never"])
+            if how != "never":
+                await stream.send(head(413, [("content-length", str(len(error)))]) + error)
+            if how == "ends":
+                await stream.end()
+            while how == "reads" and await stream.receive():
+                await anyio.sleep(rng.choice([0, 0.01]))
+            if how == "never":
+                await anyio.sleep(1)
+            await _until_left(stream)
+        except Gone:
+            pass
+        finally:
+            stream.close()
+            self.notes.open -= 1
+
     async def _serve(self, stream: LoopbackStream, tls: bool) -> None:
         notes = self.notes
         number = notes.connections
@@ -147,10 +189,25 @@ class Server:
 
     async def _converse(self, stream: LoopbackStream) -> None:
         reader = RequestReader()
-        while data := await stream.receive():
+        rng = random.Random()
+        while data := await self._next(stream, rng):
             for request in reader.feed(data, connection=0, time=0.0):
                 attempt = self.notes.begin(self._seed, request.json)
                 await self._play(stream, attempt)
+
+    async def _next(self, stream: LoopbackStream, rng: random.Random) -> bytes:
+        """Return what the client sends next; some connections do not live to see it."""
+        if rng.random() > HALF_DEAD:
+            return await stream.receive()
+        with anyio.move_on_after(rng.uniform(0, 0.2)):
+            return await stream.receive()
+        self.notes.half_dead += 1
+        if rng.random() < 0.5:
+            stream.reset()
+        else:
+            await stream.end()
+            await _until_left(stream)
+        raise Gone
 
     async def _play(self, stream: LoopbackStream, attempt: Attempt) -> None:
         complete_at = attempt.plan.complete_at
@@ -194,17 +251,18 @@ def bound(port: int = 0) -> socket.socket:
 
 async def main(seed: int) -> None:
     server = Server(seed)
-    plain, secure, flapping = bound(), bound(), bound()
-    plain.listen(BACKLOG)
-    secure.listen(BACKLOG)
-    names = ("plain", "tls", "flapping")
-    ports = [sock.getsockname()[1] for sock in (plain, secure, flapping)]
+    plain, secure, flapping, refusing = bound(), bound(), bound(), bound()
+    for each in (plain, secure, refusing):
+        each.listen(BACKLOG)
+    names = ("plain", "tls", "flapping", "refusing")
+    ports = [sock.getsockname()[1] for sock in (plain, secure, flapping, refusing)]
     start = {"ports": dict(zip(names, ports, strict=True)), "authority": server.authority}
     print(json.dumps(start), flush=True)
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: server.listen(plain, tls=False))
         group.start_soon(lambda: server.listen(secure, tls=True))
         group.start_soon(server.flap, ports[2])
+        group.start_soon(server.refuse, refusing)
         while True:
             await anyio.wait_readable(sys.stdin)
             if not os.read(0, 1024):

@@ -9,8 +9,11 @@ released or discarded.
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections import deque
+from functools import partial
+from typing import Protocol
 
 import anyio
 
@@ -33,8 +36,8 @@ TIMER_SLACK = 0.01
 class Connections:
     """A last-in-first-out stack of idle connections to one origin.
 
-    Expired ones are closed by the next use and by `count_idle`, under asyncio also by a
-    timer of the event loop. (trio has no timers without a task.)
+    Expired ones are closed by the next use, by `count_idle`, and by a timer of the event
+    loop. (trio has none without a task: see `trio_timer`.)
     """
 
     def __init__(self, dialer: Dialer, *, keepalive: float = KEEPALIVE) -> None:
@@ -46,7 +49,7 @@ class Connections:
         self._closing: list[NetworkStream] = []
         # The event loop in which a connection was released last, and its timer.
         self._home: object = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: _Timer | None = None
         self.made: int = 0
         """New connections so far, failed ones not counted."""
         self.closed: bool = False
@@ -135,10 +138,16 @@ class Connections:
         if home is not self._home:
             self._home = home
             self._timer = None
-        if self._timer is None and isinstance(home, asyncio.AbstractEventLoop):
+        if self._timer is None and self._keepalive < math.inf:
             # Weakly, so that the timer does not keep an abandoned client.
             when = self._idle[0][0] + self._keepalive
-            self._timer = home.call_at(when, _on_timer, weakref.ref(self))  # pyright: ignore[reportArgumentType] - Self is one
+            on_timer = partial(_on_timer, weakref.ref(self))  # pyright: ignore[reportArgumentType] - Self is one
+            if isinstance(home, asyncio.AbstractEventLoop):
+                self._timer = home.call_at(when, on_timer)
+            else:
+                from .trio_timer import Timer
+
+                self._timer = Timer(when - anyio.current_time(), on_timer)
 
     def on_timer(self) -> None:
         """Called by the event loop when the oldest connection has expired."""
@@ -175,7 +184,8 @@ class Connections:
         return count
 
     def _stop_timer(self) -> None:
-        if self._timer is not None:
+        # The timer of another event loop finds nothing to do.
+        if self._timer is not None and _here() is self._home:
             self._timer.cancel()
         self._timer = None
 
@@ -190,6 +200,10 @@ def _here() -> object:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+class _Timer(Protocol):
+    def cancel(self) -> None: ...
 
 
 def _on_timer(connections: weakref.ref[Connections]) -> None:
