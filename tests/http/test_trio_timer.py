@@ -19,7 +19,7 @@ from .pipe import Pipe, PipeDialer
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "penstock timer"]
+    return [thread.name for thread in threading.enumerate() if thread.name == "timers of penstock"]
 
 
 @pytest.fixture(autouse=True)

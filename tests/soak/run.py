@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 import msgspec
 import sniffio
+import trio  # noqa: F401 - threads that import it at once can meet a KeyError of Python's
 
 from penstock import AsyncClient, Client, Limiter, Timeouts
 from penstock.testing.lookups import slow_lookups

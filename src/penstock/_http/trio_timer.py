@@ -66,7 +66,7 @@ class _Waiting:
             heapq.heappush(self._timers, (when, next(self._numbers), timer))
             self._changed.notify()
             if not self._runs:
-                thread = threading.Thread(target=self._run, name="penstock timer", daemon=True)
+                thread = threading.Thread(target=self._run, name="timers of penstock", daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:
