@@ -31,6 +31,8 @@ ELSEWHERE = {
     "_call/secrets": ("call/test_redact.py", "what is masked"),
     "_wire/odd_answers": ("wire/test_completion_ends.py", "where an answer without sense ends"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
+    "compat/_bodies": ("compat/test_transport.py", "what a response is read by"),
+    "compat/_plan": ("compat/test_transport.py", "a value that the transport obeys"),
     "cli/demo_figures": ("cli/test_demo.py", "what the demo shows"),
     "blocking/resources": ("blocking/generated/test_resources.py", "generated as the module is"),
     "blocking/views": ("blocking/generated/test_views.py", "generated as the module is"),

@@ -70,7 +70,7 @@ def names(text: str) -> frozenset[str]:
 
 BY_BASE = names(
     "__init__ __aenter__ __aexit__ __aiter__ __anext__ __del__ __repr__ aclose"
-    " read_batch first_token receive_nowait fill"
+    " read_batch first_token receive_nowait fill abandon"
 )
 FEED = names("__aiter__ read_batch")
 NOT_DRIVEN = names("__del__ __reduce__ __repr__")

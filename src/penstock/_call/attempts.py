@@ -254,6 +254,8 @@ class Sender:
             if public is error:
                 raise
             raise public from error
+        if exchange.status >= 400:  # an answer like any other, but not to the limiters
+            self._refused(refusal_error(exchange, b""))
         self._step(Event.HEAD)
         self.headers_at = self.limits.now
         self.phases.enter(Phase.BODY, self.headers_at)
@@ -285,7 +287,13 @@ class Sender:
         self.limits.now = now = self.clock()
         self.phases.enter(Phase.HEAD, now)
         log.connected(service, self.attempts, reused=reused, seconds=now - began)
-        held.exchange = Exchange(service.connections, stream, self.limits, reused=reused)
+        held.exchange = Exchange(
+            service.connections,
+            stream,
+            self.limits,
+            reused=reused,
+            encoded=self.call.encoded,
+        )
         if service.closed:
             # `close()`, unlike `aclose()`, does not interrupt the waits above.
             raise StreamClosedError("the client is closed")
@@ -403,7 +411,9 @@ class Sender:
         self._ended("completed")
         if self._held.metered:
             self._held.settle_tokens(usage())
-        self._held.succeeded()
+        exchange = self.exchange
+        if exchange is None or exchange.status < 400:
+            self._held.succeeded()
         self._held.release_slots()
 
     async def fail(self, error: PenstockError, usage: Callable[[], Usage | None]) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 
+from .._http.exchange import Exchange
 from ..headers import Headers, request_id
 from ..observing.figures import StreamStatistics
 from .body import BodyReader
-from .lifecycle import StreamState
+from .lifecycle import Event, StreamState
 
-__all__ = ["BaseStream"]
+__all__ = ["BaseStream", "exchange_of"]
 
 T = TypeVar("T")
 
@@ -51,12 +52,30 @@ class BaseStream(Generic[T]):
         cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
         await self._reader.aclose("cancelled" if cancelled else "abandoned")  # noqa: ASYNC102 - closing shields what it must
 
+    async def open(self) -> None:
+        """Send the request, and return when the head of a success response is in.
+
+        For use without `async with`, to know the head before the first item. Read to the end
+        then, or call `aclose()`. Raises as `async with` does; raised or cancelled, nothing stays
+        open. Does nothing if the stream is open already.
+        """
+        await self._reader.enter(managed=self._reader.managed)
+
     async def aclose(self) -> None:
         """Close the connection at once, unless the answer was complete. Idempotent.
 
         From any task: one that is blocked in a read gets StreamClosedError.
         """
         await self._reader.aclose("abandoned")
+
+    def abandon(self) -> None:
+        """Close the connection now, without waiting; for the `__del__` of an owner. Idempotent.
+
+        Where it is possible to wait, `aclose()` is right: it also tells the observer.
+        """
+        sender = self._reader.sender
+        sender.lifecycle.advance(Event.CLOSE)
+        sender.abort()
 
     def __del__(self) -> None:
         reader = getattr(self, "_reader", None)
@@ -69,7 +88,7 @@ class BaseStream(Generic[T]):
             return
         completed = sender.lifecycle.state is StreamState.COMPLETED
         sender.abort()
-        if not completed:
+        if not completed and not sender.call.quiet:
             warnings.warn(
                 f"unclosed {self!r}: use `async with`, or call aclose()",
                 ResourceWarning,
@@ -142,6 +161,12 @@ class BaseStream(Generic[T]):
         return self._reader.headers
 
     @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The response's header lines as they came, in order; empty until they are in."""
+        exchange = self._reader.sender.exchange
+        return [] if exchange is None else list(exchange.raw_headers)
+
+    @property
     def request_id(self) -> str | None:
         """The server's id of the request, when it gave one."""
         return request_id(self.headers)
@@ -154,3 +179,8 @@ class BaseStream(Generic[T]):
         call = self._reader.sender.call
         what = repr(call.model) if call.model is not None else call.outgoing.target
         return f"<{type(self).__name__} {what} {self.state.value}>"
+
+
+def exchange_of(stream: BaseStream[Any]) -> Exchange | None:
+    """Return the exchange of a stream's present or last attempt; None while it has none."""
+    return stream._reader.sender.exchange

@@ -125,8 +125,11 @@ class BodyReader(ABC, Generic[T]):
 
     # --- reading ---
 
-    async def enter(self) -> None:
-        """Open it for a block, which is not entered when this raises: nothing stays open."""
+    async def enter(self, *, managed: bool = True) -> None:
+        """Send the request; return when the head of a success response is in.
+
+        `managed`: for a block, at whose end it is closed. When this raises, nothing stays open.
+        """
         self._enter_read()
         try:
             self._check_readable()
@@ -140,7 +143,7 @@ class BodyReader(ABC, Generic[T]):
             raise
         finally:
             self._reading = False
-        self.managed = True
+        self.managed = managed
 
     async def fill(self) -> bool:
         """Read the network until further items can be received; False when completed.

@@ -35,6 +35,10 @@ class Call(msgspec.Struct, frozen=True):
     """How many choices the request asks for."""
     any_status: bool = False
     """Whether an answer with any status is one; else a refusal is an APIStatusError."""
+    encoded: bool = False
+    """Whether the body is given as it was sent, in its content coding."""
+    quiet: bool = False
+    """Whether a stream that is dropped while it is open just closes, without a warning."""
 
 
 class Live(Protocol):

@@ -61,6 +61,18 @@ class ResponseStream(BaseStream[bytes]):
     def __init__(self, service: Service, call: Call) -> None:
         super().__init__(_BytesReader(service, call))
 
+    @property
+    def http_version(self) -> str:
+        """The version in the response's status line, "HTTP/1.1"; "" until it is in."""
+        exchange = self._reader.sender.exchange
+        return "" if exchange is None else exchange.http_version.decode("ascii")
+
+    @property
+    def reason_phrase(self) -> str:
+        """What the status line says after the status, perhaps nothing; "" until it is in."""
+        exchange = self._reader.sender.exchange
+        return "" if exchange is None else exchange.reason_phrase.decode("latin-1")
+
     async def read(self) -> bytes:
         """Read what is left of the body and return it.
 

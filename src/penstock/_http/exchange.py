@@ -43,6 +43,7 @@ class Exchange:
         "_connections",
         "_deadline",
         "_decoder",
+        "_encoded",
         "_fault",
         "_framing",
         "_gate",
@@ -51,15 +52,26 @@ class Exchange:
         "_stream",
         "body_bytes",
         "headers",
+        "http_version",
         "may_be_stale",
+        "raw_headers",
+        "reason_phrase",
         "settled",
         "status",
     )
 
     def __init__(
-        self, connections: Connections, stream: NetworkStream, deadline: Deadline, *, reused: bool
+        self,
+        connections: Connections,
+        stream: NetworkStream,
+        deadline: Deadline,
+        *,
+        reused: bool,
+        encoded: bool = False,
     ) -> None:
         self._connections = connections
+        # Leave the content coding on the body.
+        self._encoded = encoded
         self._stream = stream
         self._deadline = deadline
         # Set from the first `send` until the head is in: a cancelled `send` resumes with it.
@@ -82,6 +94,12 @@ class Exchange:
         """The response's status; 0 until its head is in."""
         self.headers: Headers = Headers()
         """The response's headers; empty until its head is in."""
+        self.raw_headers: list[tuple[bytes, bytes]] = []
+        """Its header lines as they came, in order; empty until its head is in."""
+        self.http_version: bytes = b""
+        """The version in its status line, for instance b"HTTP/1.1"."""
+        self.reason_phrase: bytes = b""
+        """What its status line says after the status, perhaps nothing."""
         self.body_bytes: int = 0
         """Bytes of the body that have arrived, as framed on the wire."""
 
@@ -117,8 +135,10 @@ class Exchange:
             raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
         self.status = response.status
         self.headers = Headers(response.headers)
+        self.raw_headers = response.headers
         extensions = cast("Any", response).extensions
-        version: bytes = extensions["http_version"]
+        self.http_version = version = extensions["http_version"]
+        self.reason_phrase = extensions.get("reason_phrase", b"")
         self._rest = gate.rest
         self._gate = None
         unsent = gate.unsent
@@ -132,7 +152,7 @@ class Exchange:
                 status=response.status,
                 headers=self.headers,
             )
-            self._decoder = content_decoder(self.headers)
+            self._decoder = None if self._encoded else content_decoder(self.headers)
         except ValueError as error:
             # Raised by `read`: the status counts even if the body cannot be read.
             self._fault = error

@@ -48,6 +48,15 @@ class BaseStream(Reading[T], Generic[T]):
 
     __slots__ = ()
 
+    def open(self) -> None:
+        """Send the request, and return when the head of a success response is in.
+
+        For use without `with`, to know the head before the first item. Read to the end
+        then, or call `close()`. Raises as `with` does; raised or cancelled, nothing stays
+        open. Does nothing if the stream is open already.
+        """
+        self._wait_for(lambda: self._async.open())
+
     @property
     def state(self) -> StreamState:
         """new, sending, waiting, open, flowing, completed, failed or closed."""
@@ -64,6 +73,12 @@ class BaseStream(Reading[T], Generic[T]):
     def headers(self) -> Headers:
         """The response's headers; empty until they are in."""
         answer: Headers = self._async.headers
+        return answer
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The response's header lines as they came, in order; empty until they are in."""
+        answer: list[tuple[bytes, bytes]] = self._async.raw_headers
         return answer
 
     @property
@@ -198,6 +213,18 @@ class ResponseStream(BaseStream[bytes]):
     """
 
     __slots__ = ()
+
+    @property
+    def http_version(self) -> str:
+        """The version in the response's status line, "HTTP/1.1"; "" until it is in."""
+        answer: str = self._async.http_version
+        return answer
+
+    @property
+    def reason_phrase(self) -> str:
+        """What the status line says after the status, perhaps nothing; "" until it is in."""
+        answer: str = self._async.reason_phrase
+        return answer
 
     def read(self) -> bytes:
         # own docstring

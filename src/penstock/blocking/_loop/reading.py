@@ -80,14 +80,22 @@ class Reading(Generic[T_co]):
                 # Nothing was sent, so there is nothing to wait for.
                 _result_of(self._async.aclose())
 
+    def abandon(self) -> None:
+        """Close the connection soon, without waiting; for the `__del__` of an owner. Idempotent."""
+        if self._async.state in _UNDER_WAY and self._loop.is_running:
+            # On the loop, to which its slot and its connection belong.
+            self._loop.post(self._async.aclose)
+
     def __del__(self) -> None:
         stream = getattr(self, "_async", None)
         if stream is None or stream.state not in _UNDER_WAY or not self._loop.is_running:
             return
-        message = f"unclosed {self!r}: use `with`, or call close()"
+        quiet = stream._reader.sender.call.quiet
+        message = "" if quiet else f"unclosed {self!r}: use `with`, or call close()"
         # On the loop, to which its slot and its connection belong.
         self._loop.post(stream.aclose)
-        warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+        if message:
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
     def __iter__(self) -> Self:
         return self

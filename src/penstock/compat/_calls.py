@@ -1,0 +1,81 @@
+"""A request of httpx as a call of penstock. Plain functions, without any I/O."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from .._call.call import Call
+from .._http.outgoing import Outgoing
+from .._wire.url import Origin, is_host
+from ..timeouts import Timeouts
+from ._plan import Plan
+
+__all__ = ["call_of", "origin_of"]
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(module: Any, request: Any) -> Origin:
+    """Return the server that the request goes to; UnsupportedProtocol if it is none of ours."""
+    url = request.url
+    scheme, host = url.scheme, url.raw_host.decode("ascii")
+    if scheme not in _PORTS:
+        raise module.UnsupportedProtocol(
+            f"the URL has the scheme {scheme!r}: it must be http or https"
+            if scheme
+            else "the URL has no scheme: it must begin with http:// or https://"
+        )
+    if not host or not is_host(host):
+        raise module.UnsupportedProtocol("the URL has no valid host")
+    return Origin(scheme, host, url.port or _PORTS[scheme])
+
+
+def call_of(request: Any, body: bytes, timeouts: Timeouts | None, plan: Plan | None) -> Call:
+    """Return the call for a request with this body."""
+    if plan is not None and plan.timeouts is not None:
+        limits = plan.timeouts
+    else:
+        asked = request.extensions.get("timeout") or {}
+        limits = _limits(timeouts, asked.get("connect"), asked.get("read"), asked.get("pool"))
+    planned = plan is not None
+    return Call(
+        outgoing=Outgoing(
+            request.method,
+            request.url.raw_path.decode("ascii"),
+            request.headers.raw,
+            body,
+        ),
+        timeouts=limits,
+        max_retries=plan.max_retries if plan is not None else 0,
+        streaming=plan is None or plan.stream,
+        model=plan.model if plan is not None else None,
+        choices=plan.choices if plan is not None else 1,
+        any_status=not planned,
+        encoded=not planned,
+        quiet=True,
+    )
+
+
+@lru_cache(maxsize=64)
+def _limits(
+    timeouts: Timeouts | None, connect: float | None, read: float | None, pool: float | None
+) -> Timeouts:
+    """Return the stricter limits of the transport's and the request's own."""
+    given = Timeouts(connect=None, read=None) if timeouts is None else timeouts
+    return Timeouts(
+        connect=_stricter(given.connect, connect),
+        slot=_stricter(given.slot, pool),
+        read=_stricter(given.read, read),
+        first_token=given.first_token,
+        idle=given.idle,
+        total=given.total,
+        trailing=given.trailing,
+        close=given.close,
+    )
+
+
+def _stricter(ours: float | None, theirs: float | None) -> float | None:
+    if ours is None or theirs is None:
+        return theirs if ours is None else ours
+    return min(ours, theirs)

@@ -1,0 +1,34 @@
+"""How a request that a client above has planned is sent, in place of the usual way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ..errors import PenstockError
+from ..timeouts import Timeouts
+
+__all__ = ["PLAN", "STREAM", "Plan"]
+
+PLAN = "penstock.plan"
+"""Where a request's extensions have its `Plan`."""
+STREAM = "penstock.stream"
+"""Where a response's extensions have its open completion stream."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One chat completion: sent by penstock's own rules, retries included."""
+
+    max_retries: int = 0
+    """How often it is sent again, before the first byte of its body."""
+    timeouts: Timeouts | None = None
+    """Its deadlines; None takes those of the transport and of the request."""
+    model: str | None = None
+    """The model asked, for observers."""
+    choices: int = 1
+    """How many choices it asks for."""
+    stream: bool = True
+    """Whether its answer is streamed: then the response's extensions have it open."""
+    raises: Callable[[PenstockError], Exception] | None = None
+    """Makes what the transport raises; None for the errors of httpx."""
