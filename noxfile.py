@@ -98,6 +98,29 @@ def tests_newest(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("group", ["a", "b", "c"], ids=["a", "b", "c"])
+def tests_frameworks(session: nox.Session, group: str) -> None:
+    """Penstock under the frameworks of a dependency group `frameworks-...`.
+
+    For instance: nox --session "tests_frameworks(a)" -- -k langchain
+    """
+    sync(session, f"frameworks-{group}")
+    session.run("python", "-m", "pytest", "tests/frameworks", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("group", ["a", "b", "c"], ids=["a", "b", "c"])
+def tests_frameworks_newest(session: nox.Session, group: str) -> None:
+    """The same with the newest versions of them all, whatever the group allows."""
+    groups = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+    named = [each for each in groups[f"frameworks-{group}"] if isinstance(each, str)]
+    unbounded = [requirement.split(">=")[0] for requirement in named]
+    session.install("--upgrade", "--resolution=highest", "--editable=.", "--group=test", *unbounded)
+    session.run("uv", "pip", "list", external=True)
+    session.run("python", "-m", "pytest", "tests/frameworks", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """The test suite with its coverage."""
     sync(session, "test")

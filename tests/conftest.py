@@ -21,7 +21,9 @@ from hypothesis import HealthCheck, Phase, settings
 
 from penstock.testing.plugin import real_backend as anyio_backend
 
-__all__ = ["anyio_backend"]
+__all__ = ["anyio_backend", "collect_ignore"]
+
+collect_ignore = ["frameworks"]  # they have environments of their own: nox -s tests_frameworks
 
 # A shell has its background jobs ignore Ctrl-C, but tests of interruptions need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
