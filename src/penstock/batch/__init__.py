@@ -6,17 +6,22 @@ by `import penstock`.
 
 from __future__ import annotations
 
+from .job import run_files
 from .outcomes import Failure, Outcome
+from .report import Report
 from .rows import InvalidRow, Request, parse_line
 from .run import run
-from .stops import BatchStopped
+from .stops import BatchStopped, NotStarted
 
 __all__ = [
     "BatchStopped",
     "Failure",
     "InvalidRow",
+    "NotStarted",
     "Outcome",
+    "Report",
     "Request",
     "parse_line",
     "run",
+    "run_files",
 ]

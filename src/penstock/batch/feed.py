@@ -58,6 +58,12 @@ class RowFeed(Feed[Item, "Outcome | None"]):
             raise self._broken
         return outcome
 
+    def ready(self) -> list[Outcome]:
+        """Take the outcomes that have come and were not taken, without waiting."""
+        found = [outcome for outcome in self._posts if outcome is not None]
+        self._posts.clear()
+        return found
+
     async def _child(self, index: int, item: Item, slot: Slot) -> None:
         if isinstance(item, Outcome):
             self._post(item)

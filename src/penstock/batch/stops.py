@@ -8,7 +8,7 @@ import msgspec
 
 from ..errors import PenstockError
 
-__all__ = ["BatchStopped", "Stop", "StopReason"]
+__all__ = ["BatchStopped", "NotStarted", "Stop", "StopReason"]
 
 StopReason: TypeAlias = Literal["refused", "fuse", "unavailable", "output", "interrupted"]
 """Why a run stops; see `BatchStopped.reason` and `Report.stopped`."""
@@ -32,3 +32,12 @@ class BatchStopped(PenstockError):
         """Why: "refused" (the account: 401, 402, a used-up quota), "fuse" (100 rows failed one
         after the other), "unavailable" (no answer for `patience` seconds), "output" (it cannot be
         written) or "interrupted" (a signal)."""
+
+
+class NotStarted(PenstockError, ValueError):
+    """Nothing was sent, and nothing written: files or arguments are not as they must be."""
+
+    def __init__(self, message: str = "", *, details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.details: tuple[str, ...] = details
+        """The first ten reasons, one line each, where there are several."""
