@@ -9,7 +9,8 @@ import pytest
 
 from penstock import providers
 from penstock._version import __version__
-from penstock.cli import PROVIDERS, main
+from penstock.cli import main
+from penstock.cli.batch_options import PROVIDERS
 
 
 @pytest.mark.parametrize(

@@ -180,20 +180,22 @@ class Job:
         else:
             source = self._file_rows(look)
         feed = RowFeed(asker, source, self._limiter)
-        failure: Exception | None = None
+        # Raised below, without a group.
+        failures: list[Exception] = []
+        if self._on_progress is not None:
+            self._on_progress(self.report())
         async with anyio.create_task_group() as group:
             if self._on_progress is not None:
-                self._on_progress(self.report())
-                group.start_soon(self._tick, self._on_progress)
+                group.start_soon(self._tick, self._on_progress, failures)
             try:
                 await self._write_all(feed)
-            except Exception as error:  # noqa: BLE001 - raised below, without a group
-                failure = error
+            except Exception as error:  # noqa: BLE001
+                failures.append(error)
             group.cancel_scope.cancel()
-        if isinstance(failure, WriteFailed):
-            self._write_failed(failure)
-        elif failure is not None:
-            raise failure
+        if failures and isinstance(failures[0], WriteFailed):
+            self._write_failed(failures[0])
+        elif failures:
+            raise failures[0]
         if self._on_progress is not None:
             self._on_progress(self.report())
 
@@ -208,10 +210,16 @@ class Job:
                         self._write(outcome)
                     raise
 
-    async def _tick(self, on_progress: Callable[[Report], None]) -> None:
-        while True:
-            await anyio.sleep(_TICK)
-            on_progress(self.report())
+    async def _tick(
+        self, on_progress: Callable[[Report], None], failures: list[Exception]
+    ) -> None:
+        try:
+            while True:
+                await anyio.sleep(_TICK)
+                on_progress(self.report())
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+            self._scope.cancel()
 
     def _write(self, outcome: Outcome) -> None:
         if outcome.error is None:

@@ -1,4 +1,4 @@
-"""The command line: `penstock demo` and `penstock chat`.
+"""The command line: `penstock demo`, `penstock chat` and `penstock batch`.
 
 Nothing heavier than argparse is imported until a subcommand runs.
 """
@@ -9,18 +9,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .._version import __version__
+from .batch_options import PROVIDERS, add_batch_options, positive
 from .output import OutputError, complain, drop_output, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
-
-PROVIDERS = (
-    "openai", "pareta", "oruel", "tensoras", "groq",
-    "openrouter", "deepseek", "ollama", "vllm", "llamacpp",
-)  # fmt: skip
-"""The names that `penstock.providers` ships, written out so that `--help` need not load it."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
@@ -30,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; errors are one line on stderr."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.command == "batch":  # it has exit statuses of its own
+            from .batch import run as run_batch
+
+            return run_batch(arguments)
         write("")  # before a request is sent: can the answer be written?
         if arguments.command == "demo":
             from .demo import run
@@ -66,13 +65,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="penstock",
@@ -87,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Start a small language model on this machine, send it several prompts at"
         " once and show the answers as they grow. Needs no key and no account.",
     )
-    demo.add_argument("--streams", type=_positive, default=6, metavar="N", help="default: 6")
-    demo.add_argument("--max-tokens", type=_positive, default=120, metavar="N", help="default: 120")
+    demo.add_argument("--streams", type=positive, default=6, metavar="N", help="default: 6")
+    demo.add_argument("--max-tokens", type=positive, default=120, metavar="N", help="default: 120")
     demo.add_argument(
         "--base-url", metavar="URL", help="another server in place of the embedded one"
     )
@@ -114,10 +106,20 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--local", action="store_true", help="the embedded model of the demo")
     chat.add_argument("--model", help="the model to use; needed if the server has several")
     chat.add_argument("--system", metavar="TEXT", help="the system prompt")
-    chat.add_argument("--max-tokens", type=_positive, metavar="N")
+    chat.add_argument("--max-tokens", type=positive, metavar="N")
     chat.add_argument("--temperature", type=float, metavar="T")
     _add_key(chat)
     _add_backend(chat)
+
+    batch = commands.add_parser(
+        "batch",
+        help="process a file of prompts",
+        description="Ask every row of INPUT that has no answer in OUTPUT yet, and append the"
+        " answers. To finish a job, run the same command until it exits with 0.",
+    )
+    add_batch_options(batch)
+    _add_key(batch)
+    _add_backend(batch)
     return parser
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from .. import AsyncClient
 
-__all__ = ["UsageError", "connect", "only_model", "run_async"]
+__all__ = ["UsageError", "connect", "only_model", "run_async", "run_on"]
 
 
 class UsageError(Exception):
@@ -31,10 +32,14 @@ def run_async(command: Callable[[], Awaitable[int]], backend: str) -> int:
     each connection is closed and the server stops generating. A second Ctrl-C during that
     raises KeyboardInterrupt.
     """
+    return run_on(backend, partial(_until_interrupted, command))
+
+
+def run_on(backend: str, command: Callable[[], Awaitable[int]]) -> int:
+    """Return what the command returns, on this event loop. UsageError if it is not installed."""
     uvloop = backend == "uvloop"
     try:
         return anyio.run(
-            _until_interrupted,
             command,
             backend="trio" if backend == "trio" else "asyncio",
             backend_options={"use_uvloop": True} if uvloop else None,
@@ -78,23 +83,27 @@ async def _cancel_on_interrupt(scope: anyio.CancelScope, *, task_status: TaskSta
 
 
 def connect(
-    provider: str | None, base_url: str | None = None, api_key_env: str | None = None
+    provider: str | None,
+    base_url: str | None = None,
+    api_key_env: str | None = None,
+    **options: Any,
 ) -> AsyncClient:
     """Return a client for a provider, with settings from the environment, or for a base URL.
 
-    A provider's key is never sent to a base URL given on the command line.
+    A provider's key is never sent to a base URL given on the command line. `options` are further
+    arguments of the client.
     """
     from .. import AsyncClient
 
     try:
         if base_url is None:
-            return AsyncClient.from_env(provider or "openai")
+            return AsyncClient.from_env(provider or "openai", **options)
         key = None
         if api_key_env is not None:
             key = os.environ.get(api_key_env)
             if not key:
                 raise UsageError(f"the environment variable {api_key_env} is not set")
-        return AsyncClient(base_url, api_key=key)
+        return AsyncClient(base_url, api_key=key, **options)
     except ValueError as error:  # a bad URL, or no key
         raise UsageError(str(error)) from error
 
