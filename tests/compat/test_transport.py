@@ -20,6 +20,8 @@ from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, sse_reply, status_reply, tokens
 from penstock.testing.script import End, Pause, Reply, Reset, Send, Stall
 from tests.support.compat import Generation, client_on
+from tests.support.event_streams import KINDS
+from tests.support.sweeps import EVERYTHING
 
 __all__ = ["anyio_backend"]
 
@@ -290,3 +292,58 @@ async def test_a_planned_whole_answer_is_sent_again(generation: Generation) -> N
         response = await client.send(planned(client, Plan(stream=False, max_retries=1)))
         assert response.json() == {}
         assert STREAM not in response.extensions
+
+
+# --- where streams end ---
+
+
+def streamed(body: bytes, fault: Any = None) -> Reply:
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    steps: list[Any] = [Send(head)]
+    if body:
+        steps.append(Send(b"%x\r\n%b\r\n" % (len(body), body)))
+    steps.append(fault or Send(b"0\r\n\r\n"))
+    return Reply(tuple(steps))
+
+
+@pytest.mark.parametrize("target", KINDS)
+async def test_a_stream_cut_at_any_byte_is_an_error(generation: Generation, target: str) -> None:
+    body, whole = KINDS[target]
+    some = range(0, len(body) + 1, 1 if EVERYTHING else 13)
+    places = sorted({*some, whole - 1, whole, len(body)})
+    network = MemoryNetwork([streamed(body[:place]) for place in places])
+    async with client_on(generation, network, base_url="http://api.test") as client:
+        for place in places:
+            read: list[bytes] = []
+            try:
+                async with client.stream("POST", target) as response:
+                    async for piece in response.aiter_raw():
+                        read.append(piece)
+                error = None
+            except generation.httpx.RemoteProtocolError as caught:
+                error = caught.__cause__
+            assert b"".join(read) == body[:place]
+            assert (error is None) == (place >= whole), place
+            assert error is None or type(error) is penstock.IncompleteStreamError
+
+
+async def test_no_stream_is_checked_that_is_not_asked_for(generation: Generation) -> None:
+    network = MemoryNetwork(streamed(b"data: {}\n\n"))
+    for target, checked in (("/v1/responses", False), ("/v1/other", True)):
+        async with client_on(
+            generation, network, base_url="http://api.test", check_streams=checked
+        ) as client:
+            assert (await client.post(target)).content == b"data: {}\n\n"
+
+
+@pytest.mark.parametrize("fault", [End(), Reset(), Stall()])
+async def test_after_its_end_a_stream_has_no_failures(generation: Generation, fault: Any) -> None:
+    for target, (body, _) in KINDS.items():
+        network = MemoryNetwork(streamed(body, fault))
+        async with client_on(generation, network, base_url="http://api.test") as client:
+            before = anyio.current_time()
+            assert (await client.post(target)).content == body
+            assert anyio.current_time() - before == (1 if isinstance(fault, Stall) else 0)
+            assert network.open_connections == 0

@@ -37,6 +37,8 @@ class Call(msgspec.Struct, frozen=True):
     """Whether an answer with any status is one; else a refusal is an APIStatusError."""
     encoded: bool = False
     """Whether the body is given as it was sent, in its content coding."""
+    check_end: bool = False
+    """Whether the bytes of a known kind of event stream must end as such a stream does."""
     quiet: bool = False
     """Whether a stream that is dropped while it is open just closes, without a warning."""
 

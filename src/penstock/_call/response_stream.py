@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import final
 
 from .._http.exchange import Exchange
-from ..errors import PenstockError
+from .._http.network import ConnectionFailed
+from .._wire.endings import Ending, ending_of
+from ..errors import APITimeoutError, PenstockError
 from .base_stream import BaseStream
 from .body import BodyReader
 from .call import Call, Service
+from .faults import UNREADABLE
 
 __all__ = ["ResponseStream"]
 
@@ -36,11 +39,50 @@ class _Bytes:
         return ()
 
 
+class _Watched(_Bytes):
+    """The same, with an eye on where an event stream ends."""
+
+    __slots__ = ("_ending",)
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__()
+        self._ending = ending
+
+    def feed(self, data: bytes) -> Sequence[bytes]:
+        self.token_seen = True
+        self._ending.feed(data)
+        # From then on silence is an end as well, and so is a failure of the connection.
+        self.finished_all = self._ending.done
+        return [data]
+
+    def end(self) -> Sequence[bytes]:
+        self.error = None if self.finished_all else self._ending.end()
+        self.token_seen = False
+        self.done = self.error is None
+        return ()
+
+
 class _BytesReader(BodyReader[bytes]):
     __slots__ = ()
 
     def new_decoder(self, exchange: Exchange) -> _Bytes:
-        return _Bytes()
+        call = self.sender.call
+        ending = None
+        if call.check_end and exchange.status < 300:
+            outgoing = call.outgoing
+            ending = ending_of(outgoing.method, outgoing.target, exchange.headers)
+        return _Bytes() if ending is None else _Watched(ending)
+
+    async def _broken(self, error: Exception) -> bool:
+        decoder = self._decoder
+        if (
+            decoder is not None
+            and decoder.finished_all
+            and isinstance(error, (ConnectionFailed, APITimeoutError, *UNREADABLE))
+        ):
+            self._exchange.expect_no_end()
+            return self._digest(decoder, b"")
+        return await super()._broken(error)
 
 
 @final

@@ -31,7 +31,14 @@ def origin_of(module: Any, request: Any) -> Origin:
     return Origin(scheme, host, url.port or _PORTS[scheme])
 
 
-def call_of(request: Any, body: bytes, timeouts: Timeouts | None, plan: Plan | None) -> Call:
+def call_of(
+    request: Any,
+    body: bytes,
+    timeouts: Timeouts | None,
+    plan: Plan | None,
+    *,
+    check_end: bool = True,
+) -> Call:
     """Return the call for a request with this body."""
     if plan is not None and plan.timeouts is not None:
         limits = plan.timeouts
@@ -53,6 +60,7 @@ def call_of(request: Any, body: bytes, timeouts: Timeouts | None, plan: Plan | N
         choices=plan.choices if plan is not None else 1,
         any_status=not planned,
         encoded=not planned,
+        check_end=check_end and not planned,
         quiet=True,
     )
 

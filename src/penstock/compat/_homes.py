@@ -174,7 +174,6 @@ class Home:
 
     def _forget(self) -> None:
         for service in self._services.values():
-            service.connections.closed = True
             service.connections.close()
         if self._until_end is not None:
             self._services.clear()

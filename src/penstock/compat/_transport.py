@@ -88,7 +88,8 @@ class Transporting:
     def _call(self, home: Home, request: Any, body: bytes) -> tuple[Service, Call, Plan | None]:
         plan: Plan | None = request.extensions.get(PLAN)
         service = home.service(origin_of(self._module, request))
-        return service, call_of(request, body, self._timeouts, plan), plan
+        call = call_of(request, body, self._timeouts, plan, check_end=self._check_streams)
+        return service, call, plan
 
     def _raises(self, stream: BaseStream[Any], plan: Plan | None) -> Raises:
         if plan is not None and plan.raises is not None:
