@@ -43,8 +43,12 @@ class Held:
             lines = [slot.line for slot in lent_slots()[-1:]]
             if limiter is not None and limiter.line not in lines:
                 lines.append(limiter.line)
-            self.metered = any(line.rates is not None for line in lines) if lines else False
-            self._slots = [request_slot(line, body) for line in lines]
+            # Nothing is called for a limiter that does not count by the minute.
+            self._slots = [
+                Slot(line) if line.rates is None else request_slot(line, body) for line in lines
+            ]
+            for line in lines:
+                self.metered = self.metered or line.rates is not None
         if not self._slots:
             return  # a cancel scope is 3 % of a request
         with anyio.move_on_after(patience) as scope:
