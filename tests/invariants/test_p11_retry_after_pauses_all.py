@@ -297,6 +297,8 @@ async def test_no_slot_is_held_while_sleeping() -> None:
     refuse=st.sets(st.integers(1, 20), max_size=3),
     leave=st.none() | st.sampled_from([0.5, 1.0, 3.25]),
     per_second=st.none() | st.sampled_from([1.0, 4.0]),
+    requests_per_minute=st.none() | st.sampled_from([3, 20]),
+    tokens_per_minute=st.none() | st.sampled_from([100, 2000]),  # a request: 521
 )
 async def test_whatever_shares_a_limiter(
     limit: int,
@@ -307,11 +309,18 @@ async def test_whatever_shares_a_limiter(
     refuse: set[int],
     leave: float | None,
     per_second: float | None,
+    requests_per_minute: int | None,
+    tokens_per_minute: int | None,
 ) -> None:
     count("examples")
     refusals = {number: error_reply(429, headers={"retry-after": "2"}) for number in refuse}
     load = Load(refuse=refusals)
-    limiter = Limiter(limit, per_second=per_second)
+    limiter = Limiter(
+        limit,
+        per_second=per_second,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+    )
     async with client_on(load.network, limiter=limiter, max_retries=9) as client:
 
         async def item(level: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -460,6 +463,33 @@ async def test_each_clients_max_retry_wait_bounds_what_its_server_says() -> None
             await client.chat.completions.create(**REQUEST)
             paused.append(round(limiter.statistics().paused_for, 1))
     assert paused == [7, 25]
+
+
+# --- what it costs ---
+
+
+async def test_a_limiter_without_rates_calls_nothing_for_them() -> None:
+    called: set[str] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            called.add(Path(frame.f_code.co_filename).stem)
+
+    async def run(**rates: Any) -> None:
+        network = MemoryNetwork(HELLO)
+        async with client_on(network, limiter=Limiter(4, **rates)) as client:
+            sys.setprofile(note)
+            try:
+                await client.complete(REQUEST)
+                async with penstock.fan_out(client.complete, [REQUEST]) as results:
+                    assert [result.error async for result in results] == [None]
+            finally:
+                sys.setprofile(None)
+
+    await run()
+    assert not called & {"rates", "window", "quotas", "estimate", "usage"}
+    await run(requests_per_minute=100, tokens_per_minute=10_000)
+    assert called >= {"rates", "window", "quotas", "estimate"}
 
 
 # --- statistics ---

@@ -1,4 +1,4 @@
-"""A server sees no minute above the rates, whatever its clients do and however it answers."""
+"""Promise 11: no minute gets more than its rates, whatever clients do and servers answer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import penstock
 from penstock import Limiter
 from penstock._policy.window import GRAIN, MINUTE
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, sse_reply, tokens
 from penstock.testing.script import Pause, RecordedRequest, Reply, Reset
 from tests.support.chat import MESSAGES, client_on
+
+from .evidence import count
+from .virtual_uvloop import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
 
@@ -110,6 +112,7 @@ async def test_no_minute_is_above_the_rates(
     answers: list[Answer],
     shared: bool,
 ) -> None:
+    count("examples")
     limiter = Limiter(
         places,
         requests_per_minute=requests,
