@@ -25,6 +25,7 @@ ELSEWHERE = {
     "_version": ("test_init.py", "one value, which the package shows"),
     "_call/base_stream": ("call/test_stream.py", "what every stream has in common"),
     "observing/figures": ("call/test_timings.py", "where they are made"),
+    "otel/names": ("otel/test_attributes.py", "whose names they are"),
     "_call/body": ("call/test_reader.py", "what every reader has in common"),
     "_call/held": ("call/test_attempts.py", "what an attempt holds"),
     "_call/refusal": ("call/test_attempts.py", "how an attempt ends"),

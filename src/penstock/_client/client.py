@@ -35,7 +35,7 @@ from .endpoint import (
 from .environment import base_url_for, key_from_environment
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
-from .statistics import ClientStatistics
+from .statistics import ClientStatistics, client_made, client_statistics
 from .warm_up import WarmUp
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ class AsyncClient:
         """Text completions of the legacy endpoint: `client.completions.create(...)`."""
         self.models: Models = Models(endpoint)
         """The server's models: `await client.models.list()`."""
+        if notifier is not None and notifier.wants("client_made"):
+            notifier.tell("client_made", client_made(self._endpoint.service))
 
     @classmethod
     @hides_arguments
@@ -357,18 +359,7 @@ class AsyncClient:
         Closes idle connections that have expired or died, if it is called in the event loop
         that uses the client.
         """
-        service = self._endpoint.service
-        totals = service.all_totals()
-        return ClientStatistics(
-            open_calls=len(service.all_live()),
-            idle_connections=service.connections.count_idle(),
-            active_connections=sum(call.connected for call in service.all_live()),
-            connections_made=service.connections.made,
-            calls=totals.calls,
-            attempts=totals.attempts,
-            completed=totals.completed,
-            failed=totals.failed,
-        )
+        return client_statistics(self._endpoint.service)
 
     async def aclose(self) -> None:
         """Close every open stream and all connections. Idempotent.

@@ -10,6 +10,7 @@ A missing method costs nothing. `AsyncClient(observer=...)` takes one observer, 
 
 from .events import (
     AttemptFailed,
+    ClientMade,
     Finished,
     FirstToken,
     GroupFinished,
@@ -25,6 +26,7 @@ from .notifier import Observer, add_observer, remove_observer
 
 __all__ = [
     "AttemptFailed",
+    "ClientMade",
     "Finished",
     "FirstToken",
     "Gaps",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from ..types import ChatCompletion, TextCompletion, Usage
 from .figures import NOTHING, StreamStatistics
 
+if TYPE_CHECKING:
+    from .._client.statistics import ClientStatistics
+    from .._limiter.limiter import LimiterStatistics
+
 __all__ = [
     "AttemptFailed",
+    "ClientMade",
     "Finished",
     "FirstToken",
     "GroupFinished",
@@ -54,6 +60,21 @@ class RequestBody:
 
     def __repr__(self) -> str:
         return f"<{len(self._data)} bytes>"
+
+
+class ClientMade(msgspec.Struct, frozen=True):
+    """A client was made with this observer."""
+
+    host: str
+    """Host of its server, for instance "api.openai.com"."""
+    port: int
+    """Port of its server, for instance 443."""
+    provider: str | None
+    """Name of its provider, for instance "openai"."""
+    statistics: Callable[[], ClientStatistics | None]
+    """Returns the client's figures of the moment; None once it is closed or gone."""
+    limiter_statistics: Callable[[], LimiterStatistics | None]
+    """Returns those of its limiter; None without one, or once the client is closed or gone."""
 
 
 class RequestStarted(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from .events import (
     AttemptFailed,
+    ClientMade,
     Finished,
     FirstToken,
     GroupFinished,
@@ -30,6 +31,10 @@ class Observer(Protocol):
     Derive from this class to have a type checker compare signatures. A method that is not
     overridden is not called, and costs nothing.
     """
+
+    def client_made(self, event: ClientMade, /) -> None:
+        """A client was made with this observer."""
+        return
 
     def request_started(self, event: RequestStarted, /) -> None:
         """A request is about to be sent for the first time."""
@@ -69,6 +74,7 @@ class Observer(Protocol):
 
 
 METHODS = (
+    "client_made",
     "request_started",
     "request_headers",
     "attempt_failed",

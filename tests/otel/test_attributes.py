@@ -1,0 +1,76 @@
+"""What the attributes say of any request: the right operation, values of the right types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.observing import RequestStarted
+from penstock.otel.attributes import operation, request_attributes
+from penstock.otel.names import chosen
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/chat/completions", "chat"),
+        ("/openai/deployments/d/chat/completions?api-version=1", "chat"),
+        ("/v1/completions", "text_completion"),
+        ("/v1/responses", "chat"),
+        ("/v1/messages/", "chat"),
+        ("/v1/embeddings", "embeddings"),
+        ("/v1/models", None),
+        ("/", None),
+    ],
+)
+def test_the_operation_is_told_by_the_path(path: str, expected: str | None) -> None:
+    assert operation(path) == expected
+
+
+def started(provider: str | None = "openai") -> RequestStarted:
+    return RequestStarted(
+        *(1, "m", "POST", "/v1/chat/completions", True, 0.0), host="h", port=1, provider=provider
+    )
+
+
+JSON: Any = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+MEMBERS = st.sampled_from(
+    ["temperature", "top_p", "max_tokens", "n", "stop", "response_format", "service_tier", "seed"]
+)
+
+
+@given(body=JSON | st.dictionaries(MEMBERS, JSON))
+def test_whatever_the_body_is_the_values_can_be_recorded(body: Any) -> None:
+    for name, value in request_attributes(started(), body, chosen()).items():
+        assert isinstance(name, str)
+        assert isinstance(value, (str, bool, int, float)) or (
+            isinstance(value, list) and all(isinstance(each, str) for each in value)
+        )
+
+
+@pytest.mark.parametrize("opt_in", ["", "http,gen_ai_latest_experimental"])
+def test_the_environment_chooses_the_names(opt_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in)
+    body = {"response_format": {"type": "json_schema"}, "service_tier": "flex"}
+    attributes = request_attributes(started("azure"), body, chosen())
+    if opt_in:
+        assert attributes["gen_ai.provider.name"] == "azure.ai.openai"
+        assert attributes["gen_ai.output.type"] == "json"
+        assert attributes["openai.request.service_tier"] == "flex"
+        assert "gen_ai.system" not in attributes
+    else:
+        assert attributes["gen_ai.system"] == "azure.ai.openai"
+        assert attributes["gen_ai.openai.request.response_format"] == "json_schema"
+        assert attributes["gen_ai.openai.request.service_tier"] == "flex"
+        assert "gen_ai.provider.name" not in attributes
