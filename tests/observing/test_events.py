@@ -265,7 +265,7 @@ async def test_an_observer_that_raises_harms_nothing(
         answer = await client.complete(REQUEST)
     assert answer.choices[0].message.content == "Hello"
     told = [each.getMessage() for each in caplog.records if each.name == "penstock.observer"]
-    assert len(told) == len(set(told)) == 6
+    assert len(told) == len(set(told)) == 7
     assert KEY not in caplog.text
 
 
