@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -18,6 +18,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
 from penstock.testing.script import RecordedRequest, Reply, Stall
+from penstock.testing.sweep import cancel_sweep
 from tests.support.chat import REQUEST, client_on
 
 __all__ = ["anyio_backend"]
@@ -535,3 +536,42 @@ async def test_statistics_say_who_asked_to_wait() -> None:
     async with pace:
         reasons.append(pace.statistics().paused_by)
     assert reasons == ["retry_after", "backoff", "per_second"]
+
+
+# --- cancelled anywhere ---
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("how", ["call", "stream", "items", "retried"])
+def test_a_cancellation_at_every_point_gives_back_what_was_not_sent(
+    backend: Literal["asyncio", "trio"], how: str
+) -> None:
+    runs: list[tuple[Limiter, MemoryNetwork]] = []
+
+    async def scenario() -> None:
+        limiter = Limiter(4, requests_per_minute=10, tokens_per_minute=1000, estimate=lambda _: 300)
+        refusals = [error_reply(500)] if how == "retried" else []
+        network = MemoryNetwork([*refusals, *[answer(40) if how == "call" else HELLO] * 2])
+        runs.append((limiter, network))
+        async with client_on(network, limiter=limiter) as client:
+            if how == "stream":
+                async with client.chat.completions.stream(**REQUEST) as stream:
+                    await stream.collect()
+            elif how == "items":
+                async with penstock.fan_out(client.complete, [REQUEST], limit=limiter) as results:
+                    assert [result.error async for result in results] == [None]
+            else:
+                await client.chat.completions.create(**REQUEST)
+
+    cancel_sweep(backend, scenario)
+    assert len(runs) >= 3
+    for limiter, network in runs:
+        statistics = limiter.statistics()
+        assert (statistics.in_flight, statistics.waiting, statistics.tokens_held) == (0, 0, 0)
+        # A write to a network of the caller's own may have sent a part before it was cancelled.
+        unseen = 10 - len(network.requests) - (statistics.requests_available or 0)
+        assert unseen in (0, 1)
+        if not network.connects:
+            assert unseen == 0
+        if not network.requests and not unseen:
+            assert statistics.tokens_available == 1000

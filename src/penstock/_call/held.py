@@ -100,6 +100,8 @@ class Held:
         `drain` waits a moment for an end of the body that is on its way. Idempotent. Cancelled,
         the connection is closed all the same.
         """
+        if self.metered:
+            self._withdraw_unsent()
         self.release_slots()
         if self.exchange is not None:
             await self.exchange.aclose(drain=drain)
@@ -108,4 +110,11 @@ class Held:
         """Give everything back now, cutting the connection, without waiting."""
         if self.exchange is not None:
             self.exchange.close()
+        if self.metered:
+            self._withdraw_unsent()
         self.release_slots()
+
+    def _withdraw_unsent(self) -> None:
+        if self.exchange is not None and not self.exchange.began:
+            for slot in self._slots or ():
+                slot.withdraw()

@@ -165,6 +165,11 @@ class Exchange:
             )
 
     @property
+    def began(self) -> bool:
+        """True once the server may have seen any byte of the request."""
+        return self.status != 0 or (self._gate is not None and self._gate.began)
+
+    @property
     def awaits_head(self) -> bool:
         """True between the end of the request and the end of the response's head."""
         return self._gate is not None and self._gate.sent and not self.settled

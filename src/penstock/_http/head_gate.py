@@ -84,6 +84,11 @@ class HeadGate:
         self._request.clear()
 
     @property
+    def began(self) -> bool:
+        """True once any byte of the request is written."""
+        return self._upload is not None and self._upload.begun
+
+    @property
     def unsent(self) -> Upload | None:
         """What is left of the request when the server answered early, else None."""
         return None if self.sent else self._upload

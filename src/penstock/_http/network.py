@@ -81,6 +81,11 @@ class Upload:
     def __len__(self) -> int:
         return len(self._left)
 
+    @property
+    def begun(self) -> bool:
+        """True once the network has taken any of them."""
+        return len(self._left) < len(memoryview(self._left.obj))
+
     def peek(self) -> memoryview:
         """Return the next bytes, WRITE_SIZE at most, without taking them."""
         return self._left[:WRITE_SIZE]

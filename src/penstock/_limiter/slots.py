@@ -267,6 +267,11 @@ class Slot:
         if self._reservation is not None and self._line.rates is not None:
             self._line.rates.send(self._line.clock.now(), self._reservation)
 
+    def withdraw(self) -> None:
+        """Tell the limiter that nothing was sent after all: `release` gives all back."""
+        if self._reservation is not None:
+            self._reservation.sent = False
+
     def settle(self, tokens: float) -> None:
         """Count the request with the tokens that it has cost, in place of the estimate.
 
@@ -291,7 +296,7 @@ class Slot:
     def _give_back(self) -> None:
         """Give back what is reserved for an item: nothing of it was sent on the item's behalf."""
         if self._reservation is not None:
-            self._reservation.sent = False
+            self.withdraw()
             self._end_reservation(self._reservation)
 
     def _end_reservation(self, reservation: Reservation) -> None:

@@ -210,9 +210,7 @@ class Job:
                         self._write(outcome)
                     raise
 
-    async def _tick(
-        self, on_progress: Callable[[Report], None], failures: list[Exception]
-    ) -> None:
+    async def _tick(self, on_progress: Callable[[Report], None], failures: list[Exception]) -> None:
         try:
             while True:
                 await anyio.sleep(_TICK)
