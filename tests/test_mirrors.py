@@ -29,6 +29,8 @@ ELSEWHERE = {
     "_call/body": ("call/test_reader.py", "what every reader has in common"),
     "_call/held": ("call/test_attempts.py", "what an attempt holds"),
     "_call/refusal": ("call/test_attempts.py", "how an attempt ends"),
+    "_call/route": ("client/test_spread.py", "the way of a call over several servers"),
+    "_client/spread_endpoint": ("client/test_spread.py", "a part of Spread"),
     "_call/secrets": ("call/test_redact.py", "what is masked"),
     "_wire/odd_answers": ("wire/test_completion_ends.py", "where an answer without sense ends"),
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),

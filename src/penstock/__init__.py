@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ._client.client import AsyncClient as AsyncClient
     from ._client.resources import ChatRequest as ChatRequest
     from ._client.response import Response as Response
+    from ._client.spread import ServerStatistics as ServerStatistics
+    from ._client.spread import Spread as Spread
+    from ._client.spread import SpreadStatistics as SpreadStatistics
     from ._client.statistics import ClientStatistics as ClientStatistics
     from ._limiter.limiter import Limiter as Limiter
     from ._limiter.limiter import LimiterStatistics as LimiterStatistics
@@ -122,6 +125,7 @@ else:
             "_client.client": "AsyncClient",
             "_client.resources": "ChatRequest",
             "_client.response": "Response",
+            "_client.spread": "ServerStatistics Spread SpreadStatistics",
             "_client.statistics": "ClientStatistics",
             "_limiter.limiter": "Limiter LimiterStatistics",
             "_many.channels": "ChunkReceiveStream CompletionChannel fan_out_channels",

@@ -94,7 +94,7 @@ MODULES = (
                 "Client",
                 bases="Driver",
                 # `close` is the twin of `aclose`.
-                without=names("__del__ __reduce__ __repr__ close"),
+                without=names("__del__ __reduce__ __repr__ close endpoint"),
             ),
         ),
     ),

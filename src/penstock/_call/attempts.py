@@ -38,7 +38,7 @@ from .._http.network import ConnectionFailed
 from .._http.outgoing import Outgoing
 from .._loops import event_loop_clock
 from .._policy.deadlines import ConnectDeadline, Deadlines
-from .._policy.retry import retry_delay, sibling_pause
+from .._policy.retry import retries_stale, retry_delay, sibling_pause
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
 from ..headers import request_id
 from ..observing.events import Outcome
@@ -51,6 +51,7 @@ from .lifecycle import Event, Lifecycle, StreamState
 from .phases import Phase, Phases
 from .refusal import ERROR_BODY_SECONDS, read_refusal, refusal_error
 from .reports import Reports, Summary
+from .route import Route
 from .secrets import Secrets
 
 __all__ = ["Sender"]
@@ -77,6 +78,7 @@ class Sender:
         "limits",
         "phases",
         "reports",
+        "route",
         "secrets",
         "service",
         "started",
@@ -86,10 +88,13 @@ class Sender:
         self.service: Service = service
         self.call: Call = call
         self.lifecycle: Lifecycle = Lifecycle()
+        self.route: Route | None = call.route
+        """Chooses the server of each attempt; None if there is one server."""
+        notifier = service.notifier if self.route is None else self.route.fleet.notifier
         self.reports: Reports | None = None
-        if service.notifier is not None:
-            dialer = service.connections.dialer
-            self.reports = Reports(service.notifier, call, dialer, service.provider)
+        if notifier is not None:
+            self.reports = Reports(notifier, call, service.connections.dialer, service.provider)
+            self.reports.server = service.server
         self.attempts: int = 0
         """Requests sent so far."""
         self.clock: Callable[[], float] = anyio.current_time
@@ -102,7 +107,7 @@ class Sender:
         )
         self.phases: Phases = Phases()
         """Where the time went until the body."""
-        self.secrets: Secrets = Secrets(service, call)
+        self.secrets: Secrets = Secrets(service, call.outgoing)
         self._added_headers: Sequence[tuple[bytes, bytes]] = ()
         """What the observers add to the request."""
         self._held = Held()
@@ -160,7 +165,7 @@ class Sender:
                 while True:
                     if self._pending is not None:
                         await self._prepare_retry(self._pending)
-                    if self.service.closed:
+                    if self._is_closed:
                         raise StreamClosedError("the client is closed")
                     if self._due > self.clock():
                         await anyio.sleep_until(self._due)
@@ -223,11 +228,35 @@ class Sender:
         self.started = now = self.clock()
         if self.call.timeouts.total is not None:
             self._total_at = now + self.call.timeouts.total
+        if self.route is not None:
+            self._choose_server(self.route)
         self.service.totals.calls += 1
         log.began(self.call, self.service)
         if self.reports is not None:
             self.reports.request_started(now)
             self._added_headers = self.reports.request_headers()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self.service.closed if self.route is None else self.route.fleet.closed
+
+    def _choose_server(self, route: Route) -> None:
+        """Take a place at the server of the next attempt, if there is an open one."""
+        self.service.live.discard(self)
+        # A request that may not be sent again does not find out whether a server is back.
+        chosen = route.take(self.clock(), may_probe=self._failures < self.call.max_retries)
+        if chosen is None:
+            return
+        service, self._held.place = chosen
+        if service is self.service:
+            return
+        self.service = service
+        self.call = msgspec.structs.replace(self.call, outgoing=route.outgoing(self._held.place))
+        self.secrets.add_server(service, self.call.outgoing)
+        self._held.forget_slots()
+        self._fresh = False
+        if self.reports is not None:
+            self.reports.move(self.call, service)
 
     def _goes_on(self) -> bool:
         """Whether an attempt is out whose answer, a head or a whole refusal, is not in."""
@@ -254,9 +283,12 @@ class Sender:
             if public is error:
                 raise
             raise public from error
+        refusal = None
         if exchange.status >= 400:  # an answer like any other, but not to the limiters
-            self._refused(refusal_error(exchange, b""))
+            refusal = self._refused(refusal_error(exchange, b""))
         self._step(Event.HEAD)
+        if self.route is not None:
+            self.route.answered(refusal, self.clock())
         self.headers_at = self.limits.now
         self.phases.enter(Phase.BODY, self.headers_at)
         log.answered(self.call, self.attempts, exchange.status, self.headers_at - self.started)
@@ -268,7 +300,12 @@ class Sender:
 
     async def _connect(self) -> Exchange:
         """Take slots, then a connection, and return an exchange on it."""
-        service, timeouts, held = self.service, self.call.timeouts, self._held
+        timeouts, held = self.call.timeouts, self._held
+        if self.route is not None and held.place is None:
+            self._choose_server(self.route)
+            if held.place is None:
+                raise StreamClosedError("the client is closed")
+        service = self.service
         self._step(Event.SEND)
         self.attempts += 1
         self.service.totals.attempts += 1
@@ -279,7 +316,7 @@ class Sender:
         self.phases.enter(Phase.SLOT, self.clock())
         await held.take_slots(service.limiter, timeouts.slot, self.call.outgoing.body)
         self.phases.enter(Phase.CONNECTION, self.clock())
-        self.secrets.add_key(await service.authorize())
+        self.secrets.add_key(service, await service.authorize())
         began = self.clock()
         connecting = ConnectDeadline(timeouts, now=began, total_at=self._total_at)
         stream, reused = await service.connections.acquire(connecting, fresh=self._fresh)
@@ -321,6 +358,8 @@ class Sender:
             max_wait=self.service.max_retry_wait,
         )
         self._held.refused(error, pause)
+        if self.route is not None and pause is not None:
+            self.route.rests(self.clock(), pause)
         return error
 
     # --- after a failure ---
@@ -328,12 +367,14 @@ class Sender:
     async def _prepare_retry(self, error: PenstockError) -> None:
         """Set when the request is sent again, or raise the error when it is not."""
         self.phases.fail(self.clock())
+        exchange = self.exchange
+        stale = exchange is not None and exchange.may_be_stale
+        if self.route is not None and not (stale and retries_stale(error)):
+            self.route.failed(error, self.clock())
         # The only wait comes first: cancelled in it, the failure is still pending.
         await self.settle()
         self.secrets.mask(error)
         self._pending = None
-        exchange = self.exchange
-        stale = exchange is not None and exchange.may_be_stale
         self._fresh = self._fresh or stale
         # A dead idle connection costs no retry, and the next attempt uses a new connection.
         self._failures += not stale
@@ -345,6 +386,7 @@ class Sender:
             random=random.random(),
             stale=stale,
             permanent=isinstance(cause, ConnectionFailed) and cause.permanent,
+            elsewhere=self.route is not None and self._goes_elsewhere(self.route, error, stale),
             max_wait=self.service.max_retry_wait,
         )
         if delay is not None:
@@ -360,6 +402,13 @@ class Sender:
         self._due = self.clock() + delay
         # So that a client that is closed ends the wait as well.
         self.service.live.add(self)
+
+    def _goes_elsewhere(self, route: Route, error: PenstockError, stale: bool) -> bool:
+        """Whether another server takes the request, after the last one has failed it."""
+        if stale and retries_stale(error):
+            route.stay()
+            return False
+        return route.goes_elsewhere(self.clock(), may_probe=self._failures < self.call.max_retries)
 
     def translate(self, error: Exception) -> Exception:
         """Return the public error for an error of the layers below; anything unknown as it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 import msgspec
@@ -14,6 +14,9 @@ from .._http.outgoing import Outgoing
 from .._limiter.limiter import Limiter
 from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from .route import Route
 
 __all__ = ["Call", "Service", "Totals"]
 
@@ -41,6 +44,8 @@ class Call(msgspec.Struct, frozen=True):
     """Whether the bytes of a known kind of event stream must end as such a stream does."""
     quiet: bool = False
     """Whether a stream that is dropped while it is open just closes, without a warning."""
+    route: Route | None = None
+    """Chooses the server of each attempt; None if there is one server."""
 
 
 class Live(Protocol):
@@ -83,6 +88,8 @@ class Service(msgspec.Struct, eq=False, weakref=True):
     """Name of the provider whose rules the client follows, for observers."""
     totals: Totals = msgspec.field(default_factory=Totals)
     """Counts since the client was made."""
+    server: str = ""
+    """The base URL, for observers."""
     live: set[Live] = msgspec.field(default_factory=lambda: set[Live]())
     """The senders, not the streams themselves, which their owners may have abandoned."""
     closed: bool = False
@@ -111,6 +118,7 @@ class Service(msgspec.Struct, eq=False, weakref=True):
             authorize=self.authorize if authorize is None else authorize,
             max_retry_wait=self.max_retry_wait if max_retry_wait is None else max_retry_wait,
             provider=self.provider,
+            server=self.server,
             closed=self.closed,
             recent_keys=self.recent_keys,
             owner=self,

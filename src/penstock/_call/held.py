@@ -10,6 +10,7 @@ from .._http.exchange import Exchange
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot, lent_slots, request_slot
 from .._policy.estimate import used_tokens
+from .._policy.servers import Place
 from ..errors import APIStatusError, SlotTimeout
 from ..headers import Headers
 from ..types import Usage
@@ -20,13 +21,15 @@ __all__ = ["Held"]
 class Held:
     """Slots and an exchange, given back together on every way out of a call."""
 
-    __slots__ = ("_slots", "exchange", "metered")
+    __slots__ = ("_slots", "exchange", "metered", "place")
 
     def __init__(self) -> None:
         self._slots: Sequence[Slot] | None = None
         """None until the first attempt has asked whose limits count."""
         self.metered: bool = False
         """True if one of the limiters counts by the minute, and is to be told what happens."""
+        self.place: Place | None = None
+        """The current attempt's place at one of several servers."""
         self.exchange: Exchange | None = None
         """The exchange of the current attempt, or of the last one."""
 
@@ -57,6 +60,10 @@ class Held:
         if scope.cancelled_caught:
             raise SlotTimeout(f"the limiter had no free slot for {patience:g} s (Timeouts.slot)")
 
+    def forget_slots(self) -> None:
+        """Ask anew whose limits count, as the next attempt goes to another server."""
+        self._slots = None
+
     def sent(self) -> None:
         """Tell the limiters that the request is sent now."""
         for slot in self._slots or ():
@@ -75,9 +82,12 @@ class Held:
                 slot.settle(tokens)
 
     def release_slots(self) -> None:
-        """Give the slots back. Idempotent."""
+        """Give the slots back, and the place at the server. Idempotent."""
         for slot in self._slots or ():
             slot.release()
+        if self.place is not None:
+            self.place.release()
+            self.place = None
 
     def step_aside(self) -> None:
         """Give the slots back for the time until the next attempt, lent ones included."""

@@ -26,7 +26,7 @@ from ..observing.figures import StreamStatistics
 from ..observing.groups import current_group
 from ..observing.notifier import Notifier
 from ..types import ChatCompletion, TextCompletion, Usage
-from .call import Call
+from .call import Call, Service
 
 __all__ = ["Reports", "Summary"]
 
@@ -67,6 +67,7 @@ class Reports:
         "_number",
         "_provider",
         "_retries",
+        "server",
     )
 
     def __init__(
@@ -84,6 +85,15 @@ class Reports:
         """What was told at the start; None until then."""
         self._retries: list[AttemptFailed] = []
         self._finished = False
+        self.server: str = ""
+        """Base URL of the server of the current attempt."""
+
+    def move(self, call: Call, service: Service) -> None:
+        """The next attempt goes to another server."""
+        self._call = call
+        self._dialer = service.connections.dialer
+        self._provider = service.provider
+        self.server = service.server
 
     def request_started(self, now: float) -> None:
         """The call begins."""
@@ -103,6 +113,7 @@ class Reports:
             provider=self._provider,
             group=None if self._group is None else self._group.id,
             body=RequestBody(call.outgoing.body),
+            server=self.server,
         )
         self._tell("request_started", event)
 
@@ -121,7 +132,7 @@ class Reports:
         self, attempt: int, error: Exception, retry_in: float | None, now: float
     ) -> None:
         """An attempt failed before the first byte of its answer's body."""
-        event = AttemptFailed(self._number, attempt, error, retry_in, now)
+        event = AttemptFailed(self._number, attempt, error, retry_in, now, self.server)
         if retry_in is not None:
             self._retries.append(event)
         self._tell("attempt_failed", event)
@@ -131,7 +142,9 @@ class Reports:
     ) -> None:
         """A success head is in."""
         if self._notifier.wants("response_started"):
-            event = ResponseStarted(self._number, attempt, status_code, request_id, now)
+            event = ResponseStarted(
+                self._number, attempt, status_code, request_id, now, self.server
+            )
             self._tell("response_started", event)
 
     def first_token(self, now: float) -> None:
@@ -175,6 +188,7 @@ class Reports:
             lost_race=self._lost(outcome),
             group=self._event.group,
             answer=answer,
+            server=self.server,
         )
         self._tell("finished", event)
 

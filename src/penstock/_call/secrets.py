@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TypeVar
 
+from .._http.outgoing import Outgoing
+from .._http.proxy import Proxy
 from .._wire.credentials import forget_variables, header_secrets, target_secrets
 from ..errors import PenstockError
-from .call import Call, Service
+from .call import Service
 from .redact import redact_error, redact_text
 
 __all__ = ["Secrets"]
@@ -14,32 +17,36 @@ __all__ = ["Secrets"]
 E = TypeVar("E", bound=PenstockError)
 
 
+Source = tuple[deque[str], list[tuple[bytes, bytes]], str, Proxy | None]
+"""Where a server's secrets are: keys of earlier calls, headers, target, proxy."""
+
+
 class Secrets:
     """Masks one call's secrets, wherever a server may have sent them back."""
 
-    __slots__ = ("_earlier", "_headers", "_keys", "_proxy", "_target")
+    __slots__ = ("_keys", "_sources", "key")
 
-    def __init__(self, service: Service, call: Call) -> None:
+    def __init__(self, service: Service, outgoing: Outgoing) -> None:
         # A callable may give each attempt another key: an error of the second may show the first,
         # or that of a call before.
         self._keys: list[str] = []
-        self._earlier = service.recent_keys
         # Searched when there is something to mask, not for each call. The body is not kept.
-        self._headers = call.outgoing.headers
-        self._target = call.outgoing.target
-        self._proxy = service.connections.dialer.proxy
-
-    @property
-    def key(self) -> str | None:
+        self._sources: list[Source] = [_source(service, outgoing)]
+        self.key: str | None = None
         """The key of the current attempt; None where none is sent."""
-        return self._keys[-1] if self._keys else None
 
-    def add_key(self, key: str | None) -> None:
+    def add_server(self, service: Service, outgoing: Outgoing) -> None:
+        """Note the server of the next attempt, and the request as that one gets it."""
+        if all(earlier is not service.recent_keys for earlier, *_ in self._sources):
+            self._sources.append(_source(service, outgoing))
+
+    def add_key(self, service: Service, key: str | None) -> None:
         """Note the key of the next attempt."""
         if key is not None and self.key != key:
             self._keys.append(key)
-            if key not in self._earlier:
-                self._earlier.append(key)
+            if key not in service.recent_keys:
+                service.recent_keys.append(key)
+        self.key = key
 
     def mask(self, error: E) -> E:
         """Return the error, every secret in it, its causes and the frames below masked."""
@@ -51,9 +58,16 @@ class Secrets:
         return text and redact_text(text, *self._all())
 
     def _all(self) -> list[str | None]:
-        secrets: list[str | None] = [*self._earlier, *self._keys]
-        secrets += header_secrets(self._headers)
-        secrets += target_secrets(self._target)
-        if self._proxy is not None:
-            secrets += [self._proxy.password, *header_secrets(self._proxy.authorization)]
+        secrets: list[str | None] = [*self._keys]
+        for earlier, headers, target, proxy in self._sources:
+            secrets += earlier
+            secrets += header_secrets(headers)
+            secrets += target_secrets(target)
+            if proxy is not None:
+                secrets += [proxy.password, *header_secrets(proxy.authorization)]
         return secrets
+
+
+def _source(service: Service, outgoing: Outgoing) -> Source:
+    proxy = service.connections.dialer.proxy
+    return service.recent_keys, outgoing.headers, outgoing.target, proxy

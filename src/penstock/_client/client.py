@@ -123,6 +123,7 @@ class AsyncClient:
             authorize=key_source(api_key),
             max_retry_wait=max_retry_wait,
             provider=provider.name,
+            server=str(url),
         )
         endpoint = Endpoint(
             service,
@@ -239,21 +240,13 @@ class AsyncClient:
         A request with a `prompt` in place of `messages` is one for the legacy endpoint, and
         returns a TextCompletion.
         """
-        options: dict[str, Any] = {
-            name: value
-            for name, value in (
-                ("timeouts", timeouts),
-                ("max_retries", max_retries),
-                ("extra_headers", extra_headers),
-            )
-            if value is not None
+        options = {
+            "timeouts": timeouts,
+            "max_retries": max_retries,
+            "extra_headers": extra_headers,
         }
-        params = {**request, **options}
-        params.pop("stream", None)
-        async with self._endpoint.any_stream(params) as stream:
-            answer: Any = await stream.collect()
-        completion: ChatCompletion = answer
-        return completion
+        given = {name: value for name, value in options.items() if value is not None}
+        return await self._endpoint.complete({**request, **given})
 
     @hides_arguments
     async def request(
@@ -379,6 +372,11 @@ class AsyncClient:
         `aclose()`. In a forked process it leaves the connections of its parent alone.
         """
         self._endpoint.service.close()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Its settings, for penstock's own use."""
+        return self._endpoint
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

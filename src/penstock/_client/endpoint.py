@@ -30,7 +30,7 @@ from .._wire.status import with_headers
 from .._wire.url import BaseURL
 from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
-from ..types import Answer
+from ..types import Answer, ChatCompletion
 from .response import Response
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ __all__ = ["APIKey", "Endpoint", "key_source", "output_type"]
 A = TypeVar("A", bound=Answer)
 
 APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
+
+
+JSON = b"application/json"
 
 
 class Endpoint:
@@ -152,15 +155,19 @@ class Endpoint:
             None if body is None else bytes(body),
             streaming=True,
             accept=b"*/*",
-            content_type=b"application/json" if content is None else b"application/octet-stream",
+            content_type=JSON if content is None else b"application/octet-stream",
             any_status=not check_status,
             **options,
         )
         return ResponseStream(self.service, call)
 
+    def options_of(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Take the arguments of `call` out of those of `create`."""
+        return {name: params.pop(name, None) for name in _OPTIONS}
+
     def chat_call(self, params: dict[str, Any], *, stream: bool) -> Call:
         """Return the call for the arguments of `chat.completions.create`, taken from `params`."""
-        options = {name: params.pop(name, None) for name in _OPTIONS}
+        options = self.options_of(params)
         model, messages = params.pop("model", None), params.pop("messages", None)
         body = completion_body(model, messages, params, stream=stream, provider=self.provider)
         return self.call(
@@ -175,7 +182,7 @@ class Endpoint:
 
     def text_call(self, params: dict[str, Any], *, stream: bool) -> Call:
         """Return the call for the arguments of `completions.create`, taken from `params`."""
-        options = {name: params.pop(name, None) for name in _OPTIONS}
+        options = self.options_of(params)
         model, prompt = params.pop("model", None), listed_prompt(params.pop("prompt", None))
         body = text_completion_body(model, prompt, params, stream=stream)
         return self.call(
@@ -198,7 +205,7 @@ class Endpoint:
         model: str | None = None,
         choices: int = 1,
         accept: bytes | None = None,
-        content_type: bytes = b"application/json",
+        content_type: bytes = JSON,
         any_status: bool = False,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
@@ -209,15 +216,15 @@ class Endpoint:
         timeouts = self.timeouts if timeouts is None else checked_timeouts(timeouts)
         retries = self.max_retries if max_retries is None else checked_retries(max_retries)
         query = Query.of(extra_query, "extra_query")
-        accept = accept or (b"text/event-stream" if streaming else b"application/json")
-        # The target and the headers are in no variable: each may have a credential.
-        outgoing = Outgoing(
+        accept = accept_of(accept, streaming=streaming)
+        outgoing = self.outgoing(
             method,
-            self.base_url.target(path, query),
-            self.headers.for_call(
-                method, body, accept=accept, content_type=content_type, extra=extra_headers
-            ),
-            body or b"",
+            path,
+            body,
+            accept=accept,
+            content_type=content_type,
+            extra_headers=extra_headers,
+            query=query,
         )
         return Call(
             outgoing=outgoing,
@@ -229,7 +236,37 @@ class Endpoint:
             any_status=any_status,
         )
 
+    def outgoing(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        accept: bytes,
+        content_type: bytes,
+        extra_headers: Mapping[str, str] | None,
+        query: Query,
+    ) -> Outgoing:
+        """Return a request to this server, without its API key."""
+        # The target and the headers are in no variable: each may have a credential.
+        return Outgoing(
+            method,
+            self.base_url.target(path, query),
+            self.headers.for_call(
+                method, body, accept=accept, content_type=content_type, extra=extra_headers
+            ),
+            body or b"",
+        )
+
     # --- whole answers ---
+
+    async def complete(self, params: dict[str, Any]) -> ChatCompletion:
+        """Return the collected stream of a request, as `AsyncClient.complete` has it."""
+        params.pop("stream", None)
+        async with self.any_stream(params) as stream:
+            answer: Any = await stream.collect()
+        completion: ChatCompletion = answer
+        return completion
 
     async def answer(self, call: Call, decode: Callable[[bytes], A]) -> A:
         """Send the call and return what `decode` makes of its body, with the response's headers."""
@@ -255,6 +292,11 @@ class Endpoint:
 
 
 _OPTIONS = ("timeouts", "max_retries", "extra_headers", "extra_query")
+
+
+def accept_of(accept: bytes | None, *, streaming: bool) -> bytes:
+    """Return the content type to ask for."""
+    return accept or (b"text/event-stream" if streaming else JSON)
 
 
 def output_type(params: dict[str, Any]) -> OutputType[Any] | None:

@@ -14,24 +14,29 @@ from .._policy.deadlines import ConnectDeadline
 from ..errors import PenstockError, StreamClosedError
 from .endpoint import Endpoint
 
-__all__ = ["WarmUp"]
+__all__ = ["WarmUp", "checked_count"]
 
 DIALS_AT_ONCE = 64
 """Connections that are being made at the same time, at most."""
+
+
+def checked_count(n: object) -> int:
+    """Return how many connections should be ready; TypeError or ValueError if it is no number."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"n must be a whole number, not {type(n).__name__}")
+    if n < 0:
+        raise ValueError(f"n is {n}: give how many connections should be ready")
+    return n
 
 
 class WarmUp:
     """Fills the idle connections of a client, once. It is ended by the client's `aclose`."""
 
     def __init__(self, endpoint: Endpoint, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"n must be a whole number, not {type(count).__name__}")
-        if count < 0:
-            raise ValueError(f"n is {count}: give how many connections should be ready")
         self._service: Service = endpoint.service
         self._timeouts = endpoint.timeouts
-        self._secrets = Secrets(endpoint.service, endpoint.call("GET", "/"))
-        self._count = count
+        self._secrets = Secrets(endpoint.service, endpoint.call("GET", "/").outgoing)
+        self._count = checked_count(count)
         self._missing = 0
         self._error: Exception | None = None
         self._scope = anyio.CancelScope()

@@ -19,7 +19,14 @@ from ..errors import (
 )
 from .retry_after import OVERLOADED, names_daily_limit
 
-__all__ = ["MAX_RETRY_WAIT", "backoff", "is_overload", "retry_delay", "sibling_pause"]
+__all__ = [
+    "MAX_RETRY_WAIT",
+    "backoff",
+    "is_overload",
+    "retries_stale",
+    "retry_delay",
+    "sibling_pause",
+]
 
 BACKOFF_FIRST = 0.5
 BACKOFF_LAST = 8.0
@@ -46,6 +53,7 @@ def retry_delay(
     random: float,
     stale: bool = False,
     permanent: bool = False,
+    elsewhere: bool = False,
     max_wait: float = MAX_RETRY_WAIT,
 ) -> float | None:
     """Return the seconds until the retry, or None if the error must be raised.
@@ -53,17 +61,25 @@ def retry_delay(
     `failures` includes this one. `stale` means that a kept-alive connection died before any
     byte of a response, which says nothing about the server: it is not among the `failures`,
     and is retried at once, whatever `max_retries`. `permanent` means that connecting will
-    fail again, for instance because a certificate does not verify.
+    fail again, for instance because a certificate does not verify. `elsewhere` means that
+    another server takes the request, which is then sent at once.
     """
-    if permanent or not _is_transient(error):
+    if (permanent and not elsewhere) or not _is_transient(error):
         return None
-    if stale and not isinstance(error, APIStatusError):
+    if stale and retries_stale(error):
         return 0.0
     if failures > max_retries:
         return None
+    if elsewhere:
+        return 0.0
     if isinstance(error, APIStatusError) and error.retry_after is not None:
         return error.retry_after if error.retry_after <= max_wait else None
     return backoff(failures, random)
+
+
+def retries_stale(error: PenstockError) -> bool:
+    """Return True if the failure of an idle connection says nothing about the server."""
+    return not isinstance(error, APIStatusError) and _is_transient(error)
 
 
 def is_overload(error: APIStatusError) -> bool:

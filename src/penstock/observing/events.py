@@ -102,6 +102,8 @@ class RequestStarted(msgspec.Struct, frozen=True):
     """Number of the fan-out, race or batch that it was made for, as in `GroupStarted`."""
     body: RequestBody = RequestBody(b"")
     """The body that is sent; empty where there is none."""
+    server: str = ""
+    """Base URL of the server; of the first one if a `Spread` sends it to several."""
 
 
 class AttemptFailed(msgspec.Struct, frozen=True):
@@ -117,6 +119,8 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     """Seconds until the request is sent again; None if the error is raised instead."""
     time: float
     """When it failed."""
+    server: str = ""
+    """Base URL of the server of this attempt."""
 
 
 class ResponseStarted(msgspec.Struct, frozen=True):
@@ -132,6 +136,8 @@ class ResponseStarted(msgspec.Struct, frozen=True):
     """The server's id of the request, or None."""
     time: float
     """When they arrived."""
+    server: str = ""
+    """Base URL of the server that answers."""
 
 
 class FirstToken(msgspec.Struct, frozen=True):
@@ -181,6 +187,9 @@ class Finished(msgspec.Struct, frozen=True):
     answer: ChatCompletion | TextCompletion | None = None
     """The answer as far as it was received; None for other endpoints, and where none began.
     `repr()` does not show it."""
+
+    server: str = ""
+    """Base URL of the last server that it was sent to."""
 
     def __repr__(self) -> str:
         fields = (name for name in self.__struct_fields__ if name != "answer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from .events import (
@@ -128,6 +128,16 @@ class Notifier:
             given = list(cast("list[Any]", observer))
         observers = [*given, *_added]
         return cls(*observers) if observers else None
+
+    @classmethod
+    def joined(cls, notifiers: Iterable[Notifier]) -> Notifier | None:
+        """Return one that calls the observers of all, each once; None if there are none."""
+        joined = cls()
+        for notifier in notifiers:
+            for name, methods in notifier._methods.items():
+                known = joined._methods.setdefault(name, [])
+                known += [method for method in methods if method not in known]
+        return joined if joined._methods else None
 
     def wants(self, name: str) -> bool:
         """Return whether an observer has this method; if not, the caller computes nothing."""
