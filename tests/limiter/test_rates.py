@@ -466,6 +466,15 @@ async def test_each_clients_max_retry_wait_bounds_what_its_server_says() -> None
     assert paused == [7, 25]
 
 
+async def test_a_wait_that_is_too_long_says_what_it_was_for() -> None:
+    limiter = Limiter(4, requests_per_minute=1)
+    timeouts = penstock.Timeouts(slot=5)
+    async with client_on(MemoryNetwork(HELLO), limiter=limiter, timeouts=timeouts) as client:
+        await client.complete(REQUEST)
+        with pytest.raises(penstock.SlotTimeout, match=r"5 s .*nothing for 5\d s \(requests\)"):
+            await client.complete(REQUEST)
+
+
 # --- what it costs ---
 
 

@@ -58,7 +58,16 @@ class Held:
             for slot in self._slots:
                 await slot.acquire()
         if scope.cancelled_caught:
-            raise SlotTimeout(f"the limiter had no free slot for {patience:g} s (Timeouts.slot)")
+            message = f"the limiter had no free slot for {patience:g} s (Timeouts.slot)"
+            raise SlotTimeout(message + self._reason())
+
+    def _reason(self) -> str:
+        for slot in self._slots or ():
+            line = slot.line
+            seconds, reason = line.held_back(line.clock.now())
+            if reason is not None:
+                return f": it starts nothing for {seconds:.0f} s ({reason})"
+        return ""
 
     def forget_slots(self) -> None:
         """Ask anew whose limits count, as the next attempt goes to another server."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 
@@ -76,7 +76,7 @@ class Rates:
             request: Any = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             request = None
-        if not isinstance(request, dict):  # there are no parameters to look at
+        if not _is_object(request):  # there are no parameters to look at
             return -(-len(body) // BYTES_PER_TOKEN)
         return checked_tokens(self._estimate(request))
 
@@ -163,6 +163,10 @@ class Rates:
             if window is not None:
                 reset = UNNAMED_RESET if quota.reset is None else quota.reset
                 window.lower(now, quota.remaining, min(reset, longest))
+
+
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
 
 
 UNNAMED_RESET = 10.0

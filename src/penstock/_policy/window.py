@@ -28,7 +28,7 @@ GRAIN = 0.25
 ROUNDING = 1e-9
 
 
-class _Share:
+class Share:
     """What was booked within a grain of time."""
 
     __slots__ = ("amount", "expires", "since")
@@ -42,17 +42,19 @@ class _Share:
 class Booking:
     """An amount booked in a window."""
 
-    __slots__ = ("_share", "_term", "amount")
+    __slots__ = ("amount", "share", "term")
 
-    def __init__(self, amount: int, share: _Share, term: int) -> None:
+    def __init__(self, amount: int, share: Share, term: int) -> None:
         self.amount: int = amount
         """What is booked, while it is younger than a minute."""
-        self._share = share
-        self._term = term
+        self.share: Share = share
+        """Where it is booked."""
+        self.term: int = term
+        """How often a server had lowered the window before."""
 
     def counts(self, now: float) -> bool:
         """Return True while it is younger than a minute."""
-        return _lasts(self._share.expires, now)
+        return _lasts(self.share.expires, now)
 
 
 class Window:
@@ -63,7 +65,7 @@ class Window:
     def __init__(self, per_minute: float) -> None:
         self.limit: int = max(1, math.floor(per_minute))
         self.seconds: float = MINUTE / min(1.0, per_minute)
-        self._shares: deque[_Share] = deque()
+        self._shares: deque[Share] = deque()
         """Oldest first."""
         self._used = 0
         """The sum of the shares."""
@@ -93,7 +95,7 @@ class Window:
         at = self._ready_at(now, amount, sum(share.amount for share in shares), shares)
         return at, at > now and self._lowered_until(now, amount) >= at
 
-    def _ready_at(self, now: float, amount: int, used: int, shares: Iterable[_Share]) -> float:
+    def _ready_at(self, now: float, amount: int, used: int, shares: Iterable[Share]) -> float:
         ready = now
         excess = used + min(amount, self.limit) - self.limit
         if excess > 0:
@@ -120,7 +122,7 @@ class Window:
         amount = min(amount, self.limit)
         share = self._shares[-1] if self._shares else None
         if share is None or now - share.since > GRAIN:
-            share = _Share(now)
+            share = Share(now)
             self._shares.append(share)
         share.expires = now + self.seconds
         self._add(share, amount)
@@ -136,9 +138,9 @@ class Window:
         more = min(amount, self.limit) - booking.amount
         if more > 0:
             self.book(now, more)
-        elif _lasts(booking._share.expires, now):
-            self._add(booking._share, more)
-            if booking._term == self._term:
+        elif _lasts(booking.share.expires, now):
+            self._add(booking.share, more)
+            if booking.term == self._term:
                 self._left -= more
         booking.amount += more
 
@@ -147,7 +149,7 @@ class Window:
         amount = booking.amount
         self.change(now, booking, 0)
         moved = self.book(now, amount)
-        booking.amount, booking._share, booking._term = amount, moved._share, moved._term
+        booking.amount, booking.share, booking.term = amount, moved.share, moved.term
 
     def lower(self, now: float, remaining: int, seconds: float) -> None:
         """Let no more than `remaining` be booked for so many seconds, unless less fits anyway."""
@@ -156,7 +158,7 @@ class Window:
             self._left_until = max(self._left_until, now + seconds)
             self._term += 1
 
-    def _add(self, share: _Share, amount: int) -> None:
+    def _add(self, share: Share, amount: int) -> None:
         share.amount += amount
         self._used += amount
 
