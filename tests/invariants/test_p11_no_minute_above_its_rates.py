@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import penstock
+import penstock.batch as batch
 from penstock import Limiter
 from penstock._policy.window import GRAIN, MINUTE
 from penstock.testing.memory import MemoryNetwork
@@ -44,7 +45,7 @@ works = st.lists(
     st.builds(
         Work,
         st.floats(0, 90),
-        st.sampled_from(["call", "items", "nested", "chunks", "race"]),
+        st.sampled_from(["call", "items", "nested", "chunks", "race", "batch"]),
         st.lists(st.integers(0, 120), min_size=1, max_size=4),
         st.sampled_from([None, None, None, 0.5, 40.0]),
     ),
@@ -102,7 +103,6 @@ class Provider:
     most=st.none() | st.integers(10, 200),
     works=works,
     answers=answers,
-    shared=st.booleans(),
 )
 async def test_no_minute_is_above_the_rates(
     places: int,
@@ -110,7 +110,6 @@ async def test_no_minute_is_above_the_rates(
     most: int | None,
     works: list[Work],
     answers: list[Answer],
-    shared: bool,
 ) -> None:
     count("examples")
     limiter = Limiter(
@@ -142,6 +141,9 @@ async def test_no_minute_is_above_the_rates(
                     await drain(penstock.fan_out(client.complete, asked, limit=limiter))
                 elif work.how == "chunks":
                     await drain(penstock.fan_out_chunks(client, asked, limit=limiter))
+                elif work.how == "batch":
+                    rows = [batch.Request(f"row-{n}", each) for n, each in enumerate(asked)]
+                    await drain(batch.run(client, rows, limit=limiter, patience=30.0))
                 elif work.how == "nested":
 
                     async def several(size: int) -> None:
