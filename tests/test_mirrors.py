@@ -36,6 +36,7 @@ ELSEWHERE = {
     "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
     "compat/_bodies": ("compat/test_transport.py", "what a response is read by"),
     "compat/_plan": ("compat/test_transport.py", "a value that the transport obeys"),
+    "compat/openai/_options": ("compat/openai/test_clients.py", "keywords, for type checkers"),
     "cli/demo_figures": ("cli/test_demo.py", "what the demo shows"),
     "blocking/resources": ("blocking/generated/test_resources.py", "generated as the module is"),
     "blocking/views": ("blocking/generated/test_views.py", "generated as the module is"),

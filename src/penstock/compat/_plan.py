@@ -9,10 +9,13 @@ import msgspec
 from ..errors import PenstockError
 from ..timeouts import Timeouts
 
-__all__ = ["PLAN", "STREAM", "Plan"]
+__all__ = ["PLAN", "RAISES", "STREAM", "Plan"]
 
 PLAN = "penstock.plan"
 """Where a request's extensions have its `Plan`."""
+RAISES = "penstock.raises"
+"""Where the extensions of a request without a plan have what makes the errors of its body, once
+that has begun. httpx's errors do not say so, and clients send again what failed with them."""
 STREAM = "penstock.stream"
 """Where a response's extensions have its open completion stream."""
 

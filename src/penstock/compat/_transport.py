@@ -27,7 +27,7 @@ from ._bodies import Events, Raises, SyncEvents
 from ._calls import call_of, origin_of
 from ._errors import httpx_error
 from ._homes import Home, Homes, Services
-from ._plan import PLAN, STREAM, Plan
+from ._plan import PLAN, RAISES, STREAM, Plan
 
 if TYPE_CHECKING:
     import ssl
@@ -91,10 +91,10 @@ class Transporting:
         call = call_of(request, body, self._timeouts, plan, check_end=self._check_streams)
         return service, call, plan
 
-    def _raises(self, stream: BaseStream[Any], plan: Plan | None) -> Raises:
+    def _raises(self, stream: BaseStream[Any], plan: Plan | None, request: Any) -> Raises:
         if plan is not None and plan.raises is not None:
             return plan.raises
-        return partial(_translated, self._module, stream)
+        return partial(_translated, self._module, stream, request.extensions.get(RAISES))
 
     def _response(
         self, stream: BaseStream[Any], plan: Plan | None, opened: Any, content: Any
@@ -148,7 +148,7 @@ class AsyncSending(Transporting):
             read: Any = Events(stream)
         else:
             stream = read = ResponseStream(service, call)
-        raises = self._raises(stream, plan)
+        raises = self._raises(stream, plan, request)
         try:
             await stream.open()
         except APIStatusError:
@@ -188,7 +188,7 @@ class Sending(Transporting):
         else:
             original = ResponseStream(service, call)
             stream = read = BlockingResponseStream(self._loop, original)
-        raises = self._raises(original, plan)
+        raises = self._raises(original, plan, request)
         try:
             stream.open()
         except APIStatusError:
@@ -203,8 +203,13 @@ class Sending(Transporting):
         self._loop.close(partial(self._homes.close_of, self._loop, self._grace))
 
 
-def _translated(module: Any, stream: BaseStream[Any], error: PenstockError) -> Exception:
+def _translated(
+    module: Any, stream: BaseStream[Any], begun: Raises | None, error: PenstockError
+) -> Exception:
+    """Return what an error is to the user of httpx; `begun` makes it once the body has begun."""
     exchange = exchange_of(stream)
+    if begun is not None and exchange is not None and exchange.body_bytes:
+        return begun(error)
     if isinstance(error, StreamClosedError) and exchange is None:
         return RuntimeError(_CLOSED)
     return httpx_error(module, error, connected=exchange is not None)

@@ -1,0 +1,92 @@
+"""What a request of the SDK's is to the transport: its deadlines, and for chats a plan.
+
+`request()` of a client drafts it, as only there the SDK's options are known. The hook that the SDK
+calls with each request it has made (`_prepare_request`) hangs it into the request's extensions,
+where the transport finds it.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Final, cast
+
+import msgspec
+from openai import NotGiven
+
+from ...timeouts import Timeouts
+from .._plan import PLAN, RAISES, Plan
+from ._errors import Raises
+from ._foreign import choices_of
+from ._http import has_transport, is_default, limits_of, own_timeouts
+
+__all__ = ["Draft", "current", "draft", "is_chat", "prepare"]
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What the transport is told of a request."""
+
+    plan: Plan | None
+    """How penstock sends it; None for what is not a chat completion."""
+    untimed: bool
+    """Whether the SDK's timeout is a default, and only the transport's own deadlines count."""
+
+
+current: Final[ContextVar[Draft | None]] = ContextVar("penstock_openai_draft", default=None)
+"""The draft of the request that this task is making; None with a transport of another kind."""
+
+
+def is_chat(options: Any) -> bool:
+    """Return whether a request of the SDK asks for a chat completion."""
+    path: str = options.url.partition("?")[0]
+    return path.endswith("/chat/completions") and options.method.lower() == "post"
+
+
+def draft(client: Any, options: Any, *, stream: bool) -> Draft | None:
+    """Return the draft of a request that the client is about to make, if penstock sends it."""
+    http = client._client
+    if not has_transport(http):
+        return None
+    own = own_timeouts(http)
+    timeout = client.timeout if isinstance(options.timeout, NotGiven) else options.timeout
+    explicit = not is_default(http, timeout)
+    untimed = own is not None and not explicit
+    retries = options.get_max_retries(client.max_retries)
+    if not is_chat(options) or not isinstance(retries, int) or retries < 0:
+        # What is no number of retries, the SDK says.
+        return Draft(plan=None, untimed=untimed)
+    model = _member(options, "model")
+    plan = Plan(
+        max_retries=retries,
+        timeouts=_changed(own, timeout) if own is not None and explicit else None,
+        model=model if isinstance(model, str) else None,
+        choices=choices_of(options),
+        stream=stream,
+    )
+    return Draft(plan=plan, untimed=untimed)
+
+
+def _member(options: Any, name: str) -> Any:
+    for body in (options.extra_json, options.json_data):
+        if isinstance(body, dict) and name in body:
+            return cast("dict[str, Any]", body)[name]
+    return None
+
+
+def _changed(own: Timeouts, timeout: Any) -> Timeouts:
+    """Return the client's deadlines, changed by a timeout that the SDK was given for one call."""
+    connect, read, *_ = limits_of(timeout)
+    return msgspec.structs.replace(own, connect=connect, read=read)
+
+
+def prepare(request: Any) -> None:
+    """Tell the transport how to send a request of httpx that the SDK has made."""
+    drafted = current.get()
+    if drafted is None:
+        return
+    extensions = request.extensions
+    raises = Raises(request)
+    extensions[RAISES] = raises
+    if drafted.untimed:
+        extensions["timeout"] = {}
+    if drafted.plan is not None:
+        extensions[PLAN] = msgspec.structs.replace(drafted.plan, raises=raises)
