@@ -445,3 +445,16 @@ async def test_a_slip_warns_at_the_callers_own_line() -> None:
     assert [warning.filename for warning in caught] == [__file__] * 3
     assert all("did you mean temperature" in str(warning.message) for warning in caught)
     assert [request.json["temprature"] for request in network.requests] == [0.5] * 3
+
+
+async def test_complete_takes_keywords_a_mapping_or_both() -> None:
+    network = MemoryNetwork(HELLO)
+    async with client_on(network) as client:
+        await client.complete(**REQUEST, temperature=1)
+        await client.complete(REQUEST, temperature=1)
+        await client.complete({**REQUEST, "temperature": 0}, temperature=1)
+        with pytest.raises(ValueError, match="model is empty"):
+            await client.complete()
+    first, *others = [request.json for request in network.requests]
+    assert first["temperature"] == 1
+    assert others == [first, first]

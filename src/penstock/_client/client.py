@@ -224,14 +224,16 @@ class AsyncClient:
     @hides_arguments
     async def complete(
         self,
-        request: ChatRequest,
+        request: ChatRequest | None = None,
         *,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
     ) -> ChatCompletion:
-        """Return one completion for a request, a mapping of the keyword arguments of `create()`.
+        """Return one completion for the keyword arguments of `create()`, or a mapping of them.
 
+        Keywords go before members of the mapping.
         It streams internally, so deadlines count tokens and a cancellation reaches the server
         at once. Most servers then report usage only on request:
         `"stream_options": {"include_usage": True}`. Raises a PenstockError, with `partial` if
@@ -246,7 +248,7 @@ class AsyncClient:
             "extra_headers": extra_headers,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        return await self._endpoint.complete({**request, **given})
+        return await self._endpoint.complete({**(request or {}), **params, **given})
 
     @hides_arguments
     async def request(

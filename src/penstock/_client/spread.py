@@ -179,12 +179,13 @@ class Spread:
     @hides_arguments
     async def complete(
         self,
-        request: ChatRequest,
+        request: ChatRequest | None = None,
         *,
         session: Session | None = None,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
     ) -> ChatCompletion:
         """Return one completion for a request, as `AsyncClient.complete` does."""
         options = {
@@ -194,7 +195,7 @@ class Spread:
             "extra_headers": extra_headers,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        return await self._endpoint.complete({**request, **given})
+        return await self._endpoint.complete({**(request or {}), **params, **given})
 
     @hides_arguments
     async def request(

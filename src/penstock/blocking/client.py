@@ -174,11 +174,12 @@ class Client(Driver):
     @hides_arguments
     def complete(
         self,
-        request: ChatRequest,
+        request: ChatRequest | None = None,
         *,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        **params: Any,
     ) -> ChatCompletion:
         # own docstring
         """One completion, from the keyword arguments of `create()` as a mapping.
@@ -190,7 +191,11 @@ class Client(Driver):
         """
         answer: ChatCompletion = self._run(
             lambda: self._async.complete(
-                request, timeouts=timeouts, max_retries=max_retries, extra_headers=extra_headers
+                request,
+                timeouts=timeouts,
+                max_retries=max_retries,
+                extra_headers=extra_headers,
+                **params,
             )
         )
         return answer
