@@ -17,7 +17,7 @@ from ..types import decode_json
 __all__ = ["Answer", "answer_of", "one_line_body", "tokens_of"]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An answer as it goes into an output line."""
 
     status_code: int

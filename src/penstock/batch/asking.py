@@ -97,6 +97,7 @@ class Asker:
         self._client = client
         self._limiter = limiter
         self._policy = policy
+        self._fails_refused = policy.on_refused == "row"
         self._on_stop = on_stop
         self._clock: Callable[[], float] | None = None
         self._outage = Outage(policy.patience)
@@ -123,11 +124,11 @@ class Asker:
                 scope.cancel()
             self._on_stop(self.stopped)
 
-    async def ask(self, index: int, row: Row) -> Outcome | None:
+    async def ask(self, index: int, row: Row, place: Slot | None = None) -> Outcome | None:
         """Return the row's answer or failure; None if it was given up because the run stopped.
 
-        Sends a request only in a place of the limiter: a lent one, or one it waits for. Cancelled,
-        it leaves nothing open. Raises nothing for the row.
+        Sends a request only in a place of the limiter: in `place`, which is lent to this task, or
+        in one that it waits for. Cancelled, it leaves nothing open. Raises nothing for the row.
         """
         if self._clock is None:
             self._clock = event_loop_clock()
@@ -135,35 +136,30 @@ class Asker:
         started = clock()
         tally = _Tally()
         while True:
-            slot = await self._place(row)
-            if slot is None:
-                return None
-            number = self._outage.sent()
-            tally.requests += 1
-            self.requests += 1
-            self.retries += tally.requests > 1
-            try:
-                with lent(slot):
-                    answer = await self._send(row)
-                self._outage.answered(number)
-                slot.release()
-                return self._answered(index, row, answer, tally, started)
-            except StreamClosedError:
-                raise
-            except PenstockError as error:
-                verdict = verdict_of(error)
-            except (ValueError, TypeError) as error:
-                tally.requests -= 1
-                self.requests -= 1
-                verdict = Verdict("fails", Failure("invalid_row", str(error)))
-            finally:
-                self._outage.ended(number)
-                slot.release()
-            if not self._goes_on(verdict, number, tally):
+            if place is not None and not tally.requests and self._may_start():
+                # The usual case: nothing to wait for, so nothing to look at again.
+                if self.stopped is not None:
+                    return None
+                verdict = await self._attempt(row, tally)
+                aside = place
+            else:
+                slot = await self._wait_for_place(row)
+                if slot is None:
+                    return None
+                try:
+                    with lent(slot):
+                        verdict = await self._attempt(row, tally)
+                finally:
+                    slot.release()
+                aside = slot
+            if isinstance(verdict, Answer):
+                return self._answered(index, row, verdict, tally, started)
+            if not self._goes_on(verdict, tally):
                 if self.stopped is not None and verdict.kind == "refused":
                     return None
                 return self._failed(index, row, verdict, tally, started)
-            slot.step_aside()
+            # Nothing is held while waiting.
+            aside.step_aside()
             delay = backoff(tally.failures, random.random())
             if verdict.wait is not None:
                 # A server that always asks for no wait at all is not asked in a busy loop.
@@ -176,9 +172,13 @@ class Asker:
 
     # --- one request ---
 
-    async def _place(self, row: Row) -> Slot | None:
-        """Wait for a place; None if the run has stopped in the meantime."""
-        # With the row's tokens, so that its request does not wait for them after it was counted.
+    def _may_start(self) -> bool:
+        """Return whether a place is all that a request needs: no pause, no rate."""
+        line = self._limiter.line
+        return line.rates is None and line.paused_until <= line.clock.now()
+
+    async def _wait_for_place(self, row: Row) -> Slot | None:
+        """Wait for a place and the row's tokens; None if the run has stopped in the meantime."""
         slot = request_slot(self._limiter.line, row.body)
         while self.stopped is None:
             with anyio.CancelScope(deadline=self._patience_ends()) as scope:
@@ -197,6 +197,33 @@ class Asker:
     def _is_over(self) -> bool:
         """Look again whether the run has stopped."""
         return self.stopped is not None
+
+    async def _attempt(self, row: Row, tally: _Tally) -> Answer | Verdict:
+        """Send one request in the place that is held; return the answer, or what went wrong."""
+        outage = self._outage
+        number = outage.sent()
+        tally.requests += 1
+        self.requests += 1
+        self.retries += tally.requests > 1
+        try:
+            answer = await self._send(row)
+        except StreamClosedError:
+            raise
+        except PenstockError as error:
+            verdict = verdict_of(error)
+        except (ValueError, TypeError) as error:
+            # Refused before anything was sent.
+            tally.requests -= 1
+            self.requests -= 1
+            return Verdict("fails", Failure("invalid_row", str(error)))
+        else:
+            outage.answered(number)
+            return answer
+        finally:
+            outage.ended(number)
+        if verdict.kind == "fails" or (verdict.kind == "refused" and self._fails_refused):
+            outage.answered(number)
+        return verdict
 
     async def _send(self, row: Row) -> Answer:
         if self._policy.stream and row.path in _STREAMED:
@@ -230,15 +257,12 @@ class Asker:
 
     # --- after a failure ---
 
-    def _goes_on(self, verdict: Verdict, number: int, tally: _Tally) -> bool:
+    def _goes_on(self, verdict: Verdict, tally: _Tally) -> bool:
         """Note a failure; return whether the row may be asked again."""
         policy = self._policy
-        if verdict.kind == "refused" and policy.on_refused == "stop":
-            self.stop("refused", f"the account was refused: {verdict.failure.message}")
-            return False
         if verdict.kind in ("fails", "refused"):
-            if tally.requests:
-                self._outage.answered(number)
+            if verdict.kind == "refused" and not self._fails_refused:
+                self.stop("refused", f"the account was refused: {verdict.failure.message}")
             return False
         if verdict.cut and policy.on_cut == "fail":
             return False

@@ -69,7 +69,7 @@ class RowFeed(Feed[Item, "Outcome | None"]):
             self._post(item)
             return
         try:
-            outcome = None if item is None else await self._asker.ask(*item)
+            outcome = None if item is None else await self._asker.ask(*item, slot)
         except Exception as error:  # noqa: BLE001 - raised by the next read
             self._broken = error
             self._pulling.cancel()

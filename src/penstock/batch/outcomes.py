@@ -34,7 +34,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer so far, where it was cut off while it was streamed; else None."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """One row's answer, or its failure."""
 
     index: int

@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True):
     """The HTTP method."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row, ready to be sent."""
 
     custom_id: str

@@ -45,7 +45,7 @@ _CODES = {
 }
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What an error means for the row that met it."""
 
     kind: Kind
