@@ -226,6 +226,19 @@ async def test_a_client_and_a_source_are_needed() -> None:
             batch.run(client, 5)  # type: ignore[arg-type]
 
 
+async def test_several_clients() -> None:
+    networks = [MemoryNetwork(OK), MemoryNetwork(OK)]
+    async with (
+        client_on(networks[0], "http://one.test/v1") as one,
+        client_on(networks[1], "http://two.test/v1") as two,
+    ):
+        found = await drained(batch.run([one, two], requests(20), limit=4))
+        spread = await drained(batch.run(penstock.Spread([one, two]), requests(20), limit=4))
+    assert len(found) == len(spread) == 20
+    assert all(outcome.error is None for outcome in (*found, *spread))
+    assert all(network.requests for network in networks)
+
+
 async def test_a_closed_client_is_a_mistake_and_no_rows_failure() -> None:
     client = client_on(OK)
     await client.aclose()

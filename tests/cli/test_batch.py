@@ -350,6 +350,16 @@ def test_any_number_of_kills(tmp_path: Path) -> None:
         assert sorted(answered(made.output)) == list(range(300))
 
 
+def test_several_servers_one_of_which_dies(tmp_path: Path) -> None:
+    with job(tmp_path, SLOW, rows=100) as made:
+        with serve_in_thread(SLOW) as other:
+            process = made.start("--base-url", other.base_url, "--concurrency", "8")
+            assert becomes_true(lambda: len(other.requests) >= 8)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert sorted(answered(made.output)) == list(range(100))
+
+
 def test_progress_in_plain_lines(tmp_path: Path) -> None:
     with job(tmp_path, SLOW, rows=30) as made:
         ended = made.run("--concurrency", "5", "--progress-every", "0.5")

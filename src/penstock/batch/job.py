@@ -20,7 +20,7 @@ from .ordering import positions_of, sort_output
 from .outcomes import Outcome
 from .report import Report
 from .rows import InvalidRow, Params, row_of_line
-from .run import check_client, limiter_of, refused_row
+from .run import client_of, limiter_of, refused_row
 from .stops import Stop
 from .words import WordMap, word_of
 from .writing import WriteFailed
@@ -55,12 +55,11 @@ class Job:
         check: bool = False,
         on_progress: Callable[[Report], None] | None = None,
     ) -> None:
-        check_client(client)
         if changed not in ("stop", "keep"):
             raise ValueError(f'changed is {changed!r}: give "stop" or "keep"')
         if max_rows is not None and max_rows < 1:
             raise ValueError(f"max_rows is {max_rows!r}: give a positive whole number")
-        self._client = client
+        self._client = client_of(client)
         self._limiter = limiter_of(limit)
         self._policy = Policy(max_retries, patience, on_cut, stream)
         self._params = Params(params)

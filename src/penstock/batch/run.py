@@ -13,6 +13,7 @@ from collections.abc import (
 from types import TracebackType
 from typing import Any, Self
 
+from .._client.spread import Spread
 from .._limiter.limiter import Limiter
 from .._many.feed import Source
 from .asking import Asker, OnCut, Policy
@@ -21,7 +22,7 @@ from .outcomes import Failure, Outcome
 from .rows import InvalidRow, Params, Request, invalid_id, row_of
 from .stops import BatchStopped
 
-__all__ = ["Run", "check_client", "limiter_of", "refused_row", "run"]
+__all__ = ["Run", "client_of", "limiter_of", "refused_row", "run"]
 
 
 class Run:
@@ -84,10 +85,11 @@ def run(
             async for outcome in outcomes:
                 ...
 
-    `client` is a client or a `Spread`. `requests` is an iterable or async iterable, pulled as
-    requests can start. Outcomes come as they are completed; `index` tells their order. `limit` is
-    a number, which adapts to what the server bears, or a `Limiter`. `params` are put into every
-    body, over what it has. With `stream` completions are streamed inside, and collected.
+    `client` is a client, a `Spread`, or a list of clients to spread the requests over. `requests`
+    is an iterable or async iterable, pulled as requests can start. Outcomes come as they are
+    completed; `index` tells their order. `limit` is a number, which adapts to what the server
+    bears, or a `Limiter`. `params` are put into every body, over what it has. With `stream`
+    completions are streamed inside, and collected.
 
     A row never raises: its failure is `outcome.error`. It is asked again, whole, after a timeout,
     a server error, an answer cut off, an error inside a 200 and a lost connection, at most
@@ -100,15 +102,18 @@ def run(
     An error of the source is raised after the last outcome. Leaving the block closes every
     connection at once. ValueError or TypeError for arguments that make no sense.
     """
-    check_client(client)
+    client = client_of(client)
     policy = Policy(max_retries, patience, on_cut, stream)
     return Run(client, requests, limiter_of(limit), policy, Params(params))
 
 
-def check_client(client: object) -> None:
-    """Raise TypeError if it has not the face of a client."""
+def client_of(client: Any) -> Any:
+    """Return the client itself, or a Spread over several. TypeError if it is neither."""
+    if isinstance(client, (list, tuple)):
+        return Spread(client)  # pyright: ignore[reportUnknownArgumentType]
     if not callable(getattr(client, "request", None)):
         raise TypeError(f"client must be a penstock.AsyncClient, not {type(client).__name__}")
+    return client
 
 
 def limiter_of(limit: int | Limiter) -> Limiter:

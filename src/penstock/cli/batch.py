@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,18 +99,20 @@ async def _batch(arguments: argparse.Namespace) -> int:
     return _write_report(arguments.report, report, status)
 
 
-@asynccontextmanager
-async def _client(arguments: argparse.Namespace) -> AsyncIterator[Any]:
+def _client(arguments: argparse.Namespace) -> Any:
+    """Return a client, or a Spread over several servers; both are async context managers."""
     from ..timeouts import Timeouts
 
     timeouts = Timeouts() if arguments.timeout is None else Timeouts(total=arguments.timeout)
-    urls = arguments.base_url or [None]
-    if len(urls) > 1:
-        raise UsageError("give --base-url once")
-    async with connect(
-        arguments.provider, urls[0], arguments.api_key_env, timeouts=timeouts
-    ) as client:
-        yield client
+    clients = [
+        connect(arguments.provider, url, arguments.api_key_env, timeouts=timeouts)
+        for url in arguments.base_url or [None]
+    ]
+    if len(clients) == 1:
+        return clients[0]
+    from .. import Spread
+
+    return Spread(clients)
 
 
 def _limiter(arguments: argparse.Namespace) -> Any:
