@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -139,3 +141,114 @@ async def test_leaving_closes_the_connection_at_once(way: str) -> None:
         assert limiter.statistics().in_flight == 0
         assert body.state is StreamState.CLOSED
     assert watcher.outcomes() == ["cancelled" if way == "cancel" else "abandoned"]
+
+
+# --- bodies that come in pieces ---
+
+
+async def pieces(*given: bytes, every: float = 0) -> AsyncIterator[bytes]:
+    for piece in given:
+        if every:
+            await anyio.sleep(every)
+        yield piece
+
+
+@pytest.mark.parametrize("kind", ["async", "sync", "list", "file"])
+async def test_a_body_in_pieces(kind: str) -> None:
+    content: Any = {
+        "async": pieces(b"ab", b"", b"c"),
+        "sync": iter([b"ab", b"c"]),
+        "list": [b"ab", b"c"],
+        "file": io.BytesIO(b"abc"),
+    }[kind]
+    network = MemoryNetwork(status_reply(200, b"ok"))
+    async with client_on(network) as client:
+        response = await client.request("POST", "/files", content=content)
+        assert response.content == b"ok"
+    [request] = network.requests
+    assert request.body == b"abc"
+    assert request.headers["transfer-encoding"] == "chunked"
+    assert request.headers["content-type"] == "application/octet-stream"
+    assert "content-length" not in request.headers
+
+
+async def test_a_body_in_pieces_is_given_as_fast_as_it_comes() -> None:
+    network = MemoryNetwork(status_reply(200, b"ok"))
+    timeouts = Timeouts(read=2)
+    async with client_on(network, timeouts=timeouts) as client:
+        slow = pieces(b"a", b"b", b"c", every=5)
+        async with client.stream("PUT", "/x", content=slow) as body:
+            assert await body.read() == b"ok"
+    assert anyio.current_time() == 15
+    assert network.requests[0].body == b"abc"
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_only_what_can_be_iterated_again_is_sent_again(again: bool) -> None:
+    network = MemoryNetwork([error_reply(503), status_reply(200, b"ok")])
+    content: Any = [b"ab", b"c"] if again else iter([b"ab", b"c"])
+    async with client_on(network) as client:
+        if again:
+            assert (await client.request("POST", "/x", content=content)).content == b"ok"
+        else:
+            with pytest.raises(penstock.InternalServerError):
+                await client.request("POST", "/x", content=content)
+    assert [request.body for request in network.requests] == [b"abc"] * (1 + again)
+
+
+async def test_a_connection_failed_before_the_body_sends_an_iterator_again() -> None:
+    network = MemoryNetwork([status_reply(200, b"one"), status_reply(200, b"two")])
+    async with client_on(network, max_retries=0) as client:
+        assert (await client.request("GET", "/x")).content == b"one"
+        network.connections[0].dead = Reset()
+        content = pieces(b"a", b"b")
+        assert (await client.request("POST", "/x", content=content)).content == b"two"
+    assert network.requests[-1].body == b"ab"
+
+
+async def test_what_the_iterable_raises_ends_the_request() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise KeyError("mine")
+
+    network = MemoryNetwork(status_reply(200, b"ok"))
+    async with client_on(network, limiter=(limiter := Limiter(1))) as client:
+        for content in (broken(), iter([b"a", 3])):
+            with pytest.raises((KeyError, TypeError)):
+                await client.request("POST", "/x", content=content)  # type: ignore[arg-type]
+            assert network.open_connections == 0
+            assert limiter.statistics().in_flight == 0
+    assert network.requests == []
+
+
+async def test_a_cancelled_upload_ends_its_iterable_and_cannot_be_resumed() -> None:
+    closed: list[str] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                await anyio.sleep(1)
+                yield b"a"
+        finally:
+            closed.append("closed")
+
+    network = MemoryNetwork(status_reply(200, b"ok"))
+    async with client_on(network) as client:
+        body = client.stream("POST", "/x", content=endless())
+        with anyio.move_on_after(3.5):
+            await anext(body)
+        assert closed == ["closed"]
+        assert network.open_connections == 0
+        with pytest.raises(RuntimeError, match="used up"):
+            await anext(body)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [("text", TypeError), ({"a": 1}, TypeError), (3, TypeError)]
+)
+async def test_what_is_no_content(content: Any, kind: type[Exception]) -> None:
+    async with client_on(status_reply(200)) as client:
+        with pytest.raises(kind, match="content must be bytes, or an iterable"):
+            client.stream("POST", "/x", content=content)
+        with pytest.raises(TypeError, match="not both"):
+            await client.request("POST", "/x", content=b"", json={})

@@ -347,3 +347,58 @@ async def test_after_its_end_a_stream_has_no_failures(generation: Generation, fa
             assert (await client.post(target)).content == body
             assert anyio.current_time() - before == (1 if isinstance(fault, Stall) else 0)
             assert network.open_connections == 0
+
+
+# --- uploads ---
+
+
+class Given:
+    """Pieces, one a second. No generator: httpx would leave that to the garbage collector."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    def __aiter__(self) -> Given:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await anyio.sleep(1)
+        if not self._pieces:
+            raise StopAsyncIteration
+        return self._pieces.pop(0)
+
+
+async def test_a_body_in_pieces(generation: Generation) -> None:
+    network = MemoryNetwork(status_reply(200, b"ok"))
+    async with client_on(generation, network, timeout=0.5) as client:
+        assert (await client.post("/x", content=Given(b"ab", b"c"))).text == "ok"
+        headers = {"content-length": "3"}
+        assert (await client.post("/x", content=Given(b"ab", b"c"), headers=headers)).text == "ok"
+        assert (await client.post("/x", files={"file": ("f.txt", b"abc")})).text == "ok"
+    assert [request.body for request in network.requests[:2]] == [b"abc", b"abc"]
+    assert network.requests[0].headers["transfer-encoding"] == "chunked"
+    assert "transfer-encoding" not in network.requests[1].headers
+    assert b'filename="f.txt"' in network.requests[2].body
+
+
+async def test_a_body_that_breaks_its_word(generation: Generation) -> None:
+    network = MemoryNetwork(status_reply(200, b"ok"))
+    async with client_on(generation, network) as client:
+        for length in ("1", "4"):
+            with pytest.raises(generation.httpx.LocalProtocolError, match="Content-Length"):
+                await client.post(
+                    "/x", content=Given(b"ab", b"c"), headers={"content-length": length}
+                )
+        with pytest.raises(generation.httpx.LocalProtocolError):
+            await client.get("/x", headers={"bad name": "x"})
+    assert network.open_connections == 0
+
+
+async def test_a_dead_connection_is_dialled_again_once(generation: Generation) -> None:
+    network = MemoryNetwork(status_reply(200, b"ok"))
+    async with client_on(generation, network) as client:
+        for method, content in (("GET", None), ("POST", b"{}"), ("POST", Given(b"a"))):
+            assert (await client.request(method, "/x", content=content)).text == "ok"
+            network.connections[-1].dead = Reset()
+        assert len(network.connections) == 3
+    assert len(network.requests) == 3

@@ -317,9 +317,12 @@ class Sender:
         await held.take_slots(service.limiter, timeouts.slot, self.call.outgoing.body)
         self.phases.enter(Phase.CONNECTION, self.clock())
         self.secrets.add_key(service, await service.authorize())
+        pieces = self.call.outgoing.pieces
+        # A body that can be sent once is not risked on a connection that may be dead.
+        fresh = self._fresh or (pieces is not None and pieces.once)
         began = self.clock()
         connecting = ConnectDeadline(timeouts, now=began, total_at=self._total_at)
-        stream, reused = await service.connections.acquire(connecting, fresh=self._fresh)
+        stream, reused = await service.connections.acquire(connecting, fresh=fresh)
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
         self.limits.now = now = self.clock()
         self.phases.enter(Phase.HEAD, now)
@@ -389,6 +392,9 @@ class Sender:
             elsewhere=self.route is not None and self._goes_elsewhere(self.route, error, stale),
             max_wait=self.service.max_retry_wait,
         )
+        pieces = self.call.outgoing.pieces
+        if pieces is not None and pieces.spent:
+            delay = None
         if delay is not None:
             forget_tracebacks(error)
         if self.reports is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from .._http.connections import Connections
 from .._http.outgoing import Outgoing
+from .._http.pieces import Run
 from .._limiter.limiter import Limiter
 from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
@@ -84,6 +85,8 @@ class Service(msgspec.Struct, eq=False, weakref=True):
     """Gives the API key, anew for each attempt: a callable's keys may expire."""
     max_retry_wait: float
     """Seconds; a server that asks for a longer wait is not waited for."""
+    run: Run | None = None
+    """Runs what may block, where calls are made for threads that wait; None: where they are."""
     provider: str | None = None
     """Name of the provider whose rules the client follows, for observers."""
     totals: Totals = msgspec.field(default_factory=Totals)
@@ -117,6 +120,7 @@ class Service(msgspec.Struct, eq=False, weakref=True):
             notifier=self.notifier if notifier is None else notifier,
             authorize=self.authorize if authorize is None else authorize,
             max_retry_wait=self.max_retry_wait if max_retry_wait is None else max_retry_wait,
+            run=self.run,
             provider=self.provider,
             server=self.server,
             closed=self.closed,

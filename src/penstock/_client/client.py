@@ -13,6 +13,7 @@ from .._call.event_stream import EventStream
 from .._call.response_stream import ResponseStream
 from .._http.connections import KEEPALIVE, Connections
 from .._http.dial import Dialer
+from .._http.pieces import Content
 from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
@@ -257,19 +258,22 @@ class AsyncClient:
         path: str,
         *,
         json: object = None,
+        content: Content | None = None,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Return the response of any endpoint, with the client's key, retries and errors.
 
-        `path` is below the base URL and may have a query. A status other than 2xx is an
-        APIStatusError, a failed connection an APIConnectionError.
+        `path` is below the base URL and may have a query. The request's body is `json` encoded,
+        or `content`, as of `stream()`. A status other than 2xx is an APIStatusError, a failed
+        connection an APIConnectionError.
         """
         return await self._endpoint.request(
             method,
             path,
             json=json,
+            content=content,
             timeouts=timeouts,
             max_retries=max_retries,
             extra_headers=extra_headers,
@@ -313,7 +317,7 @@ class AsyncClient:
         path: str,
         *,
         json: object = None,
-        content: bytes | None = None,
+        content: Content | None = None,
         check_status: bool = True,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
@@ -322,9 +326,11 @@ class AsyncClient:
         """The body of any endpoint's response as bytes: `async with client.stream(...) as body`.
 
         A plain call without I/O, with the guarantees of a completion stream. The request's body
-        is `json` encoded, or `content` as it is. A status other than success is an
-        APIStatusError; with `check_status=False` it is a response like any other, and is not
-        sent again. ValueError or TypeError for bad arguments.
+        is `json` encoded, or `content` as it is: bytes, or an iterable of bytes, async or not,
+        which is sent piece by piece. What an iterator has given once is not sent again. A status
+        other than success is an APIStatusError; with `check_status=False` it is a response like
+        any other, with its bytes as they are, and is not sent again. ValueError or TypeError for
+        bad arguments.
         """
         return self._endpoint.raw_stream(
             method,

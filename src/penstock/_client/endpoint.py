@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+)
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._call.call import Call, Service
@@ -14,6 +21,7 @@ from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
 from .._call.text_stream import TextCompletionStream
 from .._http.outgoing import Outgoing
+from .._http.pieces import Content, Pieces
 from .._limiter.limiter import Limiter
 from .._wire.encode import encode_json
 from .._wire.history import provider_at
@@ -45,6 +53,7 @@ APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 
 JSON = b"application/json"
+BYTES = b"application/octet-stream"
 
 
 class Endpoint:
@@ -139,23 +148,18 @@ class Endpoint:
         path: str,
         *,
         json: object,
-        content: bytes | None,
+        content: Content | None,
         check_status: bool,
         **options: Any,
     ) -> ResponseStream:
         """Return the byte stream of any endpoint, as `AsyncClient.stream` has it."""
-        if json is not None and content is not None:
-            raise TypeError("give json or content, not both")
-        if content is not None and not isinstance(content, (bytes, bytearray, memoryview)):
-            raise TypeError(f"content must be bytes, not {type(content).__name__}")
-        body = encode_json(json) if json is not None else content
         call = self.call(
             checked_method(method),
             path,
-            None if body is None else bytes(body),
+            self._body(json, content),
             streaming=True,
             accept=b"*/*",
-            content_type=JSON if content is None else b"application/octet-stream",
+            content_type=JSON if content is None else BYTES,
             any_status=not check_status,
             **options,
         )
@@ -199,7 +203,7 @@ class Endpoint:
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
+        body: bytes | Pieces | None = None,
         *,
         streaming: bool = False,
         model: str | None = None,
@@ -240,7 +244,7 @@ class Endpoint:
         self,
         method: str,
         path: str,
-        body: bytes | None,
+        body: bytes | Pieces | None,
         *,
         accept: bytes,
         content_type: bytes,
@@ -248,15 +252,39 @@ class Endpoint:
         query: Query,
     ) -> Outgoing:
         """Return a request to this server, without its API key."""
+        pieces = body if isinstance(body, Pieces) else None
+        whole = b"" if isinstance(body, Pieces) else body
         # The target and the headers are in no variable: each may have a credential.
         return Outgoing(
             method,
             self.base_url.target(path, query),
             self.headers.for_call(
-                method, body, accept=accept, content_type=content_type, extra=extra_headers
+                method,
+                whole,
+                accept=accept,
+                content_type=content_type,
+                chunked=pieces is not None,
+                extra=extra_headers,
             ),
-            body or b"",
+            whole or b"",
+            pieces,
         )
+
+    def _body(self, json: object, content: Content | None) -> bytes | Pieces | None:
+        """Return the body that one of the two makes; TypeError or ValueError if there is none."""
+        if json is not None and content is not None:
+            raise TypeError("give json or content, not both")
+        if content is None:
+            return None if json is None else encode_json(json)
+        if isinstance(content, (bytes, bytearray, memoryview)):
+            return bytes(content)
+        if isinstance(content, (str, Mapping)) or not isinstance(
+            content, (Iterable, AsyncIterable)
+        ):
+            raise TypeError(
+                f"content must be bytes, or an iterable of bytes, not {type(content).__name__}"
+            )
+        return Pieces(content, run=self.service.run)
 
     # --- whole answers ---
 
@@ -280,11 +308,22 @@ class Endpoint:
         return await fetch.run()
 
     async def request(
-        self, method: str, path: str, *, json: object = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: Content | None = None,
+        **options: Any,
     ) -> Response:
         """Any endpoint, as `AsyncClient.request` has it."""
-        body = None if json is None else encode_json(json)
-        call = self.call(checked_method(method), path, body, **options)
+        call = self.call(
+            checked_method(method),
+            path,
+            self._body(json, content),
+            content_type=JSON if content is None else BYTES,
+            **options,
+        )
         fetch = Fetch(self.service, call, RawAnswer)
         answer = await fetch.run()
         exchange = answer.exchange

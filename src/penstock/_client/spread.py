@@ -11,6 +11,7 @@ import msgspec
 
 from .._call.event_stream import EventStream
 from .._call.response_stream import ResponseStream
+from .._http.pieces import Content
 from .._limiter.limiter import Limiter
 from .._policy.servers import Server, Servers
 from .._wire.credentials import hides_arguments
@@ -204,6 +205,7 @@ class Spread:
         path: str,
         *,
         json: object = None,
+        content: Content | None = None,
         session: Session | None = None,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
@@ -214,6 +216,7 @@ class Spread:
             method,
             path,
             json=json,
+            content=content,
             session=self._endpoint.session_of(json, session),
             timeouts=timeouts,
             max_retries=max_retries,
@@ -252,7 +255,7 @@ class Spread:
         path: str,
         *,
         json: object = None,
-        content: bytes | None = None,
+        content: Content | None = None,
         check_status: bool = True,
         session: Session | None = None,
         timeouts: Timeouts | None = None,

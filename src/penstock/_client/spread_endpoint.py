@@ -10,6 +10,7 @@ import msgspec
 from .._call.call import Call
 from .._call.route import Fleet, Route
 from .._http.outgoing import Outgoing
+from .._http.pieces import Pieces
 from .._policy.servers import Servers
 from .._wire.query import Query
 from .endpoint import JSON, Endpoint, accept_of
@@ -66,7 +67,7 @@ class SpreadEndpoint(Endpoint):
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
+        body: bytes | Pieces | None = None,
         *,
         session: str | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -119,7 +120,7 @@ class _Recipe:
         """Return the request for the server with this index."""
         if index == 0:
             return self._first
-        body = self._first.body if self._has_body else None
+        body = (self._first.pieces or self._first.body) if self._has_body else None
         return self._endpoints[index].outgoing(
             self._first.method, self._path, body, **self._options
         )

@@ -23,7 +23,7 @@ class Duplex(NetworkStream):
     async def receive(self, deadline: Deadline) -> bytes:
         if self._upload is not None:
             try:
-                if await self._inner.upload(self._upload, deadline):
+                if await self._upload.write(self._inner, deadline):
                     self._upload = None
             except ConnectionFailed:
                 # What the server has sent may still be read, and says how it ended.

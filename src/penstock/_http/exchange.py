@@ -19,6 +19,7 @@ from .duplex import Duplex
 from .head_gate import HeadGate, HeadTooLarge
 from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
 from .outgoing import Outgoing, as_httpcore
+from .pieces import Pieces, UnsendableRequest
 
 __all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
 
@@ -48,6 +49,7 @@ class Exchange:
         "_framing",
         "_gate",
         "_keep",
+        "_pieces",
         "_rest",
         "_stream",
         "body_bytes",
@@ -76,6 +78,8 @@ class Exchange:
         self._deadline = deadline
         # Set from the first `send` until the head is in: a cancelled `send` resumes with it.
         self._gate: HeadGate | None = None
+        # The request's body, if it comes in pieces.
+        self._pieces: Pieces | None = None
         # Bytes of the body that came with the head.
         self._rest = b""
         self._collected = bytearray()
@@ -106,13 +110,19 @@ class Exchange:
     async def send(self, outgoing: Outgoing) -> None:
         """Send the request and read the response's head.
 
-        Raises ConnectionFailed, ClosedLocally, MalformedResponse or the error of the
-        deadline; the caller then closes the exchange. A call that was cancelled after the
-        request was sent (`awaits_head`) may be repeated: it continues to wait.
+        Raises ConnectionFailed, ClosedLocally, MalformedResponse, UnsendableRequest, what the
+        request's pieces raise, or the error of the deadline; the caller then closes the exchange.
+        A call that was cancelled after the request was sent (`awaits_head`) may be repeated: it
+        continues to wait.
         """
         request = as_httpcore(outgoing, self._connections.dialer)
         if self._gate is None:
-            self._gate = HeadGate(self._stream, self._deadline, reused=self.may_be_stale)
+            pieces = self._pieces = outgoing.pieces
+            if pieces is not None:
+                await pieces.start()
+            self._gate = HeadGate(
+                self._stream, self._deadline, reused=self.may_be_stale, pieces=pieces
+            )
         else:
             self._gate.rewind()
         gate = self._gate
@@ -120,6 +130,10 @@ class Exchange:
             response = await gate.answer(request)
         except HeadTooLarge as error:
             raise MalformedResponse(str(error)) from error
+        except lazy.httpcore.LocalProtocolError as error:
+            raise UnsendableRequest(
+                f"the request cannot be sent: {one_line(str(error))}"
+            ) from error
         except lazy.httpcore.RemoteProtocolError as error:
             if gate.ended:
                 raise ConnectionFailed(
@@ -265,6 +279,8 @@ class Exchange:
                 self._connections.release(self._stream)
             else:
                 await self._connections.discard(self._stream)  # noqa: ASYNC102 - shielded inside
+            if self._pieces is not None:
+                await self._pieces.aclose()  # noqa: ASYNC102 - its owner's
 
     def close(self) -> None:
         """Close the connection now, without waiting; a blocked reader gets ClosedLocally."""

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, cast
 from . import lazy
 from .debug_log import hide_answers
 from .network import ConnectionFailed, Deadline, NetworkStream, Upload
+from .pieces import Pieces, PiecewiseUpload
 
 __all__ = ["MAX_HEAD_BYTES", "HeadGate", "HeadTooLarge"]
 
@@ -41,8 +42,16 @@ class HeadGate:
     It does not inherit from that class, so that httpcore is imported at the first request.
     """
 
-    def __init__(self, stream: NetworkStream, deadline: Deadline, *, reused: bool = False) -> None:
+    def __init__(
+        self,
+        stream: NetworkStream,
+        deadline: Deadline,
+        *,
+        reused: bool = False,
+        pieces: Pieces | None = None,
+    ) -> None:
         self._stream = stream
+        self._pieces = pieces
         self._reused = reused
         self._deadline = deadline
         self._request: list[bytes] = []
@@ -137,14 +146,17 @@ class HeadGate:
         """Write the request, until all is written or the server sends something."""
         if self._upload is None:
             # httpcore writes head and body separately; together they are one segment.
-            self._upload = Upload(b"".join(self._request))
+            request = b"".join(self._request)
+            self._upload = (
+                Upload(request) if self._pieces is None else PiecewiseUpload(request, self._pieces)
+            )
             self._request.clear()
             # Checked again at the last moment: what arrives before the request is written
             # cannot be its response.
             if self._reused and not self._stream.is_clean():
                 raise ConnectionFailed("the idle connection was no longer usable")
         try:
-            self.sent = await self._stream.upload(self._upload, self._deadline)
+            self.sent = await self._upload.write(self._stream, self._deadline)
         except ConnectionFailed as error:
             # A server may answer, and close, before it has read the whole request. Its
             # response says more than the broken pipe.

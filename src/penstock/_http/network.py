@@ -94,6 +94,10 @@ class Upload:
         """Drop this many bytes: the network has taken them."""
         self._left = self._left[count:]
 
+    async def write(self, stream: NetworkStream, deadline: Deadline) -> bool:
+        """Write it all to the stream, as `NetworkStream.upload` does, and return the same."""
+        return await stream.upload(self, deadline)
+
 
 class NetworkStream(ABC):
     """A connected stream of bytes."""

@@ -7,6 +7,7 @@ import msgspec
 from .._wire.credentials import shown_target
 from . import lazy
 from .dial import Dialer
+from .pieces import Pieces
 
 __all__ = ["Outgoing", "as_httpcore"]
 
@@ -18,6 +19,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     target: str
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    pieces: Pieces | None = None
+    """A body that comes in pieces, in place of `body`."""
 
     # Crash reporters show the variables of every frame: show no key and no prompt there.
     def __repr__(self) -> str:
@@ -39,7 +42,7 @@ def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> lazy.httpcore.Request:
         outgoing.method.encode("ascii"),
         lazy.httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
         headers=headers,
-        content=_Body(outgoing.body),
+        content=_Body(outgoing.body) if outgoing.pieces is None else _Elsewhere(),
     )
 
 
@@ -63,3 +66,13 @@ class _Body:
             raise StopAsyncIteration
         piece, self._left = self._left, b""
         return piece
+
+
+class _Elsewhere:
+    """A body that httpcore has no part in: it goes on to read the response."""
+
+    def __aiter__(self) -> _Elsewhere:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise lazy.httpcore.WriteError("the body is written by the gate")

@@ -84,9 +84,13 @@ class RequestHeaders:
         *,
         accept: bytes,
         content_type: bytes = b"application/json",
+        chunked: bool = False,
         extra: Mapping[str, str] | None = None,
     ) -> list[tuple[bytes, bytes]]:
-        """Return the header lines of one request, without its API key."""
+        """Return the header lines of one request, without its API key.
+
+        `chunked`: the body comes in pieces, and nobody knows its length.
+        """
         # First, so that no error has the client's own headers in this frame.
         checked = checked_headers(extra)
         fields = {**self._library, "accept": (b"Accept", accept)}
@@ -94,7 +98,9 @@ class RequestHeaders:
             fields["content-type"] = (b"Content-Type", content_type)
         fields.update(self._own)
         fields.update(checked)
-        if body is not None or method not in ("GET", "HEAD", "DELETE"):
+        if chunked:
+            fields["transfer-encoding"] = (b"Transfer-Encoding", b"chunked")
+        elif body is not None or method not in ("GET", "HEAD", "DELETE"):
             fields["content-length"] = (b"Content-Length", b"%d" % len(body or b""))
         return list(fields.values())
 

@@ -16,6 +16,7 @@ from .._client.resources import ChatRequest
 from .._client.response import Response
 from .._client.statistics import ClientStatistics
 from .._http.connections import KEEPALIVE
+from .._http.pieces import Content
 from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.credentials import hides_arguments
@@ -207,20 +208,23 @@ class Client(Driver):
         path: str,
         *,
         json: object = None,
+        content: Content | None = None,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Return the response of any endpoint, with the client's key, retries and errors.
 
-        `path` is below the base URL and may have a query. A status other than 2xx is an
-        APIStatusError, a failed connection an APIConnectionError.
+        `path` is below the base URL and may have a query. The request's body is `json` encoded,
+        or `content`, as of `stream()`. A status other than 2xx is an APIStatusError, a failed
+        connection an APIConnectionError.
         """
         answer: Response = self._run(
             lambda: self._async.request(
                 method,
                 path,
                 json=json,
+                content=content,
                 timeouts=timeouts,
                 max_retries=max_retries,
                 extra_headers=extra_headers,
@@ -269,7 +273,7 @@ class Client(Driver):
         path: str,
         *,
         json: object = None,
-        content: bytes | None = None,
+        content: Content | None = None,
         check_status: bool = True,
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
@@ -278,9 +282,11 @@ class Client(Driver):
         """The body of any endpoint's response as bytes: `with client.stream(...) as body`.
 
         A plain call without I/O, with the guarantees of a completion stream. The request's body
-        is `json` encoded, or `content` as it is. A status other than success is an
-        APIStatusError; with `check_status=False` it is a response like any other, and is not
-        sent again. ValueError or TypeError for bad arguments.
+        is `json` encoded, or `content` as it is: bytes, or an iterable of bytes, async or not,
+        which is sent piece by piece. What an iterator has given once is not sent again. A status
+        other than success is an APIStatusError; with `check_status=False` it is a response like
+        any other, with its bytes as they are, and is not sent again. ValueError or TypeError for
+        bad arguments.
         """
         return ResponseStream(
             self._loop,

@@ -7,11 +7,12 @@ from typing import Any
 
 from .._call.call import Call
 from .._http.outgoing import Outgoing
+from .._http.pieces import Pieces, Run
 from .._wire.url import Origin, is_host
 from ..timeouts import Timeouts
 from ._plan import Plan
 
-__all__ = ["call_of", "origin_of"]
+__all__ = ["call_of", "origin_of", "pieces_of"]
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -33,7 +34,7 @@ def origin_of(module: Any, request: Any) -> Origin:
 
 def call_of(
     request: Any,
-    body: bytes,
+    body: bytes | Pieces,
     timeouts: Timeouts | None,
     plan: Plan | None,
     *,
@@ -51,7 +52,8 @@ def call_of(
             request.method,
             request.url.raw_path.decode("ascii"),
             request.headers.raw,
-            body,
+            b"" if isinstance(body, Pieces) else body,
+            body if isinstance(body, Pieces) else None,
         ),
         timeouts=limits,
         max_retries=plan.max_retries if plan is not None else 0,
@@ -63,6 +65,14 @@ def call_of(
         check_end=check_end and not planned,
         quiet=True,
     )
+
+
+def pieces_of(request: Any, source: Any, run: Run | None = None) -> Pieces:
+    """Return the body that `source` iterates over; it is sent as the request's headers say."""
+    length = request.headers.get("content-length")
+    if "transfer-encoding" in request.headers:
+        return Pieces(source, once=True, run=run)
+    return Pieces(source, length=int(length or 0), once=True, run=run)
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from .._call.base_stream import BaseStream, exchange_of
 from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
 from .._client.endpoint import checked_timeouts
+from .._http.pieces import Pieces, UnsendableRequest
 from .._wire.credentials import hides_arguments
 from ..blocking._loop.loop_thread import LoopThread
 from ..blocking.stream import ResponseStream as BlockingResponseStream
@@ -24,7 +25,7 @@ from ..blocking.stream import Stream
 from ..errors import APIStatusError, PenstockError, StreamClosedError
 from ..timeouts import Timeouts
 from ._bodies import Events, Raises, SyncEvents
-from ._calls import call_of, origin_of
+from ._calls import call_of, origin_of, pieces_of
 from ._errors import httpx_error
 from ._homes import Home, Homes, Services
 from ._plan import PLAN, RAISES, STREAM, Plan
@@ -85,11 +86,19 @@ class Transporting:
     def _grace(self) -> float | None:
         return (self._timeouts or Timeouts()).close
 
-    def _call(self, home: Home, request: Any, body: bytes) -> tuple[Service, Call, Plan | None]:
+    def _call(
+        self, home: Home, request: Any, body: bytes | Pieces
+    ) -> tuple[Service, Call, Plan | None]:
         plan: Plan | None = request.extensions.get(PLAN)
         service = home.service(origin_of(self._module, request))
         call = call_of(request, body, self._timeouts, plan, check_end=self._check_streams)
         return service, call, plan
+
+    def _comes_in_pieces(self, request: Any) -> bool:
+        """Return whether the body is not known as a whole. A planned one is: it may go twice."""
+        return not (
+            isinstance(request.stream, self._module.ByteStream) or PLAN in request.extensions
+        )
 
     def _raises(self, stream: BaseStream[Any], plan: Plan | None, request: Any) -> Raises:
         if plan is not None and plan.raises is not None:
@@ -140,7 +149,11 @@ class AsyncSending(Transporting):
         """Send the request; return the response when its head is in, as httpx wants it."""
         if self._homes.closed:
             raise RuntimeError(_CLOSED)
-        body = await _content(request)
+        body: bytes | Pieces
+        if self._comes_in_pieces(request):
+            body = pieces_of(request, request.stream)
+        else:
+            body = await request.aread()
         service, call, plan = self._call(self._homes.here(), request, body)
         stream: Any
         if plan is not None and plan.stream:
@@ -155,6 +168,8 @@ class AsyncSending(Transporting):
             return self._refusal(stream, plan)
         except PenstockError as error:
             raise raises(error) from error
+        except UnsendableRequest as error:
+            raise self._module.LocalProtocolError(str(error)) from error
         return self._response(stream, plan, stream, self._body(read, raises))
 
     async def aclose(self) -> None:
@@ -178,7 +193,11 @@ class Sending(Transporting):
         """Send the request; return the response when its head is in, as httpx wants it."""
         if self._homes.closed:
             raise RuntimeError(_CLOSED)
-        body = _read(request)
+        body: bytes | Pieces
+        if self._comes_in_pieces(request):
+            body = pieces_of(request, iter(request.stream), self._loop.workers.run)
+        else:
+            body = request.read()
         service, call, plan = self._call(self._homes.of(self._loop), request, body)
         stream: Any
         if plan is not None and plan.stream:
@@ -195,6 +214,8 @@ class Sending(Transporting):
             return self._refusal(original, plan)
         except PenstockError as error:
             raise raises(error) from error
+        except UnsendableRequest as error:
+            raise self._module.LocalProtocolError(str(error)) from error
         return self._response(original, plan, stream, self._body(read, raises))
 
     def close(self) -> None:
@@ -213,11 +234,3 @@ def _translated(
     if isinstance(error, StreamClosedError) and exchange is None:
         return RuntimeError(_CLOSED)
     return httpx_error(module, error, connected=exchange is not None)
-
-
-async def _content(request: Any) -> bytes:
-    return await request.aread()  # type: ignore[no-any-return]
-
-
-def _read(request: Any) -> bytes:
-    return request.read()  # type: ignore[no-any-return]

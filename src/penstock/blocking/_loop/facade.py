@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from ..._client.client import AsyncClient
 from ..._client.endpoint import APIKey
+from ..._http.pieces import Run
 from ...providers import Provider
 from .loop_thread import LoopThread
 
@@ -43,7 +44,10 @@ class Driver:
         self._loop = LoopThread()
         if "api_key" in options:
             options["api_key"] = _in_thread(self._loop, options["api_key"])
-        self._async = make(*args, **options)
+        client = make(*args, **options)
+        if isinstance(client, Driven):
+            client.run_elsewhere(self._loop.workers.run)
+        self._async = client
         self._take_resources()
 
     def _take_resources(self) -> None:
@@ -76,6 +80,10 @@ class Driver:
 
 class Driven(AsyncClient):
     """The client on the loop. Its messages name the blocking one, which its users know."""
+
+    def run_elsewhere(self, run: Run) -> None:
+        """Have what may block, such as a body's iterable, run by this."""
+        self._endpoint.service.run = run
 
     def __del__(self) -> None:
         connections = getattr(self, "_connections", None)
