@@ -273,3 +273,16 @@ def test_what_is_refused_before_any_io(
         with pytest.raises(kind, match=reason):
             client.chat.completions.parse(**REQUEST, response_format=int, **extra)
     assert network.connects == []
+
+
+def test_complete_takes_keywords_a_mapping_or_both() -> None:
+    network = MemoryNetwork(HELLO)
+    with client_on(network) as client:
+        client.complete(**REQUEST, temperature=1)
+        client.complete(REQUEST, temperature=1)
+        client.complete({**REQUEST, "temperature": 0}, temperature=1)
+        with pytest.raises(ValueError, match="model is empty"):
+            client.complete()
+    first, *others = [request.json for request in network.requests]
+    assert first["temperature"] == 1
+    assert others == [first, first]
