@@ -49,6 +49,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Whether completions are streamed inside."""
     on_refused: Literal["stop", "row"] = "stop"
     """Whether a refused account (401, 402, a used-up quota) stops the run or fails the row."""
+    fuse: int | None = FUSE
+    """Rows that fail one after the other until the run stops; None: it goes on."""
 
     def __post_init__(self) -> None:
         if isinstance(self.max_retries, bool) or not isinstance(self.max_retries, int):
@@ -109,6 +111,10 @@ class Asker:
         """Why no request is sent any more; None while they are."""
         self.notice: str | None = None
         """One line for a person while the server is away, else None."""
+        self.refusal: PenstockError | None = None
+        """The error that said first that the account is refused."""
+        self.outage: Failure | None = None
+        """The latest failure that may be an outage of the server."""
         self.requests: int = 0
         """Requests sent so far."""
         self.retries: int = 0
@@ -211,6 +217,8 @@ class Asker:
             raise
         except PenstockError as error:
             verdict = verdict_of(error)
+            if verdict.kind == "refused" and self.refusal is None:
+                self.refusal = error.with_traceback(None)
         except (ValueError, TypeError) as error:
             # Refused before anything was sent.
             tally.requests -= 1
@@ -271,6 +279,7 @@ class Asker:
             tally.again += 1
             return tally.again <= policy.max_retries
         assert self._clock is not None
+        self.outage = verdict.failure
         mark = self._outage.failed(self._clock())
         if self._counts(verdict, tally):
             return False
@@ -352,10 +361,11 @@ class Asker:
         if verdict.kind != "fails" or not self._ever_answered:
             # Of sorted input, rows that the server rejects may come in long runs.
             self._failed_in_a_row += 1
-            if self._failed_in_a_row >= FUSE:
+            fuse = self._policy.fuse
+            if fuse is not None and self._failed_in_a_row >= fuse:
                 self.stop(
                     "fuse",
-                    f"{FUSE} rows failed one after the other, the last: {verdict.failure.message}",
+                    f"{fuse} rows failed one after the other, the last: {verdict.failure.message}",
                 )
         answered = verdict.status_code is not None
         return Outcome(
