@@ -97,6 +97,13 @@ def tests_newest(session: nox.Session) -> None:
     pytest(session)
 
 
+@nox.session(python="3.12")
+def tests_engines(session: nox.Session) -> None:
+    """The tests of `penstock.engines`, with Daft, Dask and Ray. Ray is started and stopped."""
+    sync(session, "engines")
+    session.run("python", "-m", "pytest", "tests/engines", "-n0", *session.posargs)
+
+
 @nox.session
 @nox.parametrize("group", ["a", "b", "c"], ids=["a", "b", "c"])
 def tests_frameworks(session: nox.Session, group: str) -> None:

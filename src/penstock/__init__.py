@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import batch as batch
     from . import blocking as blocking
+    from . import engines as engines
     from . import errors as errors
     from . import observing as observing
     from . import providers as providers
@@ -115,7 +116,7 @@ else:
     __getattr__, __dir__, __all__ = exports(
         __name__,
         {
-            ".": "batch blocking errors observing providers types",
+            ".": "batch blocking engines errors observing providers types",
             "_call.event_stream": "EventStream",
             "_call.lifecycle": "StreamState",
             "_call.response_stream": "ResponseStream",

@@ -355,11 +355,7 @@ async def test_copies_of_one_process_share_their_limits(monkeypatch: pytest.Monk
 
 def test_restored_ones_are_kept_for_a_while() -> None:
     # As an engine does it that unpickles one for each of its tasks.
-    pickles = []
-    for number in range(KEPT + 1):
-        ask = Completions(f"m{number}", base_url=URL)
-        pickles.append(pickle.dumps(ask))
-    del ask
+    pickles = [pickle.dumps(Completions(f"m{n}", base_url=URL)) for n in range(KEPT + 1)]
     gc.collect()
     first = id(pickle.loads(pickles[0]))
     gc.collect()
@@ -447,13 +443,11 @@ def test_an_asyncio_loop_that_is_closed_without_a_word() -> None:
     before = open_fds()
     with serve_in_thread(echo) as server:
         ask = Completions("m", base_url=server.base_url)
-        for _ in range(2):
-            loop = asyncio.new_event_loop()
+        for loop in (asyncio.new_event_loop(), asyncio.new_event_loop()):
             loop.run_until_complete(many(ask))
             loop.close()
         ask.close()
         assert becomes_true(lambda: server.open_connections == 0)
-        del loop
         gc.collect()
     assert open_fds() <= before
 

@@ -7,17 +7,24 @@ from typing import Any, TypeVar
 from .at_once import answers_to
 from .columns import FIELDS, answer_array, engine
 from .completions import Completions
+from .worker import checked_count
 
 __all__ = ["complete"]
 
 E = TypeVar("E")
 
-BATCH = 256
-"""Rows that Daft hands over at once, at least; a few such batches are under way at a time."""
 BATCHES = 4
+"""Batches of rows that Daft hands over at a time."""
 
 
-def complete(expression: E, *, model: str | None, concurrency: int = 64, **options: Any) -> E:
+def complete(
+    expression: E,
+    *,
+    model: str | None,
+    concurrency: int = 64,
+    batch_size: int | None = None,
+    **options: Any,
+) -> E:
     """Return an expression for the completions of a column, a struct for each row.
 
         df = df.with_column("answer", complete(df["prompt"], model="gpt-5-mini"))
@@ -27,12 +34,20 @@ def complete(expression: E, *, model: str | None, concurrency: int = 64, **optio
     members of `penstock.engines.Answer`: strings, and integers of 64 bits. A row that fails has its
     `error` there and does not raise; a null is an "invalid_row" and is not sent.
 
-    `options` are those of `Completions`. `concurrency` holds for each process that Daft works in:
-    one on a single machine, one for each node on a Ray cluster. Daft retries nothing itself. If the
-    account is refused, the query fails with the server's error, unless `on_refused="row"`.
+    - `concurrency`: requests in flight in each process that Daft works in: one on a single machine,
+      one for each node of a Ray cluster.
+    - `batch_size`: rows that are handed over at once; a few such batches are in hand at a time.
+      None is what Daft has together, up to 131 072 rows, in their order. Batches come back as they
+      are done, as those of any async function in Daft.
+    - `options`: those of `Completions`.
+
+    Daft retries nothing itself. If the account is refused, the query fails with the server's error,
+    unless `on_refused="row"`.
 
     TypeError or ValueError for options that make no sense, ImportError without Daft.
     """
+    if batch_size is not None:
+        checked_count("batch_size", batch_size)
     daft = engine("daft", "daft")
     completions = Completions(model, concurrency=concurrency, **options)
     kinds = {name: getattr(daft.DataType, kind)() for name, kind in FIELDS.items()}
@@ -45,7 +60,7 @@ def complete(expression: E, *, model: str | None, concurrency: int = 64, **optio
 
         @daft.method.batch(  # type: ignore[untyped-decorator]
             return_dtype=daft.DataType.struct(kinds),
-            batch_size=max(BATCH, concurrency),
+            batch_size=batch_size,
             max_retries=0,
         )
         async def answer(self, messages: Any) -> Any:

@@ -8,10 +8,15 @@ from typing import Any, TypeVar
 from .at_once import answers_to
 from .columns import answer_array, engine
 from .completions import Completions
+from .worker import checked_count
 
 __all__ = ["complete"]
 
 D = TypeVar("D")
+
+CPUS = 0.1
+"""Of a worker, which mostly waits: with a whole one, two workers on two cores would leave none for
+the tasks that read their rows, and all would wait for ever."""
 
 CALLS = 4
 """Calls of one worker at a time: while one ends, the next ones keep its requests in flight."""
@@ -42,7 +47,8 @@ def complete(
     - `concurrency`, `per_second`: limits of all workers together. Each gets its share, and adapts
       by itself.
     - `batch_size`: rows that a worker gets at once.
-    - `ray_remote_args`: further options of the actors, for instance {"num_cpus": 0.5}.
+    - `ray_remote_args`: further options of the actors, for instance {"num_cpus": 1}; 0.1 is what
+      one takes by default, as it mostly waits.
     - `options`: those of `Completions`.
 
     Ray retries nothing itself but a batch whose worker has crashed: its rows are asked again. If
@@ -50,11 +56,8 @@ def complete(
 
     TypeError or ValueError for arguments that make no sense, ImportError without Ray.
     """
-    for name, number in (("workers", workers), ("batch_size", batch_size)):
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f"{name} must be a whole number, not {number!r}")
-        if number < 1:
-            raise ValueError(f"{name} is {number}: give a positive number")
+    checked_count("workers", workers)
+    checked_count("batch_size", batch_size)
     columns: dict[str, object] = {"messages": messages, "into": into}
     for name, column in columns.items():
         if not isinstance(column, str) or not column:
@@ -80,7 +83,7 @@ def complete(
         batch_format="pyarrow",
         compute=data.ActorPoolStrategy(size=workers, max_concurrent_calls_per_actor=CALLS),
         udf_modifying_row_count=False,
-        **(ray_remote_args or {}),
+        **{"num_cpus": CPUS, **(ray_remote_args or {})},
     )
     return asked
 

@@ -20,7 +20,7 @@ from ..errors import PenstockError
 from ..providers import Provider
 from ..timeouts import Timeouts
 
-__all__ = ["Settings", "Worker"]
+__all__ = ["Settings", "Worker", "checked_count"]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
         timeouts: object = self.timeouts
         if not isinstance(timeouts, Timeouts):
             raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
+        checked_count("concurrency", self.concurrency)
         if self.on_refused not in ("raise", "row"):
             raise ValueError(f'on_refused is {self.on_refused!r}: give "raise" or "row"')
         self.limiter()
@@ -88,6 +89,15 @@ class Settings(msgspec.Struct, frozen=True):
             on_refused="stop" if self.on_refused == "raise" else "row",
             fuse=None,
         )
+
+
+def checked_count(name: str, number: object) -> int:
+    """Return a whole number above 0; TypeError or ValueError names what is none."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{name} must be a whole number, not {number!r}")
+    if number < 1:
+        raise ValueError(f"{name} is {number}: give a positive number")
+    return number
 
 
 def _key(variable: str) -> str:
