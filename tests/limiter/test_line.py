@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import Limiter
+from penstock import Limiter, fan_out
 from penstock._limiter.rates import Reservation
+from penstock._limiter.slots import Slot, lent
 from penstock._policy.window import GRAIN, MINUTE
 from penstock.testing.clock import virtual
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -233,3 +234,69 @@ async def test_a_line_fills_many_places_in_a_few_turns_where_its_rates_allow() -
             slot.release()
         await anyio.sleep(0.001)
         assert done == 16
+
+
+# --- items and their requests ---
+
+
+async def test_an_items_request_is_not_behind_those_who_came_after_the_item() -> None:
+    limiter = Limiter(4, tokens_per_minute=100)
+    order: list[str] = []
+    (await limiter.acquire(100)).release()
+
+    async def late() -> None:
+        slot = await limiter.acquire(100)
+        order.append("late")
+        slot.release()
+
+    async def item(name: str) -> None:
+        slot = Slot(limiter.line, reserves=False)
+        await slot.acquire()
+        with lent(slot):
+            await anyio.sleep(5)
+            for number in range(2):
+                request = Slot(limiter.line, tokens=100)
+                await request.acquire()
+                request.sent()
+                order.append(f"{name}{number}")
+                request.release()
+        slot.release()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(item, "a")
+        await anyio.sleep(1)
+        group.start_soon(item, "b")
+        await anyio.sleep(1)
+        group.start_soon(late)
+    # The first request of each was in line before; the second is nobody's turn yet.
+    assert order == ["a0", "b0", "late", "a1", "b1"]
+    assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
+
+
+async def test_items_that_ask_again_and_again_keep_nobody_waiting_for_ever() -> None:
+    limiter = Limiter(4, tokens_per_minute=100)
+    done = anyio.Event()
+
+    async def item(_: int) -> None:
+        while not done.is_set():
+            slot = Slot(limiter.line, tokens=30)
+            await slot.acquire()
+            slot.sent()
+            await anyio.sleep(1)
+            slot.release()
+
+    async def outsider() -> None:
+        await anyio.sleep(1)
+        slot = await limiter.acquire(100)
+        waited.append(anyio.current_time() - began)
+        slot.release()
+        done.set()
+
+    waited: list[float] = []
+    began = anyio.current_time()
+    async with anyio.create_task_group() as group:
+        group.start_soon(outsider)
+        async with fan_out(item, range(4), limit=limiter) as results:
+            assert len([result async for result in results]) == 4
+    # Three of the items' first requests, then the fourth; the outsider's is next.
+    assert waited[0] <= 2 * (MINUTE + GRAIN) + 1

@@ -4,8 +4,9 @@ No place is handed to a task: the first in line is woken and takes it itself, so
 cancelled in the meantime loses nothing, and what it would have taken goes to the next.
 
 Who is first waits for whatever it lacks: a place, the end of a pause, the pace (`per_second`), or
-the rates of a minute. Nobody passes it. So a request of many tokens is not overtaken by small
-ones for ever, and those behind it wait with it.
+the rates of a minute. Nobody passes it but the items that were in line before it, each with one
+request. So a request of many tokens is not overtaken by small ones for ever, and those behind it
+wait with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -86,6 +87,8 @@ class Line:
         self._next_start: float | None = None
         # A linked list: the first is found, and any one removed, in constant time.
         self._queue: OrderedDict[_Ticket, bool] = OrderedDict()
+        self._admitted: OrderedDict[_Ticket, bool] = OrderedDict()
+        """In front of the queue: the first request of each item that has come through it."""
         self.offered: set[Slot] = set()
         """Slots whose holders give their place up as soon as somebody waits."""
 
@@ -102,37 +105,45 @@ class Line:
         self._started(now)
         return True
 
-    def has_room(self, reservation: Reservation) -> bool:
+    def has_room(self, reservation: Reservation, *, paced: bool) -> bool:
         """Return True if the rates of a minute let it start now, ahead of the first in line.
 
         They do if they are enough for both, so that nobody waits longer for it.
         """
         assert self.rates is not None
-        first = next(iter(self._queue)).reservation if self._queue else None
-        return self.rates.has_room(self.clock.now(), reservation, first)
+        first = next(iter(self._admitted), None) if paced else self._first()
+        ahead = None if first is None else first.reservation
+        return self.rates.has_room(self.clock.now(), reservation, ahead)
 
     async def enter(self, reservation: Reservation | None = None, *, paced: bool = False) -> None:
         """Wait in line, then take a place and reserve. Cancelled, it takes nothing.
 
-        With `paced`, the start was counted before. Raises RuntimeError if the limiter is in use
-        in another event loop.
+        With `paced` it is an item's, which was in line and was counted as a start before: it
+        passes those who came later, once. Raises RuntimeError if the limiter is in use in another
+        event loop.
         """
+        queue = self._admitted if paced else self._queue
         with self.home.moving:
-            if self.home.move_here(in_use=self.in_flight > 0 or self.waiting > 0):
+            in_use = self.in_flight > 0
+            if self._admitted or self._queue:
+                in_use = True
+            if self.home.move_here(in_use=in_use):
                 # Those who waited in a loop that has ended never take a place.
                 self._queue.clear()
-            if not self._queue and self._try_take(reservation, paced) <= 0:
+                self._admitted.clear()
+            first = not self._admitted and (paced or not self._queue)
+            if first and self._try_take(reservation, paced) <= 0:
                 return
             gave_way = any(slot.give_way() for slot in list(self.offered))
             if gave_way and self._try_take(reservation, paced) <= 0:
                 return
             ticket = _Ticket(reservation, paced=paced)
-            self._queue[ticket] = True
+            queue[ticket] = True
         try:
             # The first in line takes the place itself: nothing is handed to a task that may
             # have been cancelled in the meantime.
             while True:
-                first = next(iter(self._queue)) is ticket
+                first = self._first() is ticket
                 wait = self._try_take(reservation, paced) if first else math.inf
                 if wait <= 0:
                     return
@@ -140,18 +151,21 @@ class Line:
                     await ticket.event.wait()
                     ticket.event = anyio.Event()
         finally:
-            if ticket in self._queue:
+            if ticket in queue:
                 # Only who is first keeps others from a place: a cancellation costs the same
                 # however many wait.
-                first = next(iter(self._queue)) is ticket
-                del self._queue[ticket]
+                first = self._first() is ticket
+                del queue[ticket]
                 if first:
                     self.wake()
 
     @property
     def waiting(self) -> int:
         """Tasks that wait in line."""
-        return len(self._queue)
+        return len(self._admitted) + len(self._queue)
+
+    def _first(self) -> _Ticket | None:
+        return next(iter(self._admitted or self._queue), None)
 
     def _try_take(self, reservation: Reservation | None, paced: bool) -> float:
         """Take a place and return 0, or return the seconds after which to try again."""
@@ -186,15 +200,15 @@ class Line:
 
     def wake(self) -> None:
         """Wake the waiters that may find a place: the first in line, and some behind it."""
-        queue = self._queue
         free = self.limit.limit - self.in_flight
-        if not queue or free <= 0:
+        if free <= 0 or not (self._admitted or self._queue):
             return
-        first = next(iter(queue))
+        first = next(iter(self._admitted or self._queue))
         first.event.set()
         # Only the first in line waits for pace, rates and pause.
         if free > 1 and not self._interval and self._ready(first, self.clock.now()):
-            for ticket in islice(queue, 1, min(free, WOKEN_AT_ONCE)):
+            behind = chain(self._admitted, self._queue)
+            for ticket in islice(behind, 1, min(free, WOKEN_AT_ONCE)):
                 ticket.event.set()
 
     def _ready(self, ticket: _Ticket, now: float) -> bool:
@@ -217,7 +231,7 @@ class Line:
         """
         until: float = self.paused_until
         reason: PauseReason = self.paused_by
-        first = next(iter(tuple(self._queue)), None)
+        first = next(iter(tuple(self._admitted) or tuple(self._queue)), None)
         if (first is None or not first.paced) and self._next_start is not None:
             paced_at = self._next_start - self._ahead
             if paced_at > until:
@@ -261,7 +275,7 @@ class Line:
         """Learn from a complete answer."""
         if self._adapts:
             # A waiter beside a free place is about to take it, or waits for pause, pace or rates.
-            first = next(iter(self._queue), None)
+            first = self._first()
             held_back = first is not None and self._ready(first, self.clock.now())
             binding = held_back or self.in_flight >= self.limit.limit
             self.limit.succeeded(epoch, binding=binding)

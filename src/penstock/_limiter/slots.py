@@ -154,7 +154,7 @@ class Slot:
             return
         self._reserves = True
         reservation = Reservation()
-        if self._state is SlotState.HELD and self._line.has_room(reservation):
+        if self._state is SlotState.HELD and self._line.has_room(reservation, paced=self._fresh):
             rates.reserve(self._line.clock.now(), reservation)
             self._reservation = reservation
         else:
@@ -166,9 +166,11 @@ class Slot:
         if self._state is not SlotState.HELD:
             return False
         line = self._line
-        covered = self._covers(reservation)
+        covered = reservation is None or self._covers(reservation)
         self._give_back()
-        if reservation is not None and not covered and not line.has_room(reservation):
+        if reservation is not None and not covered:
+            covered = line.has_room(reservation, paced=self._fresh)
+        if not covered:
             return False
         if not line.may_start(counted=self._fresh):
             return False
@@ -180,10 +182,10 @@ class Slot:
         self._step(SlotEvent.LEND)
         return True
 
-    def _covers(self, reservation: Reservation | None) -> bool:
+    def _covers(self, reservation: Reservation) -> bool:
         """Return True if what it holds of the rates is enough for the borrower as well."""
         own, rates = self._reservation, self._line.rates
-        if own is None or reservation is None or rates is None:
+        if own is None or rates is None:
             return False
         return own.tokens >= reservation.tokens and rates.holds(self._line.clock.now(), own)
 
