@@ -234,7 +234,7 @@ async def test_a_session_in_every_call() -> None:
     nets = networks(3)
     async with spread_over(*nets) as spread:
         for _ in range(2):
-            await spread.complete(REQUEST, session="a")
+            await spread.complete(**REQUEST, session="a")
             await spread.request("POST", "/x", json={"b": 1}, session="a")
             await _drained(spread.events("/x", json={"b": 1}, session="a"))
             await _drained(spread.stream("POST", "/x", json={"b": 1}, session="a"))

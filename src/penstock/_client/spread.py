@@ -188,7 +188,7 @@ class Spread:
         extra_headers: Mapping[str, str] | None = None,
         **params: Any,
     ) -> ChatCompletion:
-        """Return one completion for a request, as `AsyncClient.complete` does."""
+        """Return one completion, as `AsyncClient.complete` does."""
         options = {
             "session": session,
             "timeouts": timeouts,
