@@ -202,7 +202,7 @@ def _faults_of(entry: Entry, attempts: Sequence[Mapping[str, Any]]) -> Iterator[
         yield "the observer was not told of one beginning and one end"
     told = entry.finished[0] if entry.finished else None
     # A kept-alive connection that hangs up before any byte costs no retry.
-    paid = [attempt for attempt in attempts[:-1] if attempt["kind"] != "hang up"]
+    paid = [attempt for attempt in attempts[:-1] if not attempt["silent"]]
     if len(paid) > entry.max_retries or (told and len(attempts) > entry.attempts):
         yield "the server has more requests than were sent"
     if any(attempt["begun"] for attempt in attempts[:-1]):

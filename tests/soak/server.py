@@ -55,6 +55,7 @@ class Attempt:
         return {
             "kind": self.plan.kind,
             "status": self.plan.status,
+            "silent": not self.sent,
             "begun": self.begun,
             "whole": self.plan.complete_at < NEVER and self.sent >= self.plan.complete_at,
         }

@@ -16,18 +16,25 @@ from penstock.observing import Finished, RequestStarted
 
 from .answers import text_of
 from .faults import STREAMED, plan
+from .interrupted import interrupting
 from .ledger import ERRORS, Ledger
 from .operations import WAYS, Operation
 from .run import Settings, soak
 
 NAME = "1-1-0"
-GOOD: dict[str, Any] = {"kind": "good", "status": 200, "begun": True, "whole": True}
-CUT: dict[str, Any] = {"kind": "reset", "status": 200, "begun": True, "whole": False}
+GOOD: dict[str, Any] = {
+    "kind": "good",
+    "status": 200,
+    "silent": False,
+    "begun": True,
+    "whole": True,
+}
+CUT: dict[str, Any] = {**GOOD, "kind": "reset", "whole": False}
 
 
 def short(backend: str = "asyncio", **more: Any) -> Settings:
     seed = 1 if "CI" in os.environ else random.SystemRandom().randrange(10**6)
-    settings = {"operations": 40, "tasks": 30, "patience": 0.8}
+    settings = {"operations": 30, "tasks": 30, "patience": 0.6}
     return Settings(**{**settings, "seed": seed, "backend": backend, **more})
 
 
@@ -36,9 +43,17 @@ def test_a_short_one(backend: str) -> None:
     settings = short(backend)
     run = soak(settings)
     assert run.violations == [], f"python -m tests.soak --backend {backend} --seed {settings.seed}"
-    assert run.requests == sum(run.outcomes.values()) > run.operations == 80
+    assert run.requests == sum(run.outcomes.values()) > run.operations == 60
     assert run.sent > 0
     assert run.descriptors[0] == run.descriptors[1]
+
+
+def test_a_short_one_of_interruptions_and_forks() -> None:
+    with interrupting(seed=random.SystemRandom().randrange(10**6), times=12) as found:
+        pass
+    assert found.violations == []
+    assert found.forks == 2
+    assert found.signals > 2
 
 
 # --- what it must find ---
@@ -70,7 +85,7 @@ def test_it_finds_an_answer_that_is_cut_silently(monkeypatch: pytest.MonkeyPatch
         return []
 
     monkeypatch.setattr(CompletionDecoder, "end", silent_end)
-    run = soak(short(operations=120, tasks=60))
+    run = soak(short(operations=100, tasks=60))
     assert any("counted as completed with" in violation for violation in run.violations)
 
 
