@@ -48,6 +48,41 @@ def holdings() -> Holdings:
     )
 
 
+def kept_streams() -> list[str]:
+    """What each stream that is still reachable is, and what holds it."""
+    streams = [thing for thing in gc.get_objects() if isinstance(thing, CompletionStream)]
+    return [f"{stream!r}: {_holders(stream, 6)}" for stream in streams]
+
+
+def _holders(thing: object, depth: int) -> str:
+    """A chain of those that refer to it, the nearest first."""
+    chain: list[str] = []
+    seen = {id(thing)}
+    for _ in range(depth):
+        holders = [
+            holder
+            for holder in gc.get_referrers(thing)
+            if id(holder) not in seen and holder is not chain and not isinstance(holder, list)
+        ]
+        holders = [each for each in holders if getattr(each, "f_code", None) not in _OWN]
+        if not holders:
+            break
+        thing = holders[0]
+        seen |= {id(thing), id(holders)}
+        chain.append(f"{type(thing).__name__} {_described(thing)}")
+        del holders
+    return " < ".join(chain)
+
+
+def _described(thing: object) -> str:
+    if isinstance(thing, dict):
+        return str(list(thing)[:6])
+    return repr(thing)[:160]
+
+
+_OWN = {kept_streams.__code__, _holders.__code__}
+
+
 def peak_memory() -> int:
     """The most bytes that were resident at any time."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -29,7 +29,7 @@ from .interrupted import Interrupted, interrupting
 from .ledger import Ledger
 from .operations import Operation, Performer
 from .record import Memory, Run
-from .resources import Holdings, holdings, peak_memory
+from .resources import Holdings, holdings, kept_streams, peak_memory
 from .serving import Serving, serving
 
 __all__ = ["Settings", "soak"]
@@ -263,7 +263,7 @@ class Soak:
             if client._endpoint.service.live:
                 ledger.violation(f"the client {name!r} holds calls that are over")
         if now.streams:
-            ledger.violation(f"{now.streams} streams are still reachable")
+            ledger.violation(f"{now.streams} streams are still reachable: {kept_streams()}")
         first = self._points[0] if self._points else now
         if now.tasks > first.tasks:
             ledger.violation(f"{now.tasks} tasks are left where {first.tasks} were")

@@ -135,11 +135,11 @@ class BodyReader(ABC, Generic[T]):
             self._check_readable()
             if self._decoder is None:
                 await self._open(resumable=False)
-        except anyio.get_cancelled_exc_class():
-            self.report("cancelled", None)
-            raise
         except Exception as error:
             self.report("abandoned" if isinstance(error, StreamClosedError) else "failed", error)
+            raise
+        except anyio.get_cancelled_exc_class():
+            self.report("cancelled", None)
             raise
         finally:
             self._reading = False

@@ -65,6 +65,9 @@ class Fetch(BodyReader[R], Generic[R]):
         try:
             while await self.fill():
                 pass
+        except PenstockError:
+            await self.aclose("failed")  # noqa: ASYNC120 - closing shields what it must
+            raise
         except anyio.get_cancelled_exc_class():
             await self.aclose("cancelled")  # noqa: ASYNC102 - closing shields what it must
             raise

@@ -145,8 +145,10 @@ class Connections:
             if isinstance(home, asyncio.AbstractEventLoop):
                 self._timer = home.call_at(when, on_timer)
             else:
-                from .trio_timer import Timer
-
+                try:
+                    from .trio_timer import Timer
+                except OSError:
+                    return  # no descriptor is left; the next release tries again
                 self._timer = Timer(when - anyio.current_time(), on_timer)
 
     def on_timer(self) -> None:

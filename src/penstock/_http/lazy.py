@@ -46,20 +46,22 @@ async def ready() -> None:
 
     Raises ConnectionFailed if the system has no resources for that, such as descriptors.
     """
-    lock = _importing.get(None)
-    if lock is None:
-        lock = anyio.Lock()
-        _importing.set(lock)
-    async with lock:
-        if is_ready():
-            return
-        try:
-            await anyio.to_thread.run_sync(load, abandon_on_cancel=True)
-        except OSError as error:
-            raise ConnectionFailed(f"cannot load httpcore: {error}") from error
-        except RuntimeError:
-            # The interpreter is shutting down and starts no threads.
-            load()
+    try:
+        # The first use of anyio in an event loop imports its backend.
+        lock = _importing.get(None)
+        if lock is None:
+            lock = anyio.Lock()
+            _importing.set(lock)
+        async with lock:
+            if is_ready():
+                return
+            try:
+                await anyio.to_thread.run_sync(load, abandon_on_cancel=True)
+            except RuntimeError:
+                # The interpreter is shutting down and starts no threads.
+                load()
+    except OSError as error:
+        raise ConnectionFailed(f"cannot load a module: {error}") from error
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import socket
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from ..._loops import mark_asyncio_thread
+from ...errors import APIConnectionError
 from .crossing import CLOSED, Crossing, cancel_once
 
 __all__ = ["SharedLoop", "registry_lock", "take_share"]
@@ -22,6 +25,9 @@ R = TypeVar("R")
 # How long whoever ends the loop waits for its thread, and that for what it still does.
 JOIN_SECONDS = 5.0
 END_SECONDS = 1.0
+
+# What an event loop opens: a selector, and a pair of sockets to be woken by.
+DESCRIPTORS = 3
 
 
 class SharedLoop:
@@ -36,6 +42,7 @@ class SharedLoop:
         self._posted: set[asyncio.Task[Any]] = set()
         self._started: set[asyncio.Task[Any]] = set()
         self._here = threading.Lock()
+        _require_descriptors()
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self.threadless: bool = False
         # A daemon, so that a client nobody closed does not keep the interpreter from ending.
@@ -165,6 +172,21 @@ class SharedLoop:
             task.cancel()
         if rest:
             await asyncio.wait(rest, timeout=END_SECONDS)
+
+
+def _require_descriptors() -> None:
+    """Raise APIConnectionError if an event loop would find too few.
+
+    It would raise an OSError in the midst of its set-up, and warn that it was never closed.
+    """
+    try:
+        with ExitStack() as opened:
+            for _ in range(DESCRIPTORS):
+                opened.enter_context(socket.socket())
+    except OSError as error:
+        raise APIConnectionError(
+            f"cannot start the event loop of the blocking clients: {error}"
+        ) from error
 
 
 # Reentrant: a signal's handler may close a client in the midst of the rest.
