@@ -555,16 +555,45 @@ async def test_observers_see_which_server() -> None:
     assert [event.server for event in watcher.of("finished")] == [second]
 
 
-async def test_the_observers_of_all_clients_see_every_call() -> None:
+async def test_an_observer_of_one_client_is_told_of_the_calls_to_its_server() -> None:
     watchers = [Watcher(), Watcher()]
+    nets = [MemoryNetwork(HELLO, refuse=1), MemoryNetwork(HELLO)]
     clients = [
-        client_on(HELLO, f"http://s{n}.test/v1", observer=watcher)
-        for n, watcher in enumerate(watchers)
+        client_on(net, f"http://s{n}.test/v1", observer=watcher)
+        for n, (net, watcher) in enumerate(zip(nets, watchers, strict=True))
     ]
     async with Spread(clients) as spread:
         await spread.complete(REQUEST)
-    assert watchers[0].events == watchers[1].events
-    assert watchers[0].outcomes() == ["completed"]
+        # A call that moves begins and ends for both.
+        assert watchers[0].names == ["request_started", "attempt_failed", "finished"]
+        started, responded, token, finished = (event for _, event in watchers[1].events)
+        assert watchers[1].names == [
+            "request_started",
+            "response_started",
+            "first_token",
+            "finished",
+        ]
+        assert watchers[0].of("finished") == [finished]
+        assert len({event.id for event in (started, responded, token, finished)}) == 1
+        assert started.server == finished.server == "http://s1.test:80/v1"
+        for watcher in watchers:
+            watcher.events.clear()
+        await spread.complete(REQUEST)
+        assert watchers[0].events == []
+        assert watchers[1].outcomes() == ["completed"]
+
+
+async def test_one_client_with_an_observer_and_one_without() -> None:
+    watcher = Watcher()
+    clients = [
+        client_on(HELLO, "http://s0.test/v1"),
+        client_on(HELLO, "http://s1.test/v1", observer=watcher),
+    ]
+    async with Spread(clients) as spread:
+        for _ in range(4):
+            await spread.complete(REQUEST)
+    assert watcher.outcomes() == ["completed"] * 2
+    assert {event.server for event in watcher.of("finished")} == {"http://s1.test:80/v1"}
 
 
 # --- closing ---

@@ -13,6 +13,7 @@ import anyio.abc
 
 from penstock.testing.replies import chunk, head, sse_event, tokens
 
+EVENTS: list[str | dict[str, Any]] = [*tokens("a", "b", "c", "d", "e"), "[DONE]"]
 HEAD = head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
 
 
@@ -89,7 +90,7 @@ class FlakyServer:
         self.requests[nth] += 1
         await self._running.wait()
         await stream.send(HEAD)
-        for place, event in enumerate([*tokens("a", "b", "c", "d", "e"), "[DONE]"]):
+        for place, event in enumerate(EVENTS):
             await anyio.sleep(self.pause)
             await self._running.wait()
             if not place:

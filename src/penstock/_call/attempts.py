@@ -90,7 +90,9 @@ class Sender:
         self.lifecycle: Lifecycle = Lifecycle()
         self.route: Route | None = call.route
         """Chooses the server of each attempt; None if there is one server."""
-        notifier = service.notifier if self.route is None else self.route.fleet.notifier
+        notifier = service.notifier
+        if self.route is not None:
+            notifier = self.route.first_notifier
         self.reports: Reports | None = None
         if notifier is not None:
             self.reports = Reports(notifier, call, service.connections.dialer, service.provider)
@@ -256,7 +258,7 @@ class Sender:
         self._held.forget_slots()
         self._fresh = False
         if self.reports is not None:
-            self.reports.move(self.call, service)
+            self.reports.move(self.call, service, route.notifier(self._held.place))
 
     def _goes_on(self) -> bool:
         """Whether an attempt is out whose answer, a head or a whole refusal, is not in."""

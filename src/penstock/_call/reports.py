@@ -67,6 +67,7 @@ class Reports:
         "_number",
         "_provider",
         "_retries",
+        "_told",
         "server",
     )
 
@@ -74,6 +75,8 @@ class Reports:
         self, notifier: Notifier, call: Call, dialer: Dialer, provider: str | None = None
     ) -> None:
         self._notifier = notifier
+        self._told = notifier
+        """Calls all who know of the request."""
         self._call = call
         self._dialer = dialer
         self._provider = provider
@@ -88,20 +91,38 @@ class Reports:
         self.server: str = ""
         """Base URL of the server of the current attempt."""
 
-    def move(self, call: Call, service: Service) -> None:
-        """The next attempt goes to another server."""
+    def move(self, call: Call, service: Service, notifier: Notifier | None) -> None:
+        """The next attempt goes to another server, which may have other observers.
+
+        They are told that the request has started, and like all that know of it, its end.
+        """
         self._call = call
         self._dialer = service.connections.dialer
         self._provider = service.provider
         self.server = service.server
+        if notifier is self._notifier:
+            return
+        self._notifier = Notifier() if notifier is None else notifier
+        if self._event is None:
+            self._told = self._notifier
+            return
+        new = self._notifier.without(self._told)
+        self._told = Notifier.joined(self._told, self._notifier)
+        if self._group is not None:
+            self._group.join(self._notifier)
+        new.tell("request_started", self._started_event(self._event.time), self._context)
 
     def request_started(self, now: float) -> None:
         """The call begins."""
         self._home.move_here(in_use=False)
         if self._group is not None:
             self._group.join(self._notifier)
+        self._event = event = self._started_event(now)
+        self._tell("request_started", event)
+
+    def _started_event(self, now: float) -> RequestStarted:
         call, origin = self._call, self._dialer.origin
-        self._event = event = RequestStarted(
+        return RequestStarted(
             self._number,
             call.model,
             call.outgoing.method,
@@ -115,7 +136,6 @@ class Reports:
             body=RequestBody(call.outgoing.body),
             server=self.server,
         )
-        self._tell("request_started", event)
 
     def request_headers(self) -> list[tuple[bytes, bytes]]:
         """Return the header lines that the observers add to the request."""
@@ -166,7 +186,7 @@ class Reports:
         if self._finished or self._event is None:
             return
         self._finished = True
-        if not self._notifier.wants("finished"):
+        if not self._told.wants("finished"):
             return
         known = summary(now)
         answer = known.answer
@@ -190,7 +210,7 @@ class Reports:
             answer=answer,
             server=self.server,
         )
-        self._tell("finished", event)
+        self._told.tell("finished", event, self._context)
 
     def _lost(self, outcome: Outcome) -> bool:
         decided = self._group is not None and self._group.decided

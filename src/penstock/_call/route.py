@@ -17,16 +17,14 @@ __all__ = ["Fleet", "Route"]
 class Fleet:
     """Several servers, what is known of them, and what calls need of each."""
 
-    __slots__ = ("is_closed", "notifier", "servers", "services")
+    __slots__ = ("is_closed", "notifiers", "servers", "services")
 
     def __init__(self, services: Sequence[Service], servers: Servers) -> None:
         self.services: Sequence[Service] = services
         self.servers: Servers = servers
         """Shared by all fleets that send to these servers."""
-        self.notifier: Notifier | None = Notifier.joined(
-            service.notifier for service in services if service.notifier is not None
-        )
-        """Calls the observers of all, each once."""
+        self.notifiers: Sequence[Notifier | None] = _shared(services)
+        """Who is told of attempts at each server: one object where the observers are the same."""
         self.is_closed: bool = False
         """True once its owner has closed it."""
 
@@ -95,6 +93,17 @@ class Route:
         """Return the request as this server takes it."""
         return self._outgoing(place.server.index)
 
+    def notifier(self, place: Place) -> Notifier | None:
+        """Return who is told of attempts at this server."""
+        return self.fleet.notifiers[place.server.index]
+
+    @property
+    def first_notifier(self) -> Notifier | None:
+        """Who is told as long as no server is chosen; None if no server has observers."""
+        notifiers = self.fleet.notifiers
+        observed = any(notifier is not None for notifier in notifiers)
+        return (notifiers[0] or Notifier()) if observed else None
+
     def answered(self, refusal: APIStatusError | None, now: float) -> None:
         """Note that the server has answered the current attempt, with a refusal or without."""
         if refusal is not None:
@@ -139,3 +148,12 @@ class Route:
     def stay(self) -> None:
         """Have the next attempt made at the same server: only a connection was dead."""
         self._stays = True
+
+
+def _shared(services: Sequence[Service]) -> list[Notifier | None]:
+    notifiers: list[Notifier | None] = []
+    for service in services:
+        notifier = service.notifier
+        same = (each for each in notifiers if each is not None and each.tells_as(notifier))
+        notifiers.append(next(same, notifier))
+    return notifiers

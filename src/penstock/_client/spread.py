@@ -79,6 +79,8 @@ class Spread:
       byte of the response body has arrived. If there is a server that has not failed the request,
       it goes there at once; otherwise it waits as with one client. A call with a session changes
       the server only if its own is out.
+    - A client's observer is told of the calls to its server. A call that moves to another server
+      begins and ends for the observers of both; an observer that they share is told once.
 
     Creating it does no I/O. TypeError or ValueError if there is no client, one is given twice, or
     something is not an `AsyncClient`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from .events import (
@@ -130,14 +130,28 @@ class Notifier:
         return cls(*observers) if observers else None
 
     @classmethod
-    def joined(cls, notifiers: Iterable[Notifier]) -> Notifier | None:
-        """Return one that calls the observers of all, each once; None if there are none."""
+    def joined(cls, *notifiers: Notifier) -> Notifier:
+        """Return one that calls the observers of all, each once."""
         joined = cls()
         for notifier in notifiers:
             for name, methods in notifier._methods.items():
                 known = joined._methods.setdefault(name, [])
                 known += [method for method in methods if method not in known]
-        return joined if joined._methods else None
+        return joined
+
+    def tells_as(self, other: Notifier | None) -> bool:
+        """Return True if the other one calls the same observers."""
+        return other is not None and self._methods == other._methods
+
+    def without(self, other: Notifier) -> Notifier:
+        """Return one that calls only the observers which the other one does not call."""
+        rest = Notifier()
+        for name, methods in self._methods.items():
+            known = other._methods.get(name, [])
+            new = [method for method in methods if method not in known]
+            if new:
+                rest._methods[name] = new
+        return rest
 
     def wants(self, name: str) -> bool:
         """Return whether an observer has this method; if not, the caller computes nothing."""
