@@ -202,6 +202,14 @@ def test_standard_input_and_output(tmp_path: Path) -> None:
         assert answered(made.output) == [1, 3]
 
 
+def test_a_named_pipe_and_process_substitution(tmp_path: Path) -> None:
+    with job(tmp_path, rows=5) as made:
+        command = " ".join(map(str, made.command(input="<(cat in.jsonl)", output=">(cat >got)")))
+        ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False)
+        assert ended.returncode == 0
+        assert becomes_true(lambda: len(answered(tmp_path / "got")) == 5)
+
+
 def test_rows_of_a_pipe_are_asked_as_they_come(tmp_path: Path) -> None:
     with job(tmp_path) as made:
         process = subprocess.Popen(

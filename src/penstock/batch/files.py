@@ -163,5 +163,6 @@ class Files:
 
     def close(self) -> None:
         """Close them. Idempotent."""
+        self.input.close()
         self.output.close()
         self.errors.close()

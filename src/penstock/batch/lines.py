@@ -76,6 +76,12 @@ class InputFile:
         assert self._descriptor is not None
         return PipeLines(self._descriptor)
 
+    def close(self) -> None:
+        """Close a pipe that was opened by its name. Idempotent."""
+        if self._descriptor:
+            os.close(self._descriptor)
+            self._descriptor = None
+
     @contextmanager
     def _opened(self) -> Generator[IO[bytes]]:
         try:

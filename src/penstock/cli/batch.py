@@ -103,7 +103,10 @@ def _client(arguments: argparse.Namespace) -> Any:
     """Return a client, or a Spread over several servers; both are async context managers."""
     from ..timeouts import Timeouts
 
-    timeouts = Timeouts() if arguments.timeout is None else Timeouts(total=arguments.timeout)
+    timeouts = Timeouts()
+    if arguments.timeout is not None:
+        # In all means that an answer which comes late may be silent for as long.
+        timeouts = Timeouts(read=None, total=arguments.timeout)
     clients = [
         connect(arguments.provider, url, arguments.api_key_env, timeouts=timeouts)
         for url in arguments.base_url or [None]
