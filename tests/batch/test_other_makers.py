@@ -32,7 +32,8 @@ OPENAI_OUTPUT = (
     b'"request_id": "req_123", "body": {"id": "chatcmpl-123", "object": "chat.completion", '
     b'"created": 1711652795, "model": "gpt-3.5-turbo-0125", "choices": [{"index": 0, "message": '
     b'{"role": "assistant", "content": "Hello."}, "logprobs": null, "finish_reason": "stop"}], '
-    b'"usage": {"prompt_tokens": 22, "completion_tokens": 2, "total_tokens": 24}}}, "error": null}\n'
+    b'"usage": {"prompt_tokens": 22, "completion_tokens": 2, "total_tokens": 24}}}, '
+    b'"error": null}\n'
 )
 OPENAI_EXPIRED = (
     b'{"id": "batch_req_123", "custom_id": "request-1", "response": null, "error": {"code": '
@@ -65,7 +66,7 @@ class OutputLine(BaseModel, extra="forbid"):
     id: str
     custom_id: str
     response: Response | None
-    error: Any | None
+    error: Any
 
 
 class InputLine(BaseModel, extra="forbid"):
