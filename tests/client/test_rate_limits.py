@@ -125,3 +125,30 @@ async def test_the_exhausted_limit_is_waited_for() -> None:
     network = MemoryNetwork([error_reply(429, headers=headers), HELLO])
     async with client_on(network, max_retry_wait=61) as client:
         assert await time_of(client.complete(REQUEST)) == 60.5
+
+
+@pytest.mark.parametrize("refused_first", ["patient", "hasty"])
+async def test_clients_that_share_a_limiter_pause_it_each_within_its_own_bound(
+    refused_first: str,
+) -> None:
+    limiter = Limiter(4)
+    waits = {"patient": 20.0, "hasty": 0.5}
+    networks = {name: MemoryNetwork([refused("31536000"), *[HELLO] * 4]) for name in waits}
+    async with (
+        client_on(networks["patient"], limiter=limiter, max_retry_wait=20) as patient,
+        client_on(networks["hasty"], limiter=limiter, max_retry_wait=0.5) as hasty,
+    ):
+        clients = {"patient": patient, "hasty": hasty}
+        with pytest.raises(penstock.RateLimitError):
+            await clients[refused_first].complete(REQUEST)
+        # Whoever was refused says for how long: for nobody longer than it would wait itself.
+        cap = waits[refused_first]
+        (other,) = waits.keys() - {refused_first}
+        began = anyio.current_time()
+        with pytest.raises(penstock.RateLimitError):
+            await clients[other].complete(REQUEST)
+        assert anyio.current_time() - began == pytest.approx(cap)
+        left = waits[other]
+        assert await time_of(clients[refused_first].complete(REQUEST)) == pytest.approx(left)
+        assert await time_of(clients[other].complete(REQUEST)) == 0
+    assert limiter.statistics().in_flight == 0

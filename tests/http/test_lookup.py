@@ -9,13 +9,17 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from penstock import ConnectTimeout, Timeouts
+from penstock import AsyncClient, ConnectTimeout, Timeouts, fan_out
 from penstock._http.dial import Dialer
 from penstock._http.lookup import Lookups
 from penstock._http.network import ConnectionFailed
 from penstock._policy.deadlines import ConnectDeadline
 from penstock._wire.url import Origin
+from penstock.testing.answers import text_reply
+from penstock.testing.lookups import slow_lookups
 from penstock.testing.plugin import virtual_backend as anyio_backend
+from penstock.testing.server import serve_in_thread
+from tests.support.chat import REQUEST
 
 from .sockets import run
 
@@ -206,6 +210,23 @@ def test_600_connections_through_a_slow_resolver(
         run((backend, {}), main)
         thread.join(10)
     assert len(asked) <= 2
+
+
+def test_a_fan_out_through_slow_look_ups_on_uvloop() -> None:
+    # A look-up is slower than a connection may be, but for 200 of them one after the other.
+    async def main() -> list[str | None]:
+        url = server.base_url.replace("127.0.0.1", "slow.test")
+        limits = Timeouts(connect=2)
+        async with (
+            AsyncClient(url, api_key="k", proxy="", timeouts=limits) as client,
+            fan_out(client.complete, [REQUEST] * 200, limit=100) as results,
+        ):
+            return [result.unwrap().text async for result in results]
+
+    with serve_in_thread(text_reply("Hi")) as server, slow_lookups(0.2) as lookups:
+        answers = run(("asyncio", {"use_uvloop": True}), main)
+    assert answers == ["Hi"] * 200
+    assert len(lookups.names) < 20
 
 
 async def test_an_address_is_not_looked_up(resolver: Resolver) -> None:
