@@ -1,9 +1,10 @@
+# ruff: noqa: UP007, UP045 - of unions written with |, older releases build no models
 """What is built equals what the SDK builds: members, extras, what was set, at every level."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any, Literal, Optional, Union
 
 import pydantic
 import pytest
@@ -225,18 +226,18 @@ def test_any_payload_is_built_as_by_the_sdk(payload: Any, cls: Model) -> None:
 
 class Part(BaseModel):
     name: str
-    kind: Literal["a", "b"] | None = "a"
-    parts: list[Part] | None = None
+    kind: Optional[Literal["a", "b"]] = "a"
+    parts: Optional[list["Part"]] = None
 
 
 class Whole(BaseModel):
     part: Part
     parts: list[Part]
     ratio: float
-    ratios: list[float] | None = None
-    either: int | str | None = None
-    count: int | None = 3
-    table: dict[str, int] | None = None
+    ratios: Optional[list[float]] = None
+    either: Union[int, str, None] = None
+    count: Optional[int] = 3
+    table: Optional[dict[str, int]] = None
 
 
 class Aliased(BaseModel):
@@ -253,8 +254,8 @@ class Checked(BaseModel):
 
 
 class Holder(BaseModel):
-    aliased: Aliased | None = None
-    checked: Checked | None = None
+    aliased: Optional[Aliased] = None
+    checked: Optional[Checked] = None
     bare: Aliased
 
 

@@ -58,7 +58,7 @@ def test_what_a_server_reported() -> None:
     inner = {"message": "a", "code": 503, "type": "busy", "param": "model"}
     made = sdk_error(penstock.StreamError("a", code=503, body={"error": inner}), REQUEST)
     assert made.body == inner
-    assert (made.code, made.type, made.param) == ("503", "busy", "model")
+    assert (str(made.code), made.type, made.param) == ("503", "busy", "model")
     made = sdk_error(penstock.StreamError("a", code="c", type="t", param="p", body="text"), REQUEST)
     assert made.body == "text"
     assert (made.code, made.type, made.param) == ("c", "t", "p")

@@ -22,6 +22,9 @@ from tests.support.openai_clients import REQUEST, STREAMED, drain, drain_blockin
 
 __all__ = ["anyio_backend"]
 
+# httpx leaves some of its own behind, which trio notes.
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+
 httpx: Any = __import__(_GENERATION)
 
 EVENTS = [*map(sse_event, tokens("Hel", "lo")), sse_event("[DONE]")]
