@@ -227,7 +227,7 @@ def test_any_payload_is_built_as_by_the_sdk(payload: Any, cls: Model) -> None:
 class Part(BaseModel):
     name: str
     kind: Optional[Literal["a", "b"]] = "a"
-    parts: Optional[list["Part"]] = None
+    parts: Optional[list[Part]] = None
 
 
 class Whole(BaseModel):
