@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -19,6 +21,7 @@ from .answers import chat_requests, endless, hello, server_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from penstock.testing.script import RecordedRequest
 
@@ -198,3 +201,46 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
             assert process.wait(20) == 1
             assert process.stderr.read() == b""
         assert becomes_true(lambda: server.open_connections == 0)
+
+
+def test_a_conversation_in_turns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    prompts = ["hi", "", "again"]
+
+    def ask(_: str) -> str:
+        if not prompts:
+            raise EOFError
+        return prompts.pop(0)
+
+    terminal = mock.Mock()
+    terminal.isatty.return_value = True
+    monkeypatch.setattr("sys.stdin", terminal)
+    monkeypatch.setattr("builtins.input", ask)
+    history = tmp_path / "talk.jsonl"
+    with serve_in_thread(server_with(hello())) as server:
+        options = ["--base-url", server.base_url, "--history", str(history)]
+        assert main(["chat", *options]) == 0
+    first, second = chat_requests(server.requests)
+    assert [each["content"] for each in first.json["messages"]] == ["hi"]
+    assert [each["content"] for each in second.json["messages"]] == ["hi", "Hello there!", "again"]
+    assert capsys.readouterr().out == "Hello there!\nHello there!\n\n"
+    assert len(history.read_text().splitlines()) == 4
+
+
+def test_json_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_in_thread(server_with(hello())) as server:
+        options = ["--base-url", server.base_url, "--json", "--usage"]
+        assert main(["chat", "hi", *options]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["choices"][0]["message"]["content"] == "Hello there!"
+    assert re.fullmatch(r"7 \+ 3 tokens, first after \d\.\d\d s, all after \d\.\d\d s\n", err)
+
+
+def test_a_timeout_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_in_thread(server_with(endless())) as server:
+        options = ["--base-url", server.base_url, "--timeout", "0.3"]
+        assert main(["chat", "hi", *options]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("Hello there!")
+    assert re.fullmatch(r"penstock: not finished within 0.3 s[^\n]*\n", err)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
+import types
 
 import pytest
 
 from penstock import providers
 from penstock._version import __version__
 from penstock.cli import main
-from penstock.cli.batch_options import PROVIDERS
+from penstock.cli.options import PROVIDERS
 
 
 @pytest.mark.parametrize(
@@ -18,12 +20,13 @@ from penstock.cli.batch_options import PROVIDERS
     [
         [],
         ["fly"],
-        ["chat"],
         ["chat", "hi", "--provider", "nobody"],
         ["chat", "hi", "--provider", "groq", "--local"],
         ["chat", "hi", "--local", "--base-url", "http://127.0.0.1:1/v1"],
         ["chat", "hi", "--max-tokens", "0"],
         ["chat", "hi", "--temperature", "warm"],
+        ["chat", "hi", "--timeout", "0"],
+        ["serve", "--port", "-1"],
         ["demo", "--streams", "0"],
         ["demo", "--streams", "many"],
         ["demo", "--backend", "curio"],
@@ -66,3 +69,14 @@ def test_python_dash_m() -> None:
     command = [sys.executable, "-m", "penstock", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"penstock {__version__}\n"
+
+
+def test_a_shell_that_asks_gets_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    argcomplete = types.SimpleNamespace(autocomplete=asked.append)
+    monkeypatch.setitem(sys.modules, "argcomplete", argcomplete)
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    [parser] = asked
+    assert isinstance(parser, argparse.ArgumentParser)

@@ -354,6 +354,11 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
+    @property
+    def base_url(self) -> str:
+        """URL that paths are appended to, without its query."""
+        return str(self._endpoint.base_url)
+
     def statistics(self) -> ClientStatistics:
         """Return numbers of this moment.
 

@@ -315,6 +315,12 @@ class Client(Driver):
         # own body
         self.close()
 
+    @property
+    def base_url(self) -> str:
+        """URL that paths are appended to, without its query."""
+        answer: str = self._async.base_url
+        return answer
+
     def statistics(self) -> ClientStatistics:
         # own docstring
         """Return numbers of this moment. From any thread."""

@@ -1,7 +1,4 @@
-"""The options of `penstock batch`, and what options of all commands share.
-
-Imported for every command: nothing but argparse.
-"""
+"""The options of `penstock batch`. Imported for every command: nothing but argparse."""
 
 from __future__ import annotations
 
@@ -10,29 +7,9 @@ import json
 import math
 from typing import Any, NoReturn
 
-__all__ = ["PROVIDERS", "add_batch_options", "positive"]
+from .options import PROVIDERS, above_zero, positive, whole
 
-PROVIDERS = (
-    "openai", "pareta", "oruel", "tensoras", "groq",
-    "openrouter", "deepseek", "ollama", "vllm", "llamacpp",
-)  # fmt: skip
-"""The names that `penstock.providers` ships, written out so that `--help` need not load it."""
-
-
-def positive(text: str) -> int:
-    """Return a whole number above 0."""
-    return _whole(text, 1)
-
-
-def _retries(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    number = int(text)
-    if number < least:
-        raise argparse.ArgumentTypeError(f"must be at least {least}, not {number}")
-    return number
+__all__ = ["add_batch_options", "setting"]
 
 
 def _seconds(text: str) -> float:
@@ -42,16 +19,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _above_zero(text: str) -> float:
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return number
-
-
-# argparse says "invalid ... value" with these names.
-_retries.__name__ = positive.__name__ = "whole number"
-_seconds.__name__ = _above_zero.__name__ = "number"
+# argparse says "invalid ... value" with this name.
+_seconds.__name__ = "number"
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -113,15 +82,15 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
         "--concurrency", type=positive, default=64, metavar="N",
         help="requests at once at most (default: 64)",
     )  # fmt: skip
-    pace.add_argument("--rpm", type=_above_zero, metavar="N", help="requests per minute at most")
-    pace.add_argument("--tpm", type=_above_zero, metavar="N", help="tokens per minute at most")
+    pace.add_argument("--rpm", type=above_zero, metavar="N", help="requests per minute at most")
+    pace.add_argument("--tpm", type=above_zero, metavar="N", help="tokens per minute at most")
     pace.add_argument(
         "--no-adaptive", action="store_true", help="do not adapt to what the server bears"
     )
 
     failures = parser.add_argument_group("failures")
     failures.add_argument(
-        "--max-retries", type=_retries, default=5, metavar="N",
+        "--max-retries", type=whole, default=5, metavar="N",
         help="how often a row is asked again (default: 5)",
     )  # fmt: skip
     failures.add_argument(
@@ -131,7 +100,7 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
         help="what becomes of a row whose answer was cut off (default: retry)",
     )
     failures.add_argument(
-        "--timeout", type=_above_zero, metavar="SECONDS", help="of one attempt in all"
+        "--timeout", type=above_zero, metavar="SECONDS", help="of one attempt in all"
     )
     failures.add_argument(
         "--patience", type=_seconds, default=300.0, metavar="SECONDS",
@@ -165,6 +134,6 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_argument_group("progress, on standard error")
     shown.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
     shown.add_argument(
-        "--progress-every", type=_above_zero, default=10.0, metavar="SECONDS",
+        "--progress-every", type=above_zero, default=10.0, metavar="SECONDS",
         help="between lines (default: 10)",
     )  # fmt: skip

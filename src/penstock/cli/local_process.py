@@ -1,4 +1,4 @@
-"""The process of the embedded server: `python -m penstock.cli.local_process MODEL PARALLEL`.
+"""The process of the embedded server: `python -m penstock.cli.local_process MODEL PARALLEL [PORT]`.
 
 Writes one line of JSON to standard output, `{"address": ...}` or `{"error": ...}`,
 and serves until its standard input is closed.
@@ -63,4 +63,4 @@ def _start(model: str, parallel: int, port: int, threads: int) -> Any:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(sys.argv[1], int(sys.argv[2]), port=int(sys.argv[3]) if sys.argv[3:] else 0)

@@ -105,7 +105,9 @@ def connect(
                 raise UsageError(f"the environment variable {api_key_env} is not set")
         return AsyncClient(base_url, api_key=key, **options)
     except ValueError as error:  # a bad URL, or no key
-        raise UsageError(str(error)) from error
+        # The message names arguments of the client; here they are options.
+        words = str(error).replace("pass api_key=", "name another server with --base-url")
+        raise UsageError(words) from error
 
 
 async def only_model(client: AsyncClient) -> str:
