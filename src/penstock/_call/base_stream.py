@@ -183,4 +183,4 @@ class BaseStream(Generic[T]):
 
 def exchange_of(stream: BaseStream[Any]) -> Exchange | None:
     """Return the exchange of a stream's present or last attempt; None while it has none."""
-    return stream._reader.sender.exchange
+    return stream._reader.sender.exchange  # pyright: ignore[reportPrivateUsage] - of this module

@@ -278,12 +278,10 @@ class Endpoint:
             return None if json is None else encode_json(json)
         if isinstance(content, (bytes, bytearray, memoryview)):
             return bytes(content)
-        if isinstance(content, (str, Mapping)) or not isinstance(
-            content, (Iterable, AsyncIterable)
-        ):
-            raise TypeError(
-                f"content must be bytes, or an iterable of bytes, not {type(content).__name__}"
-            )
+        given: object = content
+        if isinstance(given, (str, Mapping)) or not isinstance(given, (Iterable, AsyncIterable)):
+            kind = type(content).__name__
+            raise TypeError(f"content must be bytes, or an iterable of bytes, not {kind}")
         return Pieces(content, run=self.service.run)
 
     # --- whole answers ---

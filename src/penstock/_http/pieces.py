@@ -9,8 +9,8 @@ body that an iterator gives can be sent once; other iterables are begun anew by 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any, TypeAlias, cast
 
 from .network import Deadline, NetworkStream, Upload
 
@@ -89,7 +89,7 @@ class Pieces:
         source: Any = self._source
         if hasattr(source, "read"):
             self._iterator = iter(lambda: source.read(_BLOCK), b"")
-        elif isinstance(source, AsyncIterable):
+        elif _is_async(source):
             self._iterator = aiter(source)
         else:
             self._iterator = iter(source)
@@ -103,9 +103,7 @@ class Pieces:
             return None
         self.begun = True
         while (piece := await self._take()) is not _END:
-            if not isinstance(piece, (bytes, bytearray, memoryview)):
-                raise TypeError(f"the body's pieces must be bytes, not {type(piece).__name__}")
-            data = bytes(piece)
+            data = _checked(piece)
             if data:  # an empty chunk would be the end
                 return self._framed(data)
         self._iterator = None
@@ -115,7 +113,7 @@ class Pieces:
 
     async def _take(self) -> Any:
         iterator = self._iterator
-        if isinstance(iterator, AsyncIterator):
+        if _is_async(iterator):
             return await anext(iterator, _END)
         if self._run is None:
             return next(iterator, _END)
@@ -134,7 +132,7 @@ class Pieces:
         iterator, self._iterator = self._iterator, None
         if iterator is None:
             return
-        if isinstance(iterator, AsyncIterator):
+        if _is_async(iterator):
             if (close := getattr(iterator, "aclose", None)) is not None:
                 await close()
         elif (close := getattr(iterator, "close", None)) is not None:
@@ -142,6 +140,16 @@ class Pieces:
                 close()
             else:
                 await self._run(close)
+
+
+def _is_async(iterable: object) -> bool:
+    return isinstance(iterable, AsyncIterable)
+
+
+def _checked(piece: Any) -> bytes:
+    if not isinstance(piece, (bytes, bytearray, memoryview)):
+        raise TypeError(f"the body's pieces must be bytes, not {type(piece).__name__}")
+    return bytes(cast("bytes", piece))
 
 
 class PiecewiseUpload(Upload):

@@ -139,10 +139,8 @@ class _Names:
         # What no empty line ends the reader will not see, but the sentinel is clear without one.
         if self.done or any(map(_is_done, self._sse.feed(b"\n\n"))):
             return None
-        names = ", ".join(sorted(self._names))
-        return IncompleteStreamError(
-            f"the body ended after {self._events} events, without any of {names}"
-        )
+        names = " or ".join(sorted(self._names))
+        return IncompleteStreamError(f"the body ended after {self._events} events, without {names}")
 
     def _ends(self, event: bytes | NamedEvent) -> bool:
         if isinstance(event, NamedEvent):

@@ -44,7 +44,7 @@ def call_of(
     if plan is not None and plan.timeouts is not None:
         limits = plan.timeouts
     else:
-        asked = request.extensions.get("timeout") or {}
+        asked: dict[str, Any] = request.extensions.get("timeout") or {}
         limits = _limits(timeouts, asked.get("connect"), asked.get("read"), asked.get("pool"))
     planned = plan is not None
     return Call(
