@@ -437,6 +437,26 @@ def test_settings_are_pickled() -> None:
     assert (code, output.strip()) == (0, "Hello"), errors
 
 
+def test_completions_of_an_engine_are_pickled() -> None:
+    """`penstock.engines.Completions` can be pickled; its copies in one process are one object, and
+    share its limits.
+    """
+    ask = penstock.engines.Completions("m", base_url="http://api.test/v1")
+    copies = [pickle.loads(pickle.dumps(ask)) for _ in range(2)]
+    assert all(each is ask for each in copies)
+
+
+def test_a_client_is_closed_from_anywhere() -> None:
+    """`AsyncClient.close()` closes a client in any thread, also when its event loop has ended."""
+    with serve_in_thread(HELLO) as server:
+        client = penstock.AsyncClient(server.base_url, api_key="k")
+        anyio.run(client.complete, REQUEST, backend="trio")
+        thread = threading.Thread(target=client.close)
+        thread.start()
+        thread.join()
+        assert becomes_true(lambda: server.open_connections == 0)
+
+
 OPEN = """
 import pickle, sys
 

@@ -30,9 +30,12 @@ FAULTS = [error_reply(500), reply(OK.data[:-20], Reset()), reply(Reset()), json_
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """A cluster of this machine, for this module alone."""
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    """The cluster that RAY_ADDRESS names, or one of this machine, for this module alone."""
+    options: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+        options = {"num_cpus": 2, "include_dashboard": False}
+    ray.init(**options, log_to_driver=False, configure_logging=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()

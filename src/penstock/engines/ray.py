@@ -76,6 +76,9 @@ def complete(
     )
     data = engine("ray.data", "ray")
     dataset: Any = ds
+    if workers > 1:
+        # However Ray has read them, all workers have their share of the rows.
+        dataset = dataset.repartition(target_num_rows_per_block=batch_size)
     asked: D = dataset.map_batches(
         _Asked,
         fn_constructor_args=(completions, messages, into, share),
