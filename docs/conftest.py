@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sybil import Sybil
 
-from tests.support.examples import Examples, python_blocks
+from tests.support.examples import run_page
 
 PAGES = Path(__file__).with_name("pages")
+FRAMEWORKS = PAGES / "frameworks"  # they need more: tests/frameworks/test_pages.py runs them
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Page | None:
+    if file_path.is_relative_to(FRAMEWORKS):
+        return None
     if file_path.suffix == ".md" and file_path.is_relative_to(PAGES):
         return Page.from_parent(parent, path=file_path)
     return None
@@ -37,18 +39,7 @@ class PageTest(pytest.Item):
     """All examples of a page."""
 
     def runtest(self) -> None:
-        document = Sybil(parsers=[python_blocks]).parse(self.path)
-        examples = Examples()
-        examples.setup(document.namespace)
-        try:
-            for example in document.examples():
-                try:
-                    example.evaluate()
-                except BaseException as error:
-                    error.add_note(f"in the example at {self.path}:{example.line}")
-                    raise
-        finally:
-            examples.teardown(document.namespace)
+        run_page(self.path)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, f"the examples of {self.path.name}"

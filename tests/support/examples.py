@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from sybil import Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
@@ -120,6 +121,22 @@ def _run(example: Example) -> None:
 
 
 python_blocks = CodeBlockParser("python", _run)
+
+
+def run_page(page: Path) -> None:
+    """Run all examples of a page, in their order; an error says where its example is."""
+    document = Sybil(parsers=[python_blocks]).parse(page)
+    examples = Examples()
+    examples.setup(document.namespace)
+    try:
+        for example in document.examples():
+            try:
+                example.evaluate()
+            except BaseException as error:
+                error.add_note(f"in the example at {page}:{example.line}")
+                raise
+    finally:
+        examples.teardown(document.namespace)
 
 
 def tests_pass(page: str, count: int) -> None:

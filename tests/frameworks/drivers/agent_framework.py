@@ -22,7 +22,11 @@ class Framework(Driver):
 
     def agent(self) -> Any:
         tools = [self.tool] if self.tool is not None else None
-        return Agent(self.chat, tools=tools, default_options=self.settings or None)
+        return Agent(
+            self.chat,
+            tools=tools,
+            default_options={"extra_body": self.settings} if self.settings else None,
+        )
 
     async def ask(self, prompt: str) -> Answer:
         answer = await self.agent().run(prompt)
