@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import TypeAlias
 
 import pytest
@@ -12,6 +13,11 @@ import pytest
 from penstock.testing import Script, Server, no_leaks, serve_in_thread
 from tests.frameworks import drivers
 from tests.frameworks.drivers import Driver
+
+# What only group a installs.
+collect_ignore = (
+    [] if find_spec("logfire") else ["test_direct.py", "test_telemetry.py", "test_vendor_sdks.py"]
+)
 
 Serve: TypeAlias = Callable[[Script], Server]
 
