@@ -352,6 +352,29 @@ async def test_an_instrumented_class_sees_each_chunk_once() -> None:
             await drain(await opened_as(client, Watching))
 
 
+async def test_the_sdks_request_is_patched_to_subclass_the_class_it_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As logfire does when it instruments the classes."""
+    request = openai.AsyncOpenAI.request
+    seen: list[Any] = []
+
+    async def patched(self: Any, *arguments: Any, stream_cls: Any, **options: Any) -> Any:
+        class Instrumented(stream_cls):  # type: ignore[misc]
+            async def __stream__(self) -> Any:
+                async for chunk in super().__stream__():
+                    seen.append(chunk)
+                    yield chunk
+
+        return await request(self, *arguments, stream_cls=Instrumented, **options)
+
+    monkeypatch.setattr(openai.AsyncOpenAI, "request", patched)
+    async with async_client(HELLO) as client:
+        got = await drain(await opened(client))
+    assert text_of(got) == "Hello"
+    assert seen == got
+
+
 @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # the SDK's own
 async def test_a_stream_class_of_another_kind_stays() -> None:
     async with async_client([HELLO, CUT]) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from types import CoroutineType, new_class
 from typing import Any, Generic, Self, TypeVar, get_args, get_origin
 
@@ -245,12 +246,22 @@ def stream_class(asked: Any) -> Any:
     return _derived(asked, openai.Stream, ChatStream)
 
 
+@cache
+def _of(ours: Any, base: Any, chunk: Any) -> Any:
+    """Return the class of streams of this type of chunk.
+
+    The SDK reads the type from the bases. It has to find it in those of an instrumentation's
+    subclass as well, which has no type arguments and names only this class as its base.
+    """
+    return new_class(ours.__name__, (ours[chunk], base[chunk]))
+
+
 def _derived(asked: Any, base: Any, ours: Any) -> Any:
     if asked is None:
-        return ours[ChatCompletionChunk]
+        return _of(ours, base, ChatCompletionChunk)
     cls: Any = get_origin(asked) or asked
     if cls is base:
-        return ours[get_args(asked) or ChatCompletionChunk]
+        return _of(ours, base, *(get_args(asked) or (ChatCompletionChunk,)))
     if not (isinstance(cls, type) and issubclass(cls, base)) or issubclass(cls, ours):
         return asked
     # An instrumentation's subclass stays in front of ours.
