@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
@@ -15,8 +16,8 @@ from anyio.from_thread import start_blocking_portal
 
 from penstock import AsyncClient, Limiter, PenstockError
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.replies import sse_reply
-from penstock.testing.script import Stall, reply
+from penstock.testing.replies import chunk, head, sse_event, sse_reply
+from penstock.testing.script import Send, Stall, reply
 from penstock.testing.server import becomes_true, serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST, client_of, client_on
@@ -250,3 +251,37 @@ async def test_custom_network() -> None:
     async with client_on(network) as client:
         with pytest.warns(ResourceWarning, match="unclosed"):
             await partly_read(client, entered=False)
+
+
+# --- with a failure that is known, and not raised yet ---
+
+HEAD = [("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]
+GOOD = sse_event(PLAIN[1])
+
+
+def broken(kind: str) -> bytes:
+    """An answer whose first event arrives together with what breaks the rest."""
+    if kind == "framing":
+        return head(200, HEAD) + chunk(GOOD) + b"zz\r\n"
+    coded = gzip.compress(GOOD * 1000)[:-8] + b"wrong!!!" + b"junk"
+    return head(200, [*HEAD, ("content-encoding", "gzip")]) + chunk(coded)
+
+
+@anyio_test
+@tcp_and_tls
+@pytest.mark.parametrize("kind", ["framing", "coding"])
+async def test_forgotten_with_a_fault_behind_what_was_read(kind: str, tls: bool) -> None:
+    # An error that is kept refers to the frames that were reading, and they to the stream.
+    limiter = Limiter(1)
+    async with (
+        serve(reply(Send(broken(kind)), Stall()), tls=tls) as server,
+        client_of(server, limiter=limiter) as client,
+    ):
+        gc.disable()
+        try:
+            with pytest.warns(ResourceWarning, match="unclosed <CompletionStream"):
+                await partly_read(client, entered=False)
+            assert limiter.statistics().in_flight == 0
+            await server.wait_closed(1, timeout=1.0)
+        finally:
+            gc.enable()

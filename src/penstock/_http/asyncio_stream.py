@@ -20,7 +20,15 @@ from .descriptors import (
     reset_on_close,
     shutdown_fd,
 )
-from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
+from .network import (
+    READ_SIZE,
+    ClosedLocally,
+    ConnectionFailed,
+    Deadline,
+    NetworkStream,
+    Upload,
+    without_frames,
+)
 from .unix import connect_unix_socket
 
 __all__ = ["AsyncioStream", "connect_tcp", "connect_unix"]
@@ -104,7 +112,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             # What arrived before a write failed: a transport gives up without reading it.
             self.take_in()
         self._ended = True
-        self._error = exc
+        self._error = None if exc is None else without_frames(exc)
         self._transport = None
         self._wake()
         if self._lost is not None and not self._lost.done():

@@ -17,7 +17,7 @@ from . import lazy
 from .connections import Connections
 from .duplex import Duplex
 from .head_gate import HeadGate, HeadTooLarge
-from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream
+from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, without_frames
 from .outgoing import Outgoing, as_httpcore
 from .pieces import Pieces, UnsendableRequest
 
@@ -169,7 +169,7 @@ class Exchange:
             self._decoder = None if self._encoded else content_decoder(self.headers)
         except ValueError as error:
             # Raised by `read`: the status counts even if the body cannot be read.
-            self._fault = error
+            self._fault = without_frames(error)
         else:
             # The request did not ask to switch protocols (101): what follows is not HTTP.
             self._keep = (
@@ -227,13 +227,13 @@ class Exchange:
             try:
                 data = self._framing.feed(raw)
             except FramingError as error:
-                self._fault = error
+                self._fault = without_frames(error)
                 data = error.payload
             if self._decoder is not None:
                 try:
                     data = self._decoder.feed(data)
                 except EncodingError as error:
-                    self._fault = error
+                    self._fault = without_frames(error)
                     data = error.payload
                 if self._framing.finished:
                     self._check_encoding()

@@ -15,7 +15,15 @@ from ..errors import ReadTimeout
 from . import lazy
 from .alpn import check_protocol
 from .descriptors import shutdown_fd
-from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
+from .network import (
+    READ_SIZE,
+    ClosedLocally,
+    ConnectionFailed,
+    Deadline,
+    NetworkStream,
+    Upload,
+    without_frames,
+)
 
 __all__ = ["ForeignStream"]
 
@@ -89,7 +97,7 @@ class ForeignStream(NetworkStream):
             try:
                 self._ahead = await self._inner.read(READ_SIZE)
             except Exception as error:  # noqa: BLE001 - raised by `receive`
-                self._ahead = error
+                self._ahead = without_frames(error)
             group.cancel_scope.cancel()
 
         self._cut = True

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 
 from . import lazy
 from .debug_log import hide_answers
-from .network import ConnectionFailed, Deadline, NetworkStream, Upload
+from .network import ConnectionFailed, Deadline, NetworkStream, Upload, without_frames
 from .pieces import Pieces, PiecewiseUpload
 
 __all__ = ["MAX_HEAD_BYTES", "HeadGate", "HeadTooLarge"]
@@ -160,7 +160,7 @@ class HeadGate:
         except ConnectionFailed as error:
             # A server may answer, and close, before it has read the whole request. Its
             # response says more than the broken pipe.
-            self._write_failed = error
+            self._write_failed = without_frames(error)
             self.sent = True
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:

@@ -15,7 +15,7 @@ Rules that every stream keeps:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 __all__ = [
     "READ_SIZE",
@@ -25,6 +25,7 @@ __all__ = [
     "Deadline",
     "NetworkStream",
     "Upload",
+    "without_frames",
 ]
 
 READ_SIZE = 65536
@@ -44,6 +45,22 @@ class ConnectionFailed(Exception):
 
 class ClosedLocally(Exception):
     """This side closed the stream, perhaps while another task was reading it."""
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_frames(error: E) -> E:
+    """Return the error without its frames, so that an object may keep it.
+
+    The frames are of those who were waiting, and refer to the call's stream. Kept with the
+    error, they would keep a stream alive that its user has dropped.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 class Deadline(Protocol):

@@ -15,7 +15,14 @@ import ssl
 import anyio
 
 from .alpn import HTTP11, check_protocol
-from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
+from .network import (
+    ClosedLocally,
+    ConnectionFailed,
+    Deadline,
+    NetworkStream,
+    Upload,
+    without_frames,
+)
 
 __all__ = ["TLSStream", "default_context", "start_tls"]
 
@@ -145,7 +152,7 @@ class TLSStream(NetworkStream):
             self._over = True
         except OSError as error:
             self._over = True
-            self._failure = error
+            self._failure = without_frames(error)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _fill(self, deadline: Deadline) -> None:

@@ -16,7 +16,15 @@ from .descriptors import (
     reset_on_close,
     shutdown_fd,
 )
-from .network import READ_SIZE, ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Upload
+from .network import (
+    READ_SIZE,
+    ClosedLocally,
+    ConnectionFailed,
+    Deadline,
+    NetworkStream,
+    Upload,
+    without_frames,
+)
 from .unix import connect_unix_socket
 
 __all__ = ["TrioStream", "connect_tcp", "connect_unix"]
@@ -81,7 +89,7 @@ class TrioStream(NetworkStream):
         except BlockingIOError:
             return b""
         except OSError as error:
-            self._failed = error
+            self._failed = without_frames(error)
             return b""
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
