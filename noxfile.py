@@ -209,6 +209,7 @@ def docs(session: nox.Session) -> None:
     """The documentation, into docs/site."""
     sync(session, "docs")
     session.run("zensical", "build", "--clean", "--strict", "-f", "docs/zensical.toml")
+    session.run("python", "-m", "tests.tools.llms_txt")
 
 
 @nox.session

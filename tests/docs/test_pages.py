@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.tools.llms_txt import llms_txt
+
 from .drawings import ROOT
 
 PAGES = ROOT / "docs" / "pages"
@@ -43,3 +45,19 @@ def test_a_heading_has_the_word(word: str) -> None:
 )
 def test_some_page_has_the_word(word: str) -> None:
     assert any(word in text.lower() for text in TEXTS.values())
+
+
+def test_llms_txt_names_every_page() -> None:
+    settings = tomllib.loads((ROOT / "docs" / "zensical.toml").read_text())
+    navigation = settings["project"]["nav"]
+    links = re.findall(r"^- \[.*\]\((.*)\)$", llms_txt(navigation), re.M)
+    pages = [page.removesuffix(".md").removesuffix("index") for page in in_navigation(navigation)]
+    assert links == pages
+
+
+def test_every_variable_of_the_environment_is_on_its_page() -> None:
+    text = TEXTS["reference/environment.md"]
+    for path in (ROOT / "src").rglob("*.py"):
+        for name in re.findall(r'environ\.get\("([A-Z_]{5,})"', path.read_text()):
+            if name != "_ARGCOMPLETE":
+                assert f"`{name}`" in text, f"{name}, read in {path.name}"
