@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from penstock import Limiter
+from penstock import Limiter, ReadTimeout
 from penstock.testing import no_leaks, serve, sse_reply, tokens
 from penstock.testing.replies import error_reply, status_reply
 from penstock.testing.script import RecordedRequest, Reply, Send, Stall
@@ -118,6 +118,16 @@ async def test_a_success_lets_an_upload_go_on(generation: Generation) -> None:
             with pytest.raises(generation.httpx.ReadTimeout):
                 await answer.aread()
     assert server.received >= sum(map(len, pieces))
+
+
+async def test_an_upload_that_the_server_does_not_take(generation: Generation) -> None:
+    timeout = generation.httpx.Timeout(20, write=0.3)
+    with early_server(EarlyServer(b"", "stops", buffer=10_000)) as server:
+        async with client_of(generation) as client:
+            for content in (b"x" * 20_000_000, Endless()):
+                with pytest.raises(generation.httpx.WriteTimeout) as caught:
+                    await client.post(server.base_url, content=content, timeout=timeout)
+                assert isinstance(caught.value.__cause__, ReadTimeout)
 
 
 # --- many at once ---

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._policy.deadlines import AnswerEnded, ConnectDeadline, Deadlines
+from penstock._policy.deadlines import (
+    AnswerEnded,
+    ConnectDeadline,
+    Deadlines,
+    UploadDeadline,
+    WriteStalled,
+)
 from penstock.errors import (
     APITimeoutError,
     ConnectTimeout,
@@ -360,3 +366,25 @@ def test_it_knows_the_time_and_how_long_was_waited(steps: list[tuple[int, int]])
         assert (limits.now, limits.waited) == (now, waited)
         limits.check(now + 0.5)
         assert (limits.now, limits.waited) == (now + 0.5, waited)
+
+
+def test_an_upload_has_a_limit_of_its_own() -> None:
+    for write, read, kind in ((2, 5, WriteStalled), (5, 2, ReadTimeout), (3, 3, ReadTimeout)):
+        inner = Deadlines(Timeouts(read=read), total_at=math.inf, streaming=True)
+        upload = UploadDeadline(inner, write)
+        assert upload.begin(10) == 10 + min(write, read)
+        upload.end(11)
+        assert upload.begin(20) == 20 + min(write, read) - 1
+        upload.end(20.5)
+        upload.byte_arrived()
+        assert upload.begin(30) == 30 + min(write, read)
+        assert type(upload.error()) is kind
+
+
+def test_an_upload_keeps_the_total() -> None:
+    inner = Deadlines(Timeouts(total=5), total_at=5, streaming=True)
+    upload = UploadDeadline(inner, 100)
+    assert upload.begin(1) == 5
+    upload.check(4)
+    with pytest.raises(TotalTimeout):
+        upload.check(5)

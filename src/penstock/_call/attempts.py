@@ -37,7 +37,7 @@ from .._http.exchange import Exchange
 from .._http.network import ConnectionFailed
 from .._http.outgoing import Outgoing
 from .._loops import event_loop_clock
-from .._policy.deadlines import ConnectDeadline, Deadlines
+from .._policy.deadlines import ConnectDeadline, Deadlines, UploadDeadline
 from .._policy.retry import retries_stale, retry_delay, sibling_pause
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
 from ..headers import request_id
@@ -335,6 +335,7 @@ class Sender:
             self.limits,
             reused=reused,
             encoded=self.call.encoded,
+            uploading=self._upload_deadline(),
         )
         if service.closed:
             # `close()`, unlike `aclose()`, does not interrupt the waits above.
@@ -342,6 +343,10 @@ class Sender:
         if held.metered:
             held.sent()
         return held.exchange
+
+    def _upload_deadline(self) -> UploadDeadline | None:
+        limit = self.call.write_timeout
+        return None if limit is None else UploadDeadline(self.limits, limit)
 
     def _signed(self) -> Outgoing:
         outgoing, key = self.call.outgoing, self.secrets.key

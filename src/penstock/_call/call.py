@@ -41,6 +41,8 @@ class Call(msgspec.Struct, frozen=True):
     """Whether an answer with any status is one; else a refusal is an APIStatusError."""
     encoded: bool = False
     """Whether the body is given as it was sent, in its content coding."""
+    write_timeout: float | None = None
+    """Seconds in which the server takes no byte of the request; None leaves that to `read`."""
     check_end: bool = False
     """Whether the bytes of a known kind of event stream must end as such a stream does."""
     quiet: bool = False

@@ -52,6 +52,7 @@ class Exchange:
         "_pieces",
         "_rest",
         "_stream",
+        "_uploading",
         "body_bytes",
         "headers",
         "http_version",
@@ -70,8 +71,11 @@ class Exchange:
         *,
         reused: bool,
         encoded: bool = False,
+        uploading: Deadline | None = None,
     ) -> None:
         self._connections = connections
+        # The deadline of writes, where they have one of their own.
+        self._uploading = uploading
         # Leave the content coding on the body.
         self._encoded = encoded
         self._stream = stream
@@ -121,7 +125,11 @@ class Exchange:
             if pieces is not None:
                 await pieces.start()
             self._gate = HeadGate(
-                self._stream, self._deadline, reused=self.may_be_stale, pieces=pieces
+                self._stream,
+                self._deadline,
+                reused=self.may_be_stale,
+                pieces=pieces,
+                uploading=self._uploading,
             )
         else:
             self._gate.rewind()

@@ -49,8 +49,11 @@ class HeadGate:
         *,
         reused: bool = False,
         pieces: Pieces | None = None,
+        uploading: Deadline | None = None,
     ) -> None:
         self._stream = stream
+        # Of the writes, where they have one of their own.
+        self._uploading = deadline if uploading is None else uploading
         self._pieces = pieces
         self._reused = reused
         self._deadline = deadline
@@ -156,7 +159,7 @@ class HeadGate:
             if self._reused and not self._stream.is_clean():
                 raise ConnectionFailed("the idle connection was no longer usable")
         try:
-            self.sent = await self._upload.write(self._stream, self._deadline)
+            self.sent = await self._upload.write(self._stream, self._uploading)
         except ConnectionFailed as error:
             # A server may answer, and close, before it has read the whole request. Its
             # response says more than the broken pipe.

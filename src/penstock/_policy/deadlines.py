@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..timeouts import Timeouts
 
-__all__ = ["AnswerEnded", "ConnectDeadline", "Deadlines"]
+__all__ = ["AnswerEnded", "ConnectDeadline", "Deadlines", "UploadDeadline", "WriteStalled"]
 
 
 class AnswerEnded(Exception):
@@ -147,6 +147,52 @@ class Deadlines:
                 " (Timeouts.first_token)"
             )
         return IdleTimeout(f"no further token for {self._token_limit:g} s (Timeouts.idle)")
+
+
+class WriteStalled(ReadTimeout):
+    """The server took no bytes of the request for as long as an upload may wait."""
+
+
+class UploadDeadline:
+    """The limits on an exchange while its request is sent, and one more on each wait for that."""
+
+    __slots__ = ("_deadlines", "_limit", "_silent", "_since", "_stalled")
+
+    def __init__(self, deadlines: Deadlines, limit: float) -> None:
+        self._deadlines = deadlines
+        self._limit = limit
+        self._silent = 0.0
+        self._since = math.inf
+        self._stalled = False
+
+    def begin(self, now: float) -> float:
+        """Begin a wait; return the time at which it must end."""
+        self._since = now
+        others = self._deadlines.begin(now)
+        deadline = now + self._limit - self._silent
+        self._stalled = deadline < others
+        return min(deadline, others)
+
+    def end(self, now: float) -> None:
+        """End the last wait, whatever its outcome."""
+        self._silent += now - self._since
+        self._deadlines.end(now)
+
+    def check(self, now: float) -> None:
+        """Raise if `total` is over; for writes that never had to wait."""
+        self._stalled = False
+        self._deadlines.check(now)
+
+    def byte_arrived(self) -> None:
+        """Note that the network took bytes, or brought some."""
+        self._silent = 0.0
+        self._deadlines.byte_arrived()
+
+    def error(self) -> Exception:
+        """Return the error for the deadline of the last wait."""
+        if self._stalled:
+            return WriteStalled(f"the server took no byte of the request for {self._limit:g} s")
+        return self._deadlines.error()
 
 
 class ConnectDeadline:

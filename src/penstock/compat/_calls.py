@@ -42,10 +42,11 @@ def call_of(
 ) -> Call:
     """Return the call for a request with this body."""
     if plan is not None and plan.timeouts is not None:
-        limits = plan.timeouts
+        limits, write = plan.timeouts, None
     else:
         asked: dict[str, Any] = request.extensions.get("timeout") or {}
         limits = _limits(timeouts, asked.get("connect"), asked.get("read"), asked.get("pool"))
+        write = asked.get("write")
     planned = plan is not None
     return Call(
         outgoing=Outgoing(
@@ -56,6 +57,7 @@ def call_of(
             body if isinstance(body, Pieces) else None,
         ),
         timeouts=limits,
+        write_timeout=write,
         max_retries=plan.max_retries if plan is not None else 0,
         streaming=plan is None or plan.stream,
         model=plan.model if plan is not None else None,

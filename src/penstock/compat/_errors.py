@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._policy.deadlines import WriteStalled
 from ..errors import (
     APIConnectionError,
     APIResponseError,
@@ -32,7 +33,7 @@ def _kind(module: Any, error: PenstockError, *, connected: bool) -> Any:
             return module.PoolTimeout
         if isinstance(error, ConnectTimeout) or not connected:
             return module.ConnectTimeout
-        return module.ReadTimeout
+        return module.WriteTimeout if isinstance(error, WriteStalled) else module.ReadTimeout
     if isinstance(error, (IncompleteStreamError, APIResponseError)):
         return module.RemoteProtocolError
     if isinstance(error, StreamClosedError):

@@ -193,6 +193,8 @@ async def _until_end(services: dict[Origin, Service]) -> AsyncGenerator[None, No
     finally:
         for service in services.values():
             service.close()
+        # For one that goes on after all.
+        services.clear()
 
 
 def _step(step: Any) -> None:

@@ -40,8 +40,8 @@ class AsyncTransport(AsyncSending, httpx2.AsyncBaseTransport):
     turns out to be dead is replaced. Making it does no I/O and needs no event loop.
 
     - `timeouts`: deadlines of each request; where the request's own timeout (of httpx2) is
-      stricter, that holds. Without them only the latter counts: `connect`, `read`, and `pool`
-      for the wait for a slot.
+      stricter, that holds. Without them only the latter counts: `connect`, `read`, `write`, and
+      `pool` for the wait for a slot.
     - `limiter`: shared limit on requests in flight. A response holds its slot until it is read
       to its end or closed; a 429 or 503 pauses all others. It is used in one event loop at a
       time.
