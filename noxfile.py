@@ -127,6 +127,17 @@ def tests_frameworks_newest(session: nox.Session, group: str) -> None:
     session.run("python", "-m", "pytest", "tests/frameworks", *session.posargs)
 
 
+OPENAI_RELEASES = ["2.45", "2.54", "3.0", "3.3", "3.31", "3.57"]
+
+
+@nox.session(python="3.12")
+@nox.parametrize("release", OPENAI_RELEASES, ids=OPENAI_RELEASES)
+def tests_openai(session: nox.Session, release: str) -> None:
+    """Penstock under a release of the OpenAI SDK."""
+    session.install("--editable=.[trio]", "--group=test", f"openai=={release}.*")
+    session.run("python", "-m", "pytest", "tests/compat/openai", *session.posargs)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The test suite with its coverage."""

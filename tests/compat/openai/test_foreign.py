@@ -38,7 +38,7 @@ class Pieces(httpx.AsyncByteStream, httpx.SyncByteStream):  # type: ignore[misc]
         self.pieces = pieces
         self.closed = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes]:  # noqa: ASYNC900 - as httpx has it
         for piece in self.pieces:
             if piece is None:
                 await anyio.sleep_forever()

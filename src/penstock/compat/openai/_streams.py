@@ -121,14 +121,14 @@ class AsyncChatStream(_Reading[T], openai.AsyncStream[T]):
         except StreamBusyError as error:
             raise self._error(error) from error
         except PenstockError as error:
-            await self.close()
+            await self.close()  # noqa: ASYNC120 - closing shields what it must
             raise self._error(error) from error
         except BaseException:
             # Completed or cancelled, or an item of another type than was asked for.
             await self.close()  # noqa: ASYNC102 - closing shields what it must
             raise
 
-    async def __stream__(self) -> AsyncIterator[T]:
+    async def __stream__(self) -> AsyncIterator[T]:  # noqa: ASYNC900 - what subclasses expect
         """Iterate over the chunks; for subclasses."""
         try:
             while True:
