@@ -278,3 +278,41 @@ async def test_a_cut_answer_of_another_endpoint_is_not_sent_again() -> None:
         with pytest.raises(openai.APIConnectionError):
             await client.embeddings.create(model="m", input="a", encoding_format="float")
     assert len(network.requests) == 1
+
+
+RESPONSE = {"id": "r", "object": "response", "created_at": 0, "model": "m", "output": []}
+
+
+def response_events(*kinds: str) -> list[Any]:
+    return [
+        f'event: {kind}\ndata: {{"type": "{kind}", "sequence_number": {number},'
+        f' "delta": "a", "response": {{"id": "r", "output": []}}}}\n\n'.encode()
+        for number, kind in enumerate(kinds)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # the SDK's own
+async def test_a_cut_stream_of_responses_is_an_error() -> None:
+    whole = response_events("response.created", "response.output_text.delta", "response.completed")
+    network = MemoryNetwork([sse_reply(whole, done=False), sse_reply(whole[:2], done=False)])
+    async with async_client(network) as client:
+        stream = await client.responses.create(model="m", input="a", stream=True)
+        assert len([event async for event in stream]) == 3
+        with pytest.raises(openai.APIConnectionError):
+            await drain(await client.responses.create(model="m", input="a", stream=True))
+    assert len(network.requests) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # the SDK's own
+async def test_legacy_completions() -> None:
+    piece = {"id": "c", "object": "text_completion", "created": 0, "model": "m"}
+    pieces = [
+        {**piece, "choices": [{"index": 0, "text": "a", "finish_reason": None}]},
+        {**piece, "choices": [{"index": 0, "text": "b", "finish_reason": "stop"}]},
+    ]
+    network = MemoryNetwork([sse_reply(pieces), sse_reply(pieces[:1], done=False)])
+    async with async_client(network) as client:
+        stream = await client.completions.create(model="m", prompt="x", stream=True)
+        assert "".join([item.choices[0].text async for item in stream]) == "ab"
+        with pytest.raises(openai.APIConnectionError):
+            await drain(await client.completions.create(model="m", prompt="x", stream=True))
