@@ -8,6 +8,7 @@ from pathlib import Path
 from sybil import Sybil
 
 from penstock import providers
+from penstock.testing.replies import completion, json_reply
 from tests.support.examples import Examples, python_blocks
 
 README = Path(__file__).parents[1] / "README.md"
@@ -20,15 +21,20 @@ def test_the_examples_run() -> None:
     printed: list[str] = []
     try:
         for example in document.examples():
+            if "response_format=City" in example.parsed:
+                answer = completion('{"name": "Paris", "inhabitants": 2}')
+                document.namespace["server"].next_answer = json_reply(answer)
             example.evaluate()
             printed.append(document.namespace["printed"])
     finally:
         examples.teardown(document.namespace)
-    first, stopped, whole, many, hedged, blocking, careful = printed
+    first, stopped, whole, many, hedged, blocking, careful, structured, watched = printed
     assert first == "Hello there!\nstop\n"
     assert stopped == whole == hedged == blocking == "Hello there!\n"
     assert sorted(many.splitlines()) == [f"{index} Hello there!" for index in range(3)]
     assert careful == ""
+    assert structured == "City(name='Paris', inhabitants=2)\n"
+    assert watched.startswith("gpt-5-mini completed None ")
 
 
 def test_the_table_of_providers_is_complete() -> None:
