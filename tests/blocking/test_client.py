@@ -54,6 +54,7 @@ from tests.support.blocking import (
     stream_of,
 )
 from tests.support.chat import KEY, REQUEST, Watcher
+from tests.support.sweeps import EVERYTHING
 
 from .conftest import own_threads
 
@@ -766,7 +767,8 @@ with Client(url, api_key="k") as client:
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+# What every block does when it is interrupted at any line is shown by test_interrupts.
+@pytest.mark.parametrize("name", PROGRAMS if EVERYTHING else list(PROGRAMS)[::3])
 def test_ctrl_c_ends_a_program_at_once(name: str) -> None:
     def script(request: RecordedRequest) -> Reply:
         body = request.json if request.body else {}

@@ -125,8 +125,9 @@ def _soak(path: Path) -> str:
     if not path.exists():
         return "No run yet."
     record = msgspec.json.decode(path.read_bytes(), type=SoakRecord)
-    head = ["loop", "hours", "operations", "requests", "memory, first and last third", "violations"]
-    lines = [head]
+    beside = ("loops", "threads", "generators", "signals", "forks")
+    head = ["loop", "hours", "operations", "requests", *beside, "memory, first and last third"]
+    lines = [[*head, "violations"]]
     for run in record.runs:
         memory = f"{run.memory.first / 1e6:.1f} MB, {run.memory.last / 1e6:.1f} MB"
         lines.append(
@@ -135,12 +136,14 @@ def _soak(path: Path) -> str:
                 _hours(run.seconds),
                 _number(run.operations),
                 _number(run.requests),
+                *(_number(getattr(run, name)) for name in beside),
                 memory,
                 str(len(run.violations)),
             ]
         )
     requests = _number(record.requests)
-    last = ["**all**", _hours(record.seconds), "", requests, "", str(record.violations)]
+    sums = [_number(sum(getattr(run, name) for run in record.runs)) for name in beside]
+    last = ["**all**", _hours(record.seconds), "", requests, *sums, "", str(record.violations)]
     outcomes = ", ".join(f"{name} {_number(n)}" for name, n in record.outcomes.items())
     return f"{table([*lines, last])}\n\nHow the requests ended: {outcomes}."
 
