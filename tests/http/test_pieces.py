@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock._http.pieces import BodyMismatch, Pieces
+from penstock._http.network import Deadline, Upload
+from penstock._http.pieces import BodyMismatch, Pieces, PiecewiseUpload
 from penstock._wire.chunked import ChunkedBody
 from penstock.testing.plugin import virtual_backend as anyio_backend
+
+from .deadlines import NoDeadline
+from .pipe import Pipe
 
 __all__ = ["anyio_backend"]
 
@@ -116,3 +120,22 @@ async def test_steps_may_run_elsewhere() -> None:
     pieces = Pieces(iter([b"ab", b"c"]), run=run)
     assert decoded(await wire_of(pieces)) == b"abc"
     assert len(ran) == 3
+
+
+async def test_an_upload_in_pieces_stays_begun() -> None:
+    pieces = Pieces([b"ab"])
+    await pieces.start()
+    upload = PiecewiseUpload(b"head", pieces)
+    seen: list[bool] = []
+
+    class Sink(Pipe):
+        async def upload(self, upload: Upload, deadline: Deadline) -> bool:
+            seen.append(upload.begun)
+            upload.advance(len(upload))
+            return True
+
+        def is_clean(self) -> bool:
+            return True
+
+    assert await upload.write(Sink(), NoDeadline())
+    assert seen == [False, True, True]

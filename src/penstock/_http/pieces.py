@@ -161,6 +161,10 @@ class PiecewiseUpload(Upload):
         super().__init__(head)
         self._pieces = pieces
 
+    @property
+    def begun(self) -> bool:
+        return self._pieces.begun or super().begun
+
     async def write(self, stream: NetworkStream, deadline: Deadline) -> bool:
         while await stream.upload(self, deadline):
             # Small pieces never wait for the network, so an early answer is looked for here.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Self
+from typing import ClassVar, Self
 
 import anyio
 import anyio.lowlevel
@@ -14,6 +14,7 @@ from .._call.stream import CompletionStream
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
 from ..errors import StreamBusyError, StreamClosedError
+from ..observing.events import GroupKind
 from ..observing.figures import StreamStatistics
 from ..types import ChatCompletion, ChatCompletionChunk
 from .cancellation import cancelled_by_itself
@@ -158,7 +159,7 @@ class CompletionChannel(msgspec.Struct, frozen=True, eq=False):
 class ChannelFeed(Feed[Request, CompletionChannel]):
     """Async iterator of `CompletionChannel`; made by `fan_out_channels`."""
 
-    kind = "fan_out_channels"
+    kind: ClassVar[GroupKind] = "fan_out_channels"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import anyio
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from .._call.stream import CompletionStream
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
+from ..observing.events import GroupKind
 from ..observing.figures import StreamStatistics
 from ..types import ChatCompletion, ChatCompletionChunk
 from .cancellation import cancelled_by_itself
@@ -67,7 +68,7 @@ class _Batch:
 class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
     """Async iterator of `ChunkEvent` and `ResultEvent`; made by `fan_out_chunks`."""
 
-    kind = "fan_out_chunks"
+    kind: ClassVar[GroupKind] = "fan_out_chunks"
     reads_per_turn = 32
 
     def __init__(

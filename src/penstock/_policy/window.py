@@ -34,9 +34,9 @@ class Share:
     __slots__ = ("amount", "expires", "since")
 
     def __init__(self, since: float) -> None:
-        self.since = since
-        self.expires = since
-        self.amount = 0
+        self.since: float = since
+        self.expires: float = since
+        self.amount: int = 0
 
 
 class Booking:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 try:
     import httpx
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         'penstock.compat.httpx needs httpx: python -m pip install "penstock[httpx]"'
-    ) from error
+    ) from _error
 
 from ._bodies import AsyncBody as _AsyncBody
 from ._bodies import Body as _Body

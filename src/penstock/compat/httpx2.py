@@ -9,10 +9,10 @@ from __future__ import annotations
 
 try:
     import httpx2
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         'penstock.compat.httpx2 needs httpx2: python -m pip install "penstock[httpx2]"'
-    ) from error
+    ) from _error
 
 from ._bodies import AsyncBody as _AsyncBody
 from ._bodies import Body as _Body

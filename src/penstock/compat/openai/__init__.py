@@ -9,10 +9,10 @@ from __future__ import annotations
 
 try:
     import openai as _openai
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         'penstock.compat.openai needs openai: pip install "penstock[openai]"'
-    ) from error
+    ) from _error
 
 from ._clients import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 
