@@ -37,6 +37,7 @@ ELSEWHERE = {
     "compat/_bodies": ("compat/test_transport.py", "what a response is read by"),
     "compat/_plan": ("compat/test_transport.py", "a value that the transport obeys"),
     "compat/openai/_options": ("compat/openai/test_clients.py", "keywords, for type checkers"),
+    "cli/local": ("cli/test_chat.py", "the embedded model for a command"),
     "cli/options": ("cli/test_batch_options.py", "options that commands share"),
     "cli/server": ("cli/test_chat.py", "where a prompt goes"),
     "cli/parser": ("cli/test_main.py", "the grammar of the command line"),

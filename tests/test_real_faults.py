@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 
 import penstock
 from penstock import AsyncClient, CompletionStream, Timeouts
-from penstock.cli.local_process import MODEL_NAME
+from penstock._local.process import MODEL_NAME
 from penstock.testing.plugin import real_backend as anyio_backend
 from tests.support.real_server import RealServer, real_server, slots
 from tests.support.sweeps import in_turn

@@ -12,8 +12,8 @@ import urllib.request
 
 import pytest
 
+from penstock._local.server import LocalServer
 from penstock.cli import main
-from penstock.cli.local import local_server
 from penstock.testing.replies import error_reply
 from penstock.testing.server import becomes_true, serve_in_thread
 
@@ -28,7 +28,7 @@ def test_the_real_model_streams_several_answers_at_once(
 ) -> None:
     status = main(["demo", "--streams", "3", "--max-tokens", "12", "--backend", backend])
     out, err = capsys.readouterr()
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, "loading the model ...\n")
     assert {line[:3] for line in out.splitlines() if line.startswith("[")} == {"[0]", "[1]", "[2]"}
     assert f"smollm2-135m-instruct on {backend}" in out
     rows = [line for line in out.splitlines() if re.search(r"\d+ \+ \d+ = \d+", line)]
@@ -100,7 +100,8 @@ def test_after_ctrl_c_the_real_server_stops_generating() -> None:
         with urllib.request.urlopen(f"{base_url.removesuffix('/v1')}/slots", timeout=10) as reply:
             return sum(slot["is_processing"] for slot in json.load(reply))
 
-    with local_server(parallel=2) as base_url:
+    with LocalServer(parallel=2) as server:
+        base_url = server.base_url
         process = subprocess.Popen(
             [
                 sys.executable,

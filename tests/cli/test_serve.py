@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from penstock import Client
+from penstock._local.process import MODEL_NAME
 from penstock.cli import main
-from penstock.cli.local_process import MODEL_NAME
 
 
 def start(*options: str) -> subprocess.Popen[str]:

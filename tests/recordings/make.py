@@ -33,7 +33,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import h11
 
-from penstock.cli.local import local_server
+from penstock._local.server import LocalServer
 
 FOLDER = Path(__file__).parent
 MODEL = "smollm2"
@@ -173,7 +173,7 @@ def main() -> None:
         print(f"{name}: {len(answer)} bytes, {answer.split(maxsplit=2)[1].decode()}")
 
     with ExitStack() as server:
-        upstream = server.enter_context(local_server(parallel=2))
+        upstream = server.enter_context(LocalServer(parallel=2)).base_url
         for name in names:
             if name.startswith("llamacpp"):
                 save(name, upstream)

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from penstock import AsyncClient
-from penstock.cli.local import _base_url, model_file
+from penstock._local.server import _base_url, model_file
 
 __all__ = ["RealServer", "real_server", "slots"]
 
 _CODE = """
 import sys
-from penstock.cli.local_process import serve
+from penstock._local.process import serve
 model, parallel, port = sys.argv[1:]
 serve(model, int(parallel), port=int(port), threads=1)
 """

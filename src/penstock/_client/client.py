@@ -16,6 +16,7 @@ from .._http.dial import Dialer
 from .._http.pieces import Content
 from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
+from .._local.server import LocalServer
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.credentials import hides_arguments
 from .._wire.query import Query
@@ -117,6 +118,8 @@ class AsyncClient:
             api_key = key_from_environment(provider, headers)
         self._connections = Connections(dialer, keepalive=keepalive)
         self._parent: AsyncClient | None = None
+        self._local: LocalServer | None = None
+        """The server that this client has started."""
         service = Service(
             connections=self._connections,
             limiter=limiter,
@@ -158,6 +161,25 @@ class AsyncClient:
         if overrides.get("api_key") is None:
             overrides["api_key"] = key_from_environment(chosen, overrides.get("headers"))
         return cls(provider=chosen, **overrides)
+
+    @classmethod
+    def local(cls, *, parallel: int = 4, **options: Any) -> AsyncClient:
+        """Start the embedded model and return a client for it, to develop without a key.
+
+        It takes half a second, during which the event loop stands still. The model's name is
+        `smollm2-135m-instruct`; `parallel` answers run at once. Its server ends when the client
+        is closed or collected, or with the process. `options` are arguments of the constructor.
+        RuntimeError if the extra `demo` is not installed, and says how, or if it cannot start.
+        """
+        server = LocalServer(parallel=parallel)
+        server.start()
+        try:
+            client = cls(server.base_url, **options)
+        except BaseException:
+            server.stop()
+            raise
+        client._local = server
+        return client
 
     @hides_arguments
     def with_options(
@@ -374,7 +396,11 @@ class AsyncClient:
         gracefully, within `Timeouts.close`. Clients that `with_options` made of this one are
         closed with it; such a client itself leaves the connections open.
         """
-        await self._endpoint.service.aclose(self._endpoint.timeouts.close)
+        try:
+            await self._endpoint.service.aclose(self._endpoint.timeouts.close)
+        finally:
+            if self._local is not None:
+                self._local.stop()
 
     def close(self) -> None:
         """Close every open stream and all connections at once, without waiting. Idempotent.
@@ -385,6 +411,8 @@ class AsyncClient:
         `aclose()`. In a forked process it leaves the connections of its parent alone.
         """
         self._endpoint.service.close()
+        if self._local is not None:
+            self._local.stop()
 
     @property
     def endpoint(self) -> Endpoint:

@@ -117,6 +117,20 @@ class Client(Driver):
         client._drive(Driven.from_env, provider, **overrides)
         return client
 
+    @classmethod
+    def local(cls, *, parallel: int = 4, **options: Any) -> Client:
+        """Start the embedded model and return a client for it, to develop without a key.
+
+        It takes half a second, during which the event loop stands still. The model's name is
+        `smollm2-135m-instruct`; `parallel` answers run at once. Its server ends when the client
+        is closed or collected, or with the process. `options` are arguments of the constructor.
+        RuntimeError if the extra `demo` is not installed, and says how, or if it cannot start.
+        """
+        # own body
+        client = cls.__new__(cls)
+        client._drive(Driven.local, parallel=parallel, **options)
+        return client
+
     @hides_arguments
     def with_options(
         self,

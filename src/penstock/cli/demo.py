@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from .run import UsageError, connect, only_model, run_async
 
 if TYPE_CHECKING:
     import argparse
-    from contextlib import AbstractContextManager
+    from collections.abc import Generator
 
 
 __all__ = ["run"]
@@ -43,16 +43,23 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError('the demo needs rich: pip install "penstock[demo]"')
     if arguments.api_key_env is not None and arguments.base_url is None:
         raise UsageError("--api-key-env needs --base-url")
-    server: AbstractContextManager[str]
     if arguments.base_url is None:
-        server = local_server(parallel=arguments.streams)
-    else:
-        server = nullcontext(arguments.base_url)
-    with server as base_url:
+        complain("loading the model ...")
+    with _where(arguments) as base_url:
         status = run_async(partial(_demo, arguments, base_url), arguments.backend)
     if status == INTERRUPTED:
         complain("interrupted: every stream is closed")
     return status
+
+
+@contextmanager
+def _where(arguments: argparse.Namespace) -> Generator[str]:
+    """Yield the base URL of the server that is watched."""
+    if arguments.base_url is None:
+        with local_server(parallel=arguments.streams) as server:
+            yield server.base_url
+    else:
+        yield arguments.base_url
 
 
 async def _demo(arguments: argparse.Namespace, base_url: str) -> int:

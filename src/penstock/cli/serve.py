@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from .local import LocalServer
+from .._local.process import MODEL_NAME
+from .local import local_server
 from .output import complain, write
 
 if TYPE_CHECKING:
@@ -16,10 +17,8 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C, SIGTERM or the end of the server; return the exit status."""
-    from .local_process import MODEL_NAME
-
     complain("loading the model ...")
-    with LocalServer(parallel=arguments.parallel, port=arguments.port) as server:
+    with local_server(parallel=arguments.parallel, port=arguments.port) as server:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             write(f"{MODEL_NAME} at {server.base_url} (Ctrl-C stops it)\n")

@@ -26,8 +26,8 @@ def server_of(arguments: argparse.Namespace, *, parallel: int) -> Generator[str 
     if arguments.api_key_env is not None and arguments.base_url is None:
         raise UsageError("--api-key-env needs --base-url; a provider has its own variable")
     if arguments.local:
-        with local_server(parallel=parallel) as base_url:
-            yield base_url
+        with local_server(parallel=parallel) as server:
+            yield server.base_url
     else:
         yield arguments.base_url
 

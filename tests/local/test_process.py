@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from penstock.cli import local_process
+from penstock._local import process as local_process
 from tests.support.blocking import SOURCE
 
 # Stands in for llama.cpp's bindings: it writes where it likes, and notes how it was set up.

@@ -1,4 +1,4 @@
-"""The process of the embedded server: `python -m penstock.cli.local_process MODEL PARALLEL [PORT]`.
+"""The process of the embedded server: `python -m penstock._local.process MODEL PARALLEL [PORT]`.
 
 Writes one line of JSON to standard output, `{"address": ...}` or `{"error": ...}`,
 and serves until its standard input is closed.
