@@ -380,7 +380,7 @@ answer = asyncio.run(ask("Hi"))
 assert answer["text"] == "there" and '"there"' in answer["body"], answer
 assert network.requests[0].json["seed"] == 7
 """
-    code, _, errors = run_program(program, URL, pickle.dumps(ask).hex())
+    code, _, errors = run_program(program, URL, pickle.dumps(ask).hex(), timeout=60)
     assert (code, errors) == (0, "")
 
 
@@ -556,7 +556,7 @@ async def many(slow=False):
         return reply(Pause(30), OK.data) if slow else OK
 
     with serve_in_thread(script) as server:
-        code, output, errors = run_program(start + PROGRAMS[program], server.base_url)
+        code, output, errors = run_program(start + PROGRAMS[program], server.base_url, timeout=60)
         assert (code, output, errors) == (0, "", "")
         assert becomes_true(lambda: server.open_connections == 0)
 

@@ -164,9 +164,12 @@ def test_a_worker_that_crashes_has_its_batch_asked_again() -> None:
 def kill_the_worker(server: Server) -> None:
     """End the process that asks, in the middle of its batch."""
     assert becomes_true(lambda: len(server.requests) >= 10, 60)
-    for process in psutil.Process().children(recursive=True):
-        if "MapWorker" in " ".join(process.cmdline()):
-            process.kill()
+    port = int(server.base_url.rpartition(":")[2].removesuffix("/v1"))
+    connected = {
+        each.pid for each in psutil.net_connections("tcp") if each.raddr and each.raddr.port == port
+    }
+    for pid in connected - {os.getpid(), None}:
+        psutil.Process(pid).kill()
 
 
 @pytest.mark.parametrize(
