@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import socket
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
@@ -11,10 +12,12 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 from penstock import AsyncClient, Limiter, PenstockError
+from penstock.observing import AttemptFailed
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import chunk, head, sse_event, sse_reply
 from penstock.testing.script import Send, Stall, reply
@@ -285,3 +288,44 @@ async def test_forgotten_with_a_fault_behind_what_was_read(kind: str, tls: bool)
             await server.wait_closed(1, timeout=1.0)
         finally:
             gc.enable()
+
+
+@anyio_test
+async def test_forgotten_after_an_attempt_that_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # An observer may keep the error of the attempt, which has causes with frames of their own.
+    monkeypatch.setattr("penstock._policy.retry.BACKOFF_FIRST", 0.01)
+    told: list[AttemptFailed] = []
+    ended = threading.Event()
+
+    def answer() -> None:
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(head(200, HEAD) + chunk(GOOD))
+            while connection.recv(65536):
+                pass
+        ended.set()
+
+    class Watching:
+        def attempt_failed(self, event: AttemptFailed) -> None:
+            told.append(event)
+            listener.listen()
+            threading.Thread(target=answer, daemon=True).start()
+
+    limiter = Limiter(1)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        async with AsyncClient(
+            url, api_key="k", proxy="", limiter=limiter, observer=Watching()
+        ) as client:
+            gc.disable()
+            try:
+                with pytest.warns(ResourceWarning, match="unclosed <CompletionStream"):
+                    await partly_read(client, entered=False)
+                assert len(told) == 1
+                assert limiter.statistics().in_flight == 0
+                assert await anyio.to_thread.run_sync(ended.wait, 5)
+            finally:
+                gc.enable()

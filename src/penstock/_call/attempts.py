@@ -34,7 +34,7 @@ import msgspec
 
 from .._http import lazy
 from .._http.exchange import Exchange
-from .._http.network import ConnectionFailed
+from .._http.network import ConnectionFailed, without_frames
 from .._http.outgoing import Outgoing
 from .._loops import event_loop_clock
 from .._policy.deadlines import ConnectDeadline, Deadlines, UploadDeadline
@@ -45,7 +45,7 @@ from ..observing.events import Outcome
 from ..types import Usage
 from . import log
 from .call import Call, Service
-from .faults import forget_tracebacks, public_error
+from .faults import public_error
 from .held import Held
 from .lifecycle import Event, Lifecycle, StreamState
 from .phases import Phase, Phases
@@ -403,7 +403,7 @@ class Sender:
         if pieces is not None and pieces.spent:
             delay = None
         if delay is not None:
-            forget_tracebacks(error)
+            without_frames(error)
         if self.reports is not None:
             self.reports.attempt_failed(self.attempts, error, delay, self.clock())
         if delay is None:

@@ -9,7 +9,7 @@ from .._wire.framing import FramingError
 from ..errors import APIConnectionError, APIResponseError, StreamClosedError, StreamInterruptedError
 from ..headers import request_id
 
-__all__ = ["UNREADABLE", "forget_tracebacks", "public_error"]
+__all__ = ["UNREADABLE", "public_error"]
 
 UNREADABLE = (BodyTooLarge, FramingError, EncodingError)
 """What makes a body impossible to read, whatever the connection does."""
@@ -31,15 +31,3 @@ def public_error(error: Exception, exchange: Exchange | None) -> Exception:
     if isinstance(error, (MalformedResponse, *UNREADABLE)):
         return APIResponseError(str(error), request_id=rid)
     return error
-
-
-def forget_tracebacks(error: BaseException) -> None:
-    """Drop the tracebacks of an error that is not raised to the caller, and of its causes.
-
-    Their frames lead back to the stream that is being read: whoever keeps the error, an
-    observer perhaps, would keep an abandoned stream from being collected.
-    """
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__

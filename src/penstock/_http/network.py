@@ -51,15 +51,20 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_frames(error: E) -> E:
-    """Return the error without its frames, so that an object may keep it.
+    """Return the error without its frames and its causes' frames, so that it may be kept.
 
-    The frames are of those who were waiting, and refer to the call's stream. Kept with the
-    error, they would keep a stream alive that its user has dropped.
+    The frames are of those who were waiting, and lead back to the stream that is being read.
+    Whoever keeps them, the call itself or an observer, would keep a stream alive that its user
+    has dropped.
     """
-    each: BaseException | None = error
-    while each is not None:
-        each.__traceback__ = None
-        each = each.__cause__ or each.__context__
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += (each.__cause__, each.__context__)
     return error
 
 
