@@ -80,6 +80,7 @@ class Job:
         self._began = monotonic()
         self._scope = anyio.CancelScope()
         self._asker: Asker | None = None
+        self._feed: RowFeed | None = None
         self._stop: Stop | None = None
         self._rows = 0
         self._already_done = 0
@@ -167,7 +168,7 @@ class Job:
             self._client,
             self._limiter,
             self._policy,
-            on_stop=lambda stop: feed.stop(stop),
+            on_stop=self._stop_pulling,
             ever_answered=prepared.answers > 0,
         )
         source: Source[Item]
@@ -178,7 +179,7 @@ class Job:
             source = _PipeRows(self, prepared.sorter)
         else:
             source = self._file_rows(look)
-        feed = RowFeed(asker, source, self._limiter)
+        self._feed = feed = RowFeed(asker, source, self._limiter)
         # Raised below, without a group.
         failures: list[Exception] = []
         if self._on_progress is not None:
@@ -197,6 +198,10 @@ class Job:
             raise failures[0]
         if self._on_progress is not None:
             self._on_progress(self.report())
+
+    def _stop_pulling(self, stop: Stop) -> None:
+        if self._feed is not None:
+            self._feed.stop(stop)
 
     async def _write_all(self, feed: RowFeed) -> None:
         with self._scope:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .._wire.json_values import as_object
+from .._wire.json_values import as_object, objects
 from .._wire.whole_answer import completion_of, text_completion_of
 from ..types import ChatCompletion, TextChoice, TextCompletion, Usage, decode_json
 from ..types.base import part_of
@@ -64,9 +64,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         payload = self._payload()
         if "choices" not in payload:
             return None
-        choices = payload["choices"]
-        first: Any = choices[0] if isinstance(choices, list) and choices else None
-        if isinstance(first, dict) and "text" in first and "message" not in first:
+        choices = objects(payload["choices"])
+        if any("text" in choice and "message" not in choice for choice in choices):
             return text_completion_of(self.body)
         return completion_of(self.body)
 

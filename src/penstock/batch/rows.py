@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeGuard
 import msgspec
 
 from .._wire.encode import encode_json
+from .._wire.json_values import is_object
 from .._wire.url import BaseURL
 from .outcomes import json_bytes
 
@@ -84,7 +85,7 @@ class Params:
         InvalidRow if it is not a JSON object.
         """
         value = _decoded(body)
-        if not isinstance(value, dict):
+        if not is_object(value):
             raise InvalidRow("the body is not a JSON object")
         if not self.members and not any(name in value for name in OURS):
             return body, _sorted(value)
@@ -108,9 +109,9 @@ def parse_line(line: bytes) -> Request:
     """
     custom_id, url, body = _members(line)
     value = _decoded(body)
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise InvalidRow("the body is not a JSON object", custom_id=custom_id)
-    return Request(custom_id, value, url)  # pyright: ignore[reportUnknownArgumentType]
+    return Request(custom_id, value, url)
 
 
 def row_of_line(line: bytes, params: Params) -> Row:
@@ -210,10 +211,9 @@ def _members(line: bytes) -> tuple[str, str, bytes]:
 
 def _tolerant_line(line: bytes) -> _Line:
     """Read a line that msgspec refuses: lone surrogates, for instance, are JSON. InvalidRow."""
-    value = _decoded(line)
-    if not isinstance(value, dict):
+    found = _decoded(line)
+    if not is_object(found):
         raise InvalidRow("not a JSON object")
-    found: dict[str, Any] = value
     body = msgspec.Raw(json_bytes(found["body"])) if "body" in found else msgspec.Raw()
     return _Line(found.get("custom_id"), found.get("method"), found.get("url"), body)
 
