@@ -10,9 +10,8 @@ from penstock.compat._errors import httpx_error
 from tests.support.compat import Generation
 
 
-def caused(error: penstock.PenstockError, *, by_system: bool) -> penstock.PenstockError:
-    error.__cause__ = ConnectionFailed("the connection failed")
-    error.__cause__.__cause__ = ConnectionResetError() if by_system else None
+def caused(error: penstock.PenstockError, *, ended: bool) -> penstock.PenstockError:
+    error.__cause__ = ConnectionFailed("the connection failed", ended=ended)
     return error
 
 
@@ -27,11 +26,11 @@ def caused(error: penstock.PenstockError, *, by_system: bool) -> penstock.Pensto
         (penstock.FirstTokenTimeout("x"), True, "ReadTimeout"),
         (penstock.IdleTimeout("x"), True, "ReadTimeout"),
         (penstock.APIConnectionError("x"), False, "ConnectError"),
-        (caused(penstock.APIConnectionError("x"), by_system=True), True, "ReadError"),
-        (caused(penstock.APIConnectionError("x"), by_system=False), True, "RemoteProtocolError"),
-        (caused(penstock.StreamInterruptedError("x"), by_system=True), True, "ReadError"),
+        (caused(penstock.APIConnectionError("x"), ended=False), True, "ReadError"),
+        (caused(penstock.APIConnectionError("x"), ended=True), True, "RemoteProtocolError"),
+        (caused(penstock.StreamInterruptedError("x"), ended=False), True, "ReadError"),
         (
-            caused(penstock.StreamInterruptedError("x"), by_system=False),
+            caused(penstock.StreamInterruptedError("x"), ended=True),
             True,
             "RemoteProtocolError",
         ),

@@ -19,6 +19,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, sse_reply, status_reply, tokens
 from penstock.testing.script import End, Pause, Reply, Reset, Send, Stall
+from tests.support.chat import Watcher
 from tests.support.compat import Generation, client_on
 from tests.support.event_streams import KINDS
 from tests.support.sweeps import EVERYTHING
@@ -402,3 +403,17 @@ async def test_a_dead_connection_is_dialled_again_once(generation: Generation) -
             network.connections[-1].dead = Reset()
         assert len(network.connections) == 3
     assert len(network.requests) == 3
+
+
+async def test_an_observer_is_told_of_each_request(generation: Generation) -> None:
+    watcher = Watcher()
+    network = MemoryNetwork([status_reply(200, b"ok"), error_reply(500), HANGING])
+    async with client_on(generation, network, observer=watcher) as client:
+        await client.get("/x")
+        await client.get("/x")
+        async with client.stream("GET", "/x"):
+            pass
+        with anyio.move_on_after(1):
+            await client.get("/x")
+    assert watcher.outcomes() == ["completed", "completed", "abandoned", "cancelled"]
+    assert [event.status_code for event in watcher.of("response_started")] == [200, 500, 200, 200]

@@ -145,7 +145,7 @@ class Exchange:
         except lazy.httpcore.RemoteProtocolError as error:
             if gate.ended:
                 raise ConnectionFailed(
-                    "the server closed the connection without answering"
+                    "the server closed the connection without answering", ended=True
                 ) from error
             raise MalformedResponse(
                 f"the response is not HTTP/1.1: {one_line(str(error))}"
@@ -225,7 +225,7 @@ class Exchange:
                         self._check_encoding()
                     else:
                         self._fault = ConnectionFailed(
-                            "the connection ended in the middle of the body"
+                            "the connection ended in the middle of the body", ended=True
                         )
                     continue
                 self._deadline.byte_arrived()
@@ -252,7 +252,7 @@ class Exchange:
     def _check_encoding(self) -> None:
         decoder = self._decoder
         if decoder is not None and self._fault is None and self.body_bytes and not decoder.eof():
-            self._fault = ConnectionFailed("the compressed body ended too early")
+            self._fault = ConnectionFailed("the compressed body ended too early", ended=True)
 
     async def read_all(self, limit: int) -> bytes:
         """Return the whole body. Raises as `read` does, and BodyTooLarge above `limit` bytes.

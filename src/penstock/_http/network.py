@@ -37,8 +37,10 @@ WRITE_SIZE = 262144
 class ConnectionFailed(Exception):
     """The peer could not be reached, or the connection to it failed."""
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, ended: bool = False) -> None:
         super().__init__(message)
+        self.ended: bool = ended
+        """True if the peer ended the connection by the rules of TCP, but too early for HTTP."""
         self.permanent: bool = permanent
         """True if another attempt cannot help, as with a certificate that does not verify."""
 

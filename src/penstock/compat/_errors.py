@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._http.network import ConnectionFailed
 from .._policy.deadlines import WriteStalled
 from ..errors import (
     APIConnectionError,
@@ -41,8 +42,7 @@ def _kind(module: Any, error: PenstockError, *, connected: bool) -> Any:
     if isinstance(error, APIConnectionError):
         if not connected:
             return module.ConnectError
-        # A reset has the system's error below it, an early end has none.
         below = error.__cause__
-        reset = below is not None and isinstance(below.__cause__, OSError)
-        return module.ReadError if reset else module.RemoteProtocolError
+        ended = isinstance(below, ConnectionFailed) and below.ended
+        return module.RemoteProtocolError if ended else module.ReadError
     return module.TransportError
