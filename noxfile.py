@@ -80,6 +80,14 @@ def tests_httpcore2(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_http11(session: nox.Session) -> None:
+    """What is nearest to the wire, with every head written and read by httpcore and h11."""
+    sync(session, "test")
+    folders = ("tests/http", "tests/call", "tests/security")
+    session.run("python", "-m", "pytest", *folders, env={"PENSTOCK_HTTP11": "httpcore"})
+
+
+@nox.session
 def tests_lowest(session: nox.Session) -> None:
     """The test suite with the oldest versions of the runtime dependencies."""
     sync(session, "test")
@@ -233,6 +241,16 @@ def bench(session: nox.Session) -> None:
     sync(session, "bench")
     arguments = session.posargs or [f"--out={session.create_tmp()}"]
     session.run("python", "-m", "tests.bench", *arguments)
+
+
+@nox.session
+def instructions(session: nox.Session) -> None:
+    """Fails if an event or a request needs 5 % more instructions than recorded; wants valgrind.
+
+    After an intended change: nox --session instructions -- --record
+    """
+    sync(session, "bench")
+    session.run("python", "-m", "tests.bench.instructions", *session.posargs)
 
 
 @nox.session(python=[version for version in PYTHONS if version in ("3.11", "3.12")][:1])

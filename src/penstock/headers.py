@@ -31,7 +31,17 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_lines",)
 
     def __init__(self, lines: Iterable[tuple[bytes | str, bytes | str]] = ()) -> None:
-        self._lines = tuple((_text(name).lower(), _text(value)) for name, value in lines)
+        # Header bytes above ASCII have no agreed charset; latin-1 preserves all of them. No
+        # function for a field: there are a dozen of them in each response.
+        self._lines = tuple(
+            [
+                (
+                    (name.decode("latin-1") if isinstance(name, bytes) else name).lower(),
+                    value.decode("latin-1") if isinstance(value, bytes) else value,
+                )
+                for name, value in lines
+            ]
+        )
 
     def get_list(self, name: str) -> list[str]:
         """Return every line of this field in order of arrival; [] where there is none."""
@@ -55,11 +65,6 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
-
-
-def _text(value: bytes | str) -> str:
-    # Header bytes above ASCII have no agreed charset; latin-1 preserves all of them.
-    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def request_id(headers: Headers) -> str | None:

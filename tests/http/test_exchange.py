@@ -272,6 +272,62 @@ def test_waits_for_the_head_and_the_body_can_be_cancelled_and_resumed(
         run_virtual(backend, main)
 
 
+odd_heads = st.lists(
+    st.sampled_from(
+        [b"HTTP/1.1 200 OK", b"HTTP/1.0 200", b"HTTP/1.1 500 ", b"\r\n", b"\r\n", b"\n", b" ",
+         b"\t", b"a: b", b"A:b ", b":", b"\x00", b"HTTP/1.1 100 Continue\r\n\r\n", b"\xff",
+         b"content-length: 2", b"Transfer-Encoding: chunked", b"connection: close", b"{}"]
+    ),
+    max_size=14,
+).map(b"".join)  # fmt: skip
+
+
+@given(
+    odd_heads
+    | st.lists(st.sampled_from([b"a: b", b"content-length: 2", b"X:  y"]), max_size=4).map(
+        lambda lines: b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"", b"{}"])
+    ),
+    st.lists(st.integers(1, 60), max_size=6),
+)
+def test_httpcore_makes_the_same_of_any_bytes(data: bytes, places: list[int]) -> None:
+    async def seen(by_httpcore: bool) -> list[object]:
+        pipe = Pipe(*split(data, places), b"")
+        exchange = exchange_on(pipe)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("penstock._http.exchange._BY_HTTPCORE", by_httpcore)
+            try:
+                await exchange.send(OUTGOING)
+            except Exception as error:  # noqa: BLE001 - compared
+                told: list[object] = [type(error), str(error), exchange.awaits_head]
+            else:
+                told = [exchange.status, exchange.raw_headers, exchange.http_version]
+                told += [exchange.reason_phrase, exchange._rest, exchange._keep, exchange._fault]
+        return [bytes(pipe.sent), *map(str, told), exchange.may_be_stale]
+
+    async def main() -> None:
+        assert await seen(False) == await seen(True)
+
+    run_virtual("asyncio", main)
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+async def test_httpcore_continues_what_is_not_plain(before: bytes) -> None:
+    """Cancelled at each wait, with a head in pieces: it is sent once, and nothing is lost."""
+    data = before + head(200, length(TEXT))
+    for at in range(1, len(data)):
+        pipe = Pipe()
+        exchange = exchange_on(pipe)
+        for piece in (data[:at], data[at:]):
+            with anyio.move_on_after(1):
+                await exchange.send(OUTGOING)
+            assert exchange.awaits_head
+            pipe.feed(piece)
+        await exchange.send(OUTGOING)
+        assert exchange.status == 200
+        assert pipe.sent.count(b"POST") == 1
+        await exchange.aclose()
+
+
 # --- the body ---
 
 

@@ -11,16 +11,22 @@ import inspect
 import logging
 from types import CodeType
 
-__all__ = ["hide_answers"]
+__all__ = ["hide_answers", "httpcore_logs"]
 
 _LOGGERS = ("httpcore.http11", "httpcore2.http11")
 _DEPTH = 16  # frames from the logging call to the caller of httpcore; 8 of them are known
+_loggers = [logging.getLogger(name) for name in _LOGGERS]
+
+
+def httpcore_logs() -> bool:
+    """Return True if httpcore's DEBUG log is on: then it makes every request."""
+    first, second = _loggers
+    return first.isEnabledFor(logging.DEBUG) or second.isEnabledFor(logging.DEBUG)
 
 
 def hide_answers(caller: CodeType) -> None:
     """Install the filter for requests that this function makes. Idempotent."""
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
+    for logger in _loggers:
         if not any(isinstance(each, _WithoutAnswers) for each in logger.filters):
             logger.addFilter(_WithoutAnswers(caller))
 

@@ -1,24 +1,30 @@
 """One exchange on one connection: send a request, read the head, read the body.
 
-httpcore serialises the request and parses the head; the body is read from our own stream
-and de-framed by `_wire.framing`. A cancelled read loses nothing.
+`HeadGate` sends the request and reads the head; the body is read from our own stream and
+de-framed by `_wire.framing`. A cancelled read loses nothing.
+
+With PENSTOCK_HTTP11=httpcore in the environment, httpcore writes and reads every head: the
+reference that the tests compare with.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, cast
 
 from .._wire.encoding import EncodingError, content_decoder
 from .._wire.excerpt import one_line
 from .._wire.framing import FramingError, body_framing, keeps_alive
+from .._wire.head import ResponseHead
 from ..headers import Headers
 from . import lazy
 from .connections import Connections
+from .debug_log import httpcore_logs
 from .duplex import Duplex
 from .head_gate import HeadGate, HeadTooLarge
 from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, without_frames
-from .outgoing import Outgoing, as_httpcore
+from .outgoing import Outgoing, as_bytes, as_httpcore
 from .pieces import Pieces, UnsendableRequest
 
 __all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
@@ -30,6 +36,8 @@ DRAIN_BYTES = 65536
 
 # Lines of a head: servers behind several gateways send some 40.
 MAX_HEADER_LINES = 256
+
+_BY_HTTPCORE = os.environ.get("PENSTOCK_HTTP11") == "httpcore"
 
 
 class MalformedResponse(Exception):
@@ -119,25 +127,67 @@ class Exchange:
         A call that was cancelled after the request was sent (`awaits_head`) may be repeated: it
         continues to wait.
         """
-        request = as_httpcore(outgoing, self._connections.dialer)
-        if self._gate is None:
+        gate = self._gate
+        if gate is None:
             pieces = self._pieces = outgoing.pieces
             if pieces is not None:
                 await pieces.start()
-            self._gate = HeadGate(
+            gate = self._gate = HeadGate(
                 self._stream,
                 self._deadline,
                 reused=self.may_be_stale,
                 pieces=pieces,
                 uploading=self._uploading,
             )
-        else:
-            self._gate.rewind()
-        gate = self._gate
+            if not _BY_HTTPCORE and not httpcore_logs():
+                gate.take(as_bytes(outgoing, self._connections.dialer))
         try:
-            response = await gate.answer(request)
+            head = await gate.answer_plainly() if gate.plain else None
+            if head is None:
+                head = await self._by_httpcore(gate, outgoing)
         except HeadTooLarge as error:
             raise MalformedResponse(str(error)) from error
+        finally:
+            if gate.touched:
+                self.may_be_stale = False
+        if len(head.lines) > MAX_HEADER_LINES:
+            raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
+        self.status = status = head.status
+        self.raw_headers = head.lines
+        self.headers = Headers(head.lines)
+        self.http_version = head.version
+        self.reason_phrase = head.reason
+        self._rest = gate.rest
+        self._gate = None
+        unsent = gate.unsent
+        if unsent is not None and status < 300:
+            # The server answers while it reads, and may need the rest of the request. Any
+            # other early answer ends the upload.
+            self._stream = Duplex(self._stream, unsent)
+        try:
+            self._framing = body_framing(
+                method=outgoing.method,
+                status=status,
+                headers=self.headers,
+            )
+            self._decoder = None if self._encoded else content_decoder(self.headers)
+        except ValueError as error:
+            # Raised by `read`: the status counts even if the body cannot be read.
+            self._fault = without_frames(error)
+        else:
+            # The request did not ask to switch protocols (101): what follows is not HTTP.
+            self._keep = (
+                unsent is None
+                and status >= 200
+                and keeps_alive(head.version, self.headers, self._framing)
+            )
+
+    async def _by_httpcore(self, gate: HeadGate, outgoing: Outgoing) -> ResponseHead:
+        """Let httpcore write the request, unless it is sent, and read the head."""
+        gate.rewind()
+        request = as_httpcore(outgoing, self._connections.dialer)
+        try:
+            response = await gate.answer(request)
         except lazy.httpcore.LocalProtocolError as error:
             raise UnsendableRequest(
                 f"the request cannot be sent: {one_line(str(error))}"
@@ -150,41 +200,13 @@ class Exchange:
             raise MalformedResponse(
                 f"the response is not HTTP/1.1: {one_line(str(error))}"
             ) from error
-        finally:
-            if gate.touched:
-                self.may_be_stale = False
-        if len(response.headers) > MAX_HEADER_LINES:
-            raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
-        self.status = response.status
-        self.headers = Headers(response.headers)
-        self.raw_headers = response.headers
         extensions = cast("Any", response).extensions
-        self.http_version = version = extensions["http_version"]
-        self.reason_phrase = extensions.get("reason_phrase", b"")
-        self._rest = gate.rest
-        self._gate = None
-        unsent = gate.unsent
-        if unsent is not None and response.status < 300:
-            # The server answers while it reads, and may need the rest of the request. Any
-            # other early answer ends the upload.
-            self._stream = Duplex(self._stream, unsent)
-        try:
-            self._framing = body_framing(
-                method=outgoing.method,
-                status=response.status,
-                headers=self.headers,
-            )
-            self._decoder = None if self._encoded else content_decoder(self.headers)
-        except ValueError as error:
-            # Raised by `read`: the status counts even if the body cannot be read.
-            self._fault = without_frames(error)
-        else:
-            # The request did not ask to switch protocols (101): what follows is not HTTP.
-            self._keep = (
-                unsent is None
-                and self.status >= 200
-                and keeps_alive(version, self.headers, self._framing)
-            )
+        return ResponseHead(
+            response.status,
+            response.headers,
+            extensions["http_version"],
+            extensions.get("reason_phrase", b""),
+        )
 
     @property
     def began(self) -> bool:

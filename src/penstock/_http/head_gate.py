@@ -1,7 +1,12 @@
-"""Gives httpcore a response up to the end of its head, and holds back the rest.
+"""Sends a request, and reads the response up to the end of its head; holds back the rest.
 
-httpcore (with h11) serialises the request and parses the head. The body is read without it,
-by decoders that lose nothing when a read is cancelled.
+    plain request ──> answer_plainly() ──> a plain head in one piece
+                           │ anything else
+                           v
+                       rewind(), answer() ──> what httpcore (with h11) makes of it
+
+Plain heads, which nearly all are, need no httpcore; see `_wire.head`. The body is read without it
+in any case, by decoders that lose nothing when a read is cancelled.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import re
 import ssl
 from typing import Any, NoReturn, cast
 
+from .._wire.head import ResponseHead, plain_response
 from . import lazy
 from .debug_log import hide_answers
 from .network import ConnectionFailed, Deadline, NetworkStream, Upload, without_frames
@@ -58,7 +64,9 @@ class HeadGate:
         self._reused = reused
         self._deadline = deadline
         self._request: list[bytes] = []
-        # Made of `_request` when httpcore has written it all.
+        self.plain: bool = False
+        """True while no httpcore is needed: the request is plain, and so is what has come."""
+        # Made of `_request` when httpcore, or `take`, has written it all.
         self._upload: Upload | None = None
         # The end of the head may lie across two pieces.
         self._tail = b""
@@ -77,6 +85,22 @@ class HeadGate:
         self.ended: bool = False
         """True if the peer ended the connection before the head was whole."""
 
+    def take(self, request: bytes | None) -> None:
+        """Take a plain request for `answer_plainly`; None if it is not plain."""
+        if request is not None:
+            self._request.append(request)
+            self.plain = True
+
+    async def answer_plainly(self) -> ResponseHead | None:
+        """Send the request that was taken, and return the head of the response.
+
+        None if that is not plain, or comes in several pieces: then httpcore is given the pieces
+        by `rewind` and `answer`, and nothing is sent again. Cancelled, it may be repeated.
+        """
+        head = plain_response(await self.read(0))
+        self.plain = head is not None
+        return head
+
     async def answer(self, request: lazy.httpcore.Request) -> lazy.httpcore.Response:
         """Let httpcore send the request and parse the head of the response.
 
@@ -88,7 +112,7 @@ class HeadGate:
         return await connection.handle_async_request(request)
 
     def rewind(self) -> None:
-        """Let another httpcore connection continue where a cancelled one was.
+        """Let another httpcore connection begin with what has come so far.
 
         The request is not written again; the pieces of the head are given once more.
         """
@@ -113,6 +137,8 @@ class HeadGate:
         if self._again:
             again, self._again = self._again, b""
             return again
+        if self.ended:
+            return b""
         piece = await self._next_piece()
         self._left -= len(piece)
         if self._left < 0:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from .._wire.credentials import shown_target
+from .._wire.head import plain_request
 from . import lazy
 from .dial import Dialer
 from .pieces import Pieces
 
-__all__ = ["Outgoing", "as_httpcore"]
+__all__ = ["Outgoing", "as_bytes", "as_httpcore"]
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -30,20 +31,36 @@ class Outgoing(msgspec.Struct, frozen=True):
         return [("method", self.method), ("target", shown_target(self.target))]
 
 
+def as_bytes(outgoing: Outgoing, dialer: Dialer) -> bytes | None:
+    """Return the request as it is sent to the peer of the dialer's connections.
+
+    None if httpcore must write it, because it is not plain or its body comes in pieces.
+    """
+    if outgoing.pieces is not None:
+        return None
+    return plain_request(outgoing.method, *_for_peer(outgoing, dialer), outgoing.body)
+
+
 def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> lazy.httpcore.Request:
     """Return the request as httpcore takes it, for the peer of the dialer's connections."""
-    origin, proxy = dialer.origin, dialer.proxy
-    target, headers = outgoing.target, outgoing.headers
-    if dialer.forwards and proxy is not None:
-        # A forwarding proxy needs the whole URL (RFC 9112, 3.2.2).
-        target = f"{origin.scheme}://{origin.authority}{target}"
-        headers = [*headers, *proxy.authorization]
+    origin = dialer.origin
+    target, headers = _for_peer(outgoing, dialer)
     return lazy.httpcore.Request(
         outgoing.method.encode("ascii"),
         lazy.httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target),
         headers=headers,
         content=_Body(outgoing.body) if outgoing.pieces is None else _Elsewhere(),
     )
+
+
+def _for_peer(outgoing: Outgoing, dialer: Dialer) -> tuple[str, list[tuple[bytes, bytes]]]:
+    """Return target and headers."""
+    origin, proxy = dialer.origin, dialer.proxy
+    if not dialer.forwards or proxy is None:
+        return outgoing.target, outgoing.headers
+    # A forwarding proxy needs the whole URL (RFC 9112, 3.2.2).
+    target = f"{origin.scheme}://{origin.authority}{outgoing.target}"
+    return target, [*outgoing.headers, *proxy.authorization]
 
 
 class _Body:
