@@ -6,8 +6,11 @@ No error shows a key, or a password in a URL.
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 import h11
 
+from penstock._wire.query import Query
 from penstock._wire.request import checked_headers, checked_key
 from penstock._wire.url import BaseURL
 
@@ -53,6 +56,22 @@ def check(data: bytes) -> None:
     except ValueError as error:
         secretive(error)
     understood(target, [(b"Host", host.encode()), *headers.values()])
+    query(text(reader), text(reader))
+
+
+def query(name: str, value: str) -> None:
+    """A parameter is read as it was given, beside another one or in its place."""
+    try:
+        given = Query.of({name: value}, "query")
+    except ValueError as error:
+        secretive(error)
+        return
+    assert parse_qsl(str(given), keep_blank_values=True) == [(name, value)]
+    assert Query.parse(str(given)) == given
+    both = Query.parse("other=1").merged(given)
+    assert len(both.parts) == (1 if name == "other" else 2)
+    assert both.parts[-1:] == given.parts
+    assert given.merged(given) == given
 
 
 def text(reader: Reader) -> str:

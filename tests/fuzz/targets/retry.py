@@ -6,12 +6,13 @@ read exactly. And whether and when a request is sent again is always within the 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from datetime import UTC, datetime
 
 from penstock._policy.retry import BACKOFF_LAST, MAX_RETRY_WAIT, retry_delay
-from penstock._policy.retry_after import parse_retry_after
+from penstock._policy.retry_after import asked_wait, parse_retry_after
 from penstock.errors import status_error_class
 from penstock.headers import Headers
 
@@ -49,12 +50,23 @@ def check(data: bytes) -> None:
         assert wait == int(milliseconds) / 1000
     elif milliseconds is None and _SECONDS.fullmatch(value):
         assert wait == int(value)
+    asked = asked_wait(status, headers, parsed(value), NOW)
+    assert asked is None or (math.isfinite(asked) and asked >= 0), value
+    assert wait is None or asked == wait  # a header counts before the body
     error = status_error_class(status)("no", status_code=status, headers=headers, retry_after=wait)
     delay = retry_delay(error, failures=failures, max_retries=3, random=0.5)
     if failures > 3 or status == 402 or (wait or 0) > MAX_RETRY_WAIT:
         assert delay is None
     elif delay is not None:
         assert delay == wait if wait is not None else 0 < delay <= BACKOFF_LAST
+
+
+def parsed(value: bytes) -> object:
+    """The same bytes as an error's body."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value.decode("latin-1")
 
 
 def date(reader: Reader) -> None:
@@ -80,6 +92,14 @@ TARGET = Target(
         )
     ]
     + [
+        b"\x02\x00\x00\x01" + body
+        for body in (
+            b'{"error":{"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"7s"}]}}',
+            b'{"error":{"metadata":{"headers":{"Retry-After":"3"}}}}',
+            b'[{"error":{"details":[{"retryDelay":"1e999s"}]}}]',
+        )
+    ]
+    + [
         b"\x01\x01\x01\x01\x0435005",
         b"\x00\x00\x00\x00\x65\x53\xf1\x00\x01",
         b"\x00\x00\x00\x00\xff\x53\xf1\x00\x02",
@@ -87,6 +107,14 @@ TARGET = Target(
     words=[
         *(b"GMT", b"+0000", b"-9999", b" Oct ", b"Wed, ", b":", b"21", b"2015", b"-15 ", b"1e9"),
         *(b"07:28:00", b"EST", b"am", b"pm", b",", b".", b"nan", b"inf", b"99999999999"),
+        *(
+            b'"retryDelay":"',
+            b's"',
+            b'{"error":',
+            b'"details":[',
+            b'"metadata":{"headers":{',
+            b"}}",
+        ),
     ],
-    max_length=128,
+    max_length=256,
 )
