@@ -7,11 +7,11 @@ from typing import Any
 import anyio
 import pytest
 
-from penstock import AllAttemptsFailed, fan_out, fan_out_channels, fan_out_chunks, race
+from penstock import AllAttemptsFailed, batch, fan_out, fan_out_channels, fan_out_chunks, race
 from penstock.observing import GroupFinished, GroupStarted
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
-from penstock.testing.replies import error_reply, sse_reply, tokens
+from penstock.testing.replies import completion, error_reply, json_reply, sse_reply, tokens
 from penstock.testing.script import Stall
 from tests.support.chat import REQUEST, Watcher, client_on
 
@@ -20,6 +20,7 @@ __all__ = ["anyio_backend"]
 pytestmark = pytest.mark.anyio
 
 HELLO = sse_reply(tokens("Hello"))
+WHOLE = json_reply(completion("Hello"))
 SILENT = sse_reply([Stall()], done=False)
 KINDS = ["fan_out", "fan_out_chunks", "fan_out_channels"]
 
@@ -121,3 +122,16 @@ async def test_a_race_without_a_winner_has_failed() -> None:
                 pass
     assert watcher.of("group_finished")[0].outcome == "failed"
     assert [each.lost_race for each in watcher.of("finished")] == [False, False]
+
+
+async def test_a_batch_is_a_group() -> None:
+    watcher = Groups()
+    rows = [batch.Request(str(number), REQUEST) for number in range(3)]
+    async with (
+        client_on(MemoryNetwork(WHOLE), observer=watcher) as client,
+        batch.run(client, rows) as outcomes,
+    ):
+        assert [outcome.error async for outcome in outcomes] == [None] * 3
+    assert [event.kind for event in watcher.of("group_finished")] == ["batch"]
+    [began] = watcher.of("group_started")
+    assert {event.group for event in watcher.of("request_started")} == {began.id}

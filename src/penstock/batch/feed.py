@@ -27,6 +27,8 @@ class RowFeed(Feed[Item, "Outcome | None"]):
     last outcome is that of the last row under way.
     """
 
+    kind = "batch"
+
     def __init__(self, asker: Asker, source: Source[Item], limiter: Limiter) -> None:
         super().__init__(source, limiter)
         self._asker = asker
