@@ -10,12 +10,13 @@ from email.utils import formatdate
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import penstock
-from penstock import Limiter, Timeouts
+from penstock import CompletionStream, Limiter, Timeouts
 from penstock._limiter.slots import lent
 from penstock.testing.cuts import cut_at
 from penstock.testing.memory import MemoryNetwork
@@ -190,6 +191,26 @@ async def test_nothing_tells_what_the_proxy_is_told(secret: str) -> None:
     (sent,) = network.requests
     assert sent.headers["proxy-authorization"] == "Basic bWU6cGFzc3dvcmQtMQ=="
     assert secret not in f"{caught.value} {vars(caught.value)} {watcher.events}"
+
+
+async def test_headers_are_renewed_when_it_is_sent_again() -> None:
+    asked: list[int] = []
+
+    async def renew(failures: int) -> dict[bytes, bytes]:
+        asked.append(failures)
+        return {b"x-try": b"try %d" % failures, b"x-absent": b"1"}
+
+    network = MemoryNetwork([error_reply(500), error_reply(500), HELLO])
+    async with client_on(network) as client:
+        call = client.chat.completions._endpoint.chat_call(
+            {**REQUEST, "extra_headers": {"X-Try": "first"}}, stream=True
+        )
+        call = msgspec.structs.replace(call, renew=renew)
+        stream: Any = CompletionStream(client.chat.completions._endpoint.service, call)
+        await stream.collect()
+    assert asked == [1, 2]
+    assert [sent.headers["x-try"] for sent in network.requests] == ["first", "try 1", "try 2"]
+    assert "x-absent" not in network.requests[-1].headers
 
 
 async def test_a_wait_above_the_cap_is_not_waited_for_but_told() -> None:

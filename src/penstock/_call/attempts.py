@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import msgspec
@@ -319,6 +319,8 @@ class Sender:
         await held.take_slots(service.limiter, timeouts.slot, self.call.outgoing.body)
         self.phases.enter(Phase.CONNECTION, self.clock())
         self.secrets.add_key(service, await service.authorize())
+        if self.call.renew is not None and self._failures:
+            self._renew(await self.call.renew(self._failures))
         pieces = self.call.outgoing.pieces
         # A body that can be sent once is not risked on a connection that may be dead.
         fresh = self._fresh or (pieces is not None and pieces.once)
@@ -347,6 +349,14 @@ class Sender:
     def _upload_deadline(self) -> UploadDeadline | None:
         limit = self.call.write_timeout
         return None if limit is None else UploadDeadline(self.limits, limit)
+
+    def _renew(self, headers: Mapping[bytes, bytes]) -> None:
+        """Take new values of headers, by their lower-case names."""
+        outgoing = self.call.outgoing
+        fields = [(name, headers.get(name.lower(), value)) for name, value in outgoing.headers]
+        outgoing = msgspec.structs.replace(outgoing, headers=fields)
+        self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
+        self.secrets.add_request(self.service, outgoing)
 
     def _signed(self) -> Outgoing:
         outgoing, key = self.call.outgoing, self.secrets.key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
@@ -47,6 +47,8 @@ class Call(msgspec.Struct, frozen=True):
     """Whether the bytes of a known kind of event stream must end as such a stream does."""
     quiet: bool = False
     """Whether a stream that is dropped while it is open just closes, without a warning."""
+    renew: Callable[[int], Awaitable[Mapping[bytes, bytes]]] | None = None
+    """Gives the headers that are others when it is sent again, from how many attempts failed."""
     route: Route | None = None
     """Chooses the server of each attempt; None if there is one server."""
 

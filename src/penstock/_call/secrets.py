@@ -40,6 +40,10 @@ class Secrets:
         if all(earlier is not service.recent_keys for earlier, *_ in self._sources):
             self._sources.append(_source(service, outgoing))
 
+    def add_request(self, service: Service, outgoing: Outgoing) -> None:
+        """Note the request of the next attempt, which has other headers than the first."""
+        self._sources.append(_source(service, outgoing))
+
     def add_key(self, service: Service, key: str | None) -> None:
         """Note the key of the next attempt."""
         if key is not None and self.key != key:

@@ -65,6 +65,7 @@ def call_of(
         any_status=not planned,
         encoded=not planned,
         check_end=check_end and not planned,
+        renew=plan.renew if plan is not None else None,
         quiet=True,
     )
 

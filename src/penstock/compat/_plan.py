@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -33,5 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How many choices it asks for."""
     stream: bool = True
     """Whether its answer is streamed: then the response's extensions have it open."""
+    renew: Callable[[int], Awaitable[Mapping[bytes, bytes]]] | None = None
+    """Gives the headers that change when it is sent again, from how many attempts failed."""
     raises: Callable[[PenstockError], Exception] | None = None
     """Makes what the transport raises; None for the errors of httpx."""

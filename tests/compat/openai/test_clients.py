@@ -158,8 +158,11 @@ async def test_azure(options: Any, path: str) -> None:
 
 @pytest.mark.anyio
 async def test_azure_tokens() -> None:
+    asked: list[str] = []
+
     async def provider() -> str:
-        return "from a provider"
+        asked.append(f"token {len(asked)}")
+        return asked[-1]
 
     network = MemoryNetwork([WHOLE, error_reply(500, "down"), HELLO])
     async with azure(AsyncAzureOpenAI, network, azure_ad_token="fixed") as client:
@@ -168,7 +171,36 @@ async def test_azure_tokens() -> None:
         stream = await client.chat.completions.create(**STREAMED)
         assert text_of(await drain(stream)) == "Hello"
     sent = [each.headers["authorization"] for each in network.requests]
-    assert sent == ["Bearer fixed", "Bearer from a provider", "Bearer from a provider"]
+    assert sent == ["Bearer fixed", "Bearer token 0", "Bearer token 1"]
+
+
+@pytest.mark.anyio
+async def test_each_attempt_asks_for_the_key_and_is_counted() -> None:
+    keys = iter(["first key", "second key", "third key"])
+
+    async def key() -> str:
+        return next(keys)
+
+    down = error_reply(500, "down")
+    network = MemoryNetwork([down, down, WHOLE])
+    async with async_client(network, api_key=key) as client:
+        await client.chat.completions.create(**REQUEST)
+    assert [each.headers["authorization"] for each in network.requests] == [
+        "Bearer first key",
+        "Bearer second key",
+        "Bearer third key",
+    ]
+    counts = [each.headers["x-stainless-retry-count"] for each in network.requests]
+    assert counts == ["0", "1", "2"]
+
+
+def test_each_attempt_asks_for_the_key_when_blocking() -> None:
+    keys = iter(["first key", "second key"])
+    network = MemoryNetwork([error_reply(500, "a", headers={"retry-after-ms": "1"}), HELLO])
+    with blocking_client(network, api_key=lambda: next(keys)) as client:
+        assert text_of(list(client.chat.completions.create(**STREAMED))) == "Hello"
+    sent = [each.headers["authorization"] for each in network.requests]
+    assert sent == ["Bearer first key", "Bearer second key"]
 
 
 def test_azure_when_blocking() -> None:

@@ -123,6 +123,7 @@ async def test_raw_responses_count_the_retries() -> None:
     async with async_client(network) as client:
         raw = await client.chat.completions.with_raw_response.create(**REQUEST)
         assert raw.retries_taken == 2
+        assert raw.http_request.headers["x-stainless-retry-count"] == "2"
         assert raw.parse().choices[0].message.content == "Hello"
         assert raw.headers["x-request-id"] == "req_1"
         raw = await client.chat.completions.with_raw_response.create(**STREAMED)

@@ -7,6 +7,8 @@ where the transport finds it.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
@@ -19,7 +21,7 @@ from ._errors import Raises
 from ._foreign import choices_of
 from ._http import has_transport, is_default, limits_of, own_timeouts
 
-__all__ = ["Draft", "current", "draft", "is_chat", "prepare"]
+__all__ = ["RETRY_COUNT", "Draft", "Renewal", "current", "draft", "is_chat", "prepare"]
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -29,7 +31,11 @@ class Draft(msgspec.Struct, frozen=True):
     """How penstock sends it; None for what is not a chat completion."""
     untimed: bool
     """Whether the SDK's timeout is a default, and only the transport's own deadlines count."""
+    renewal: Renewal | None = None
+    """What makes the request anew; None for what is not a chat completion."""
 
+
+RETRY_COUNT: Final = "x-stainless-retry-count"
 
 current: Final[ContextVar[Draft | None]] = ContextVar("penstock_openai_draft", default=None)
 """The draft of the request that this task is making; None with a transport of another kind."""
@@ -55,14 +61,52 @@ def draft(client: Any, options: Any, *, stream: bool) -> Draft | None:
         # What is no number of retries, the SDK says.
         return Draft(plan=None, untimed=untimed)
     model = _member(options, "model")
+    renewal = Renewal(client, options)
     plan = Plan(
         max_retries=retries,
         timeouts=_changed(own, timeout) if own is not None and explicit else None,
         model=model if isinstance(model, str) else None,
         choices=choices_of(options),
         stream=stream,
+        renew=renewal,
     )
-    return Draft(plan=plan, untimed=untimed)
+    return Draft(plan=plan, untimed=untimed, renewal=renewal)
+
+
+class Renewal:
+    """Has the SDK make a request anew, for the headers that differ when it is sent again.
+
+    A callable key may have expired, and one header counts the attempts.
+    """
+
+    def __init__(self, client: Any, options: Any) -> None:
+        self._client = client
+        self._options = options
+        self.failures = 0
+        """How often it was sent again."""
+
+    async def __call__(self, failures: int) -> Mapping[bytes, bytes]:
+        self.failures = failures
+        client = self._client
+        options = self._options.model_copy()
+        if inspect.iscoroutinefunction(client._prepare_options):
+            options = await client._prepare_options(options)
+        else:
+            # It may block, and this is the event loop of all blocking clients.
+            workers = client._client._transport._loop.workers
+            options = await workers.run(client._prepare_options, options)
+        return self._headers(options, failures)
+
+    def _headers(self, options: Any, failures: int) -> Mapping[bytes, bytes]:
+        request = self._client._build_request(options, retries_taken=failures)
+        # A token for a workload is put in after that, and stays the one of the first attempt.
+        fixed = getattr(self._client, "_workload_identity_auth", None) is not None
+        names = _COUNT if fixed else _COUNT | _CREDENTIALS
+        return {name.lower(): value for name, value in request.headers.raw if name.lower() in names}
+
+
+_COUNT: Final = frozenset({RETRY_COUNT.encode()})
+_CREDENTIALS: Final = frozenset({b"authorization", b"api-key"})
 
 
 def _member(options: Any, name: str) -> Any:

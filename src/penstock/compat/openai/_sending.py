@@ -12,7 +12,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from ._building import build
-from ._requests import current, draft, is_chat, prepare
+from ._requests import RETRY_COUNT, Draft, current, draft, is_chat, prepare
 from ._streams import async_stream_class, stream_class
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ else:
 __all__ = ["AsyncSending", "Sending"]
 
 
-def _planned(client: Any, options: Any, *, stream: bool) -> tuple[Any, Any]:
+def _planned(client: Any, options: Any, *, stream: bool) -> tuple[Draft | None, Any]:
     """Return the draft of a request, and the options to make it with."""
     drafted = draft(client, options, stream=stream)
     if drafted is not None and drafted.plan is not None:
@@ -33,12 +33,13 @@ def _planned(client: Any, options: Any, *, stream: bool) -> tuple[Any, Any]:
     return drafted, options
 
 
-def _counted(answer: Any) -> Any:
+def _counted(answer: Any, drafted: Draft | None) -> Any:
     """Return the answer; a raw response says how often the transport sent the request again."""
-    if hasattr(answer, "retries_taken"):
-        attempts = answer.http_response.extensions.get("penstock.attempts")
-        if attempts:
-            answer.retries_taken = attempts - 1
+    if drafted is not None and drafted.renewal is not None and hasattr(answer, "retries_taken"):
+        answer.retries_taken = drafted.renewal.failures
+        headers = answer.http_response.request.headers
+        if RETRY_COUNT in headers:
+            headers[RETRY_COUNT] = str(answer.retries_taken)  # as it was sent in the end
     return answer
 
 
@@ -77,9 +78,8 @@ class AsyncSending(_URLs, _Async):
         drafted, options = _planned(self, options, stream=stream)
         token = current.set(drafted)
         try:
-            return _counted(
-                await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
-            )
+            answer = await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
+            return _counted(answer, drafted)
         finally:
             current.reset(token)
 
@@ -106,7 +106,8 @@ class Sending(_URLs, _Blocking):
         drafted, options = _planned(self, options, stream=stream)
         token = current.set(drafted)
         try:
-            return _counted(super().request(cast_to, options, stream=stream, stream_cls=stream_cls))
+            answer = super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
+            return _counted(answer, drafted)
         finally:
             current.reset(token)
 
