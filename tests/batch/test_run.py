@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
@@ -224,6 +226,11 @@ async def test_a_client_and_a_source_are_needed() -> None:
     async with client_on(OK) as client:
         with pytest.raises(TypeError):
             batch.run(client, 5)  # type: ignore[arg-type]
+
+
+def test_nothing_is_loaded_by_import_penstock() -> None:
+    look = "import sys, penstock; assert not any('penstock.batch' in m for m in sys.modules);"
+    subprocess.run([sys.executable, "-c", f"{look} assert penstock.batch.run"], check=True)
 
 
 async def test_several_clients() -> None:
