@@ -216,10 +216,11 @@ def audit(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Two type checkers, and the completeness of the public types."""
+    """Two type checkers, over the documentation's examples too; the public types are whole."""
     sync(session, "types")
     session.run("mypy")
     session.run("pyright")
+    session.run("python", "-m", "tests.typing.examples")
     session.run("pyright", "--verifytypes", "penstock", "--ignoreexternal")
 
 

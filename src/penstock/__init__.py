@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ._call.stream import CompletionStream as CompletionStream
     from ._call.text_stream import TextCompletionStream as TextCompletionStream
     from ._client.client import AsyncClient as AsyncClient
+    from ._client.params import ChatParams as ChatParams
+    from ._client.params import TextParams as TextParams
     from ._client.resources import ChatRequest as ChatRequest
     from ._client.response import Response as Response
     from ._client.spread import ServerStatistics as ServerStatistics
@@ -124,15 +126,17 @@ else:
             "_call.text_stream": "TextCompletionStream",
             "observing.figures": "Gaps StreamStatistics Waits",
             "_client.client": "AsyncClient",
+            "_client.params": "ChatParams TextParams",
             "_client.resources": "ChatRequest",
             "_client.response": "Response",
             "_client.spread": "ServerStatistics Spread SpreadStatistics",
             "_client.statistics": "ClientStatistics",
             "_limiter.limiter": "Limiter LimiterStatistics",
             "_many.channels": "ChunkReceiveStream CompletionChannel fan_out_channels",
-            "_many.chunks": "ChunkEvent ResultEvent fan_out_chunks",
-            "_many.fan_out": "FanOutStatistics Result fan_out",
+            "_many.chunks": "ChunkEvent fan_out_chunks",
+            "_many.fan_out": "FanOutStatistics fan_out",
             "_many.race": "Attempt RaceStatistics race",
+            "_many.results": "Result ResultEvent",
             "_version": "__version__",
             "_wire.events": "Event",
             "blocking.client": "Client",

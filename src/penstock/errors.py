@@ -227,6 +227,10 @@ class TotalTimeout(APITimeoutError):
 class StreamInterruptedError(APIConnectionError):
     """The connection failed after the body had begun. The request is not sent again."""
 
+    if TYPE_CHECKING:
+        # None only where the answer is not a completion: in events and bytes of any endpoint.
+        partial: ChatCompletion  # pyright: ignore[reportIncompatibleVariableOverride]
+
 
 class IncompleteStreamError(StreamInterruptedError):
     """The body ended properly, but without `[DONE]` and a finish_reason for every choice."""
@@ -305,8 +309,12 @@ class StructuredOutputError(PenstockError):
         "content_filter" (the server stopped it), "empty" (no content) or "invalid" (the
         content does not fit the type)."""
 
+    if TYPE_CHECKING:
+        # Always given by the library.
+        partial: ChatCompletion  # pyright: ignore[reportIncompatibleVariableOverride]
+
     @property
-    def completion(self) -> ChatCompletion | None:
+    def completion(self) -> ChatCompletion:
         """The whole answer with all its choices; the same as `partial`."""
         return self.partial
 

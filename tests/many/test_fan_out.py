@@ -12,7 +12,7 @@ import pytest
 
 import penstock
 from penstock._limiter.limiter import Limiter
-from penstock._many.fan_out import FanOutStatistics, Result, fan_out
+from penstock._many.fan_out import FanOutStatistics, fan_out
 from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -776,14 +776,6 @@ def test_statistics_can_be_read_when_the_loop_is_gone() -> None:
 
     results = anyio.run(main, backend_options=virtual("asyncio")[1])
     assert results.statistics().blocked_on_consumer == pytest.approx(2)
-
-
-def test_results_are_plain_values() -> None:
-    result: Result[Any, int] = Result({"a": 1}, 0, 3, None, 0.0, 1.0)  # type: ignore[arg-type]
-    assert result == result
-    assert "value=3" in repr(result)
-    with pytest.raises(AttributeError):
-        result.value = 4  # type: ignore[misc]
 
 
 # --- with clients and limiters ---

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 
 from .. import providers
 from .._call.call import Service
@@ -35,6 +35,7 @@ from .endpoint import (
     key_source,
 )
 from .environment import base_url_for, key_from_environment
+from .params import RequestParams
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
 from .statistics import ClientStatistics, client_made, client_statistics
@@ -151,16 +152,49 @@ class AsyncClient:
 
     @classmethod
     @hides_arguments
-    def from_env(cls, provider: str | Provider = "openai", **overrides: Any) -> AsyncClient:
+    def from_env(
+        cls,
+        provider: str | Provider = "openai",
+        *,
+        base_url: str | None = None,
+        api_key: APIKey | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        max_retries: int = 2,
+        limiter: Limiter | None = None,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        uds: str | None = None,
+        observer: object | None = None,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        max_retry_wait: float = MAX_RETRY_WAIT,
+        default_query: Mapping[str, Any] | None = None,
+        keepalive: float = KEEPALIVE,
+    ) -> AsyncClient:
         """Create a client from the environment variables that the provider names.
 
-        `overrides` are arguments of the constructor; they take precedence over the environment.
-        ValueError names the variable if a key is required and missing.
+        The other arguments are those of the constructor; they take precedence over the
+        environment. With a `base_url` the key of the environment is sent there. ValueError names
+        the variable if a key is required and missing.
         """
         chosen = providers.get(provider)
-        if overrides.get("api_key") is None:
-            overrides["api_key"] = key_from_environment(chosen, overrides.get("headers"))
-        return cls(provider=chosen, **overrides)
+        return cls(
+            base_url,
+            api_key=key_from_environment(chosen, headers) if api_key is None else api_key,
+            provider=chosen,
+            timeouts=timeouts,
+            max_retries=max_retries,
+            limiter=limiter,
+            headers=headers,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            uds=uds,
+            observer=observer,
+            network=network,
+            max_retry_wait=max_retry_wait,
+            default_query=default_query,
+            keepalive=keepalive,
+        )
 
     @classmethod
     def local(cls, *, parallel: int = 4, **options: Any) -> AsyncClient:
@@ -243,6 +277,20 @@ class AsyncClient:
         it leaves nothing half open.
         """
         return await WarmUp(self._endpoint, n).run()
+
+    @overload
+    async def complete(
+        self,
+        request: ChatRequest | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Unpack[RequestParams],
+    ) -> ChatCompletion: ...
+
+    @overload
+    async def complete(self, *, _from_mapping: object, **params: Any) -> ChatCompletion: ...
 
     @hides_arguments
     async def complete(

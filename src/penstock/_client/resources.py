@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from .._call.stream import CompletionStream
 from .._call.text_stream import TextCompletionStream
@@ -12,19 +12,21 @@ from .._wire.whole_answer import completion_of, models_of, text_completion_of
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList, TextCompletion
 from .endpoint import Endpoint, output_type
+from .params import ChatParams, ParseParams, Prompt, TextParams
 
 if TYPE_CHECKING:
     from ..structured import ParsedCompletion
 
-__all__ = ["Chat", "ChatRequest", "Completions", "Models", "Prompt", "TextCompletions"]
+__all__ = ["Chat", "ChatRequest", "Completions", "Models", "TextCompletions"]
 
 ChatRequest: TypeAlias = Mapping[str, Any]
 """The keyword arguments of `create()`: {"model": ..., "messages": [...], ...}."""
 
-Prompt: TypeAlias = str | Iterable[str] | Iterable[int] | Iterable[Iterable[int]]
-"""What a text completion goes on from: text or token ids, one or several."""
-
 T = TypeVar("T")
+
+
+# The last overload of each method is for a request in a mapping: `stream(**request)`. Nobody passes
+# `_from_mapping`, so that keywords written out are checked by the overloads above it.
 
 
 class Completions:
@@ -45,7 +47,7 @@ class Completions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ParseParams],
     ) -> CompletionStream[ParsedCompletion[T]]: ...
 
     @overload
@@ -57,7 +59,12 @@ class Completions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
+    ) -> CompletionStream: ...
+
+    @overload
+    def stream(
+        self, *, model: Any, messages: Any, _from_mapping: object, **params: Any
     ) -> CompletionStream: ...
 
     @hides_arguments
@@ -105,7 +112,7 @@ class Completions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> ChatCompletion: ...
 
     @overload
@@ -118,7 +125,7 @@ class Completions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> CompletionStream: ...
 
     @overload
@@ -131,8 +138,13 @@ class Completions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> ChatCompletion | CompletionStream: ...
+
+    @overload
+    async def create(
+        self, *, model: Any, messages: Any, _from_mapping: object, **params: Any
+    ) -> ChatCompletion: ...
 
     @hides_arguments
     async def create(
@@ -164,7 +176,7 @@ class Completions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ParseParams],
     ) -> ParsedCompletion[T]: ...
 
     @overload
@@ -177,6 +189,17 @@ class Completions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        **params: Unpack[ParseParams],
+    ) -> ParsedCompletion[Any]: ...
+
+    @overload
+    async def parse(
+        self,
+        *,
+        model: Any,
+        messages: Any,
+        response_format: Any,
+        _from_mapping: object,
         **params: Any,
     ) -> ParsedCompletion[Any]: ...
 
@@ -218,6 +241,23 @@ class TextCompletions:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
+    @overload
+    def stream(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Unpack[TextParams],
+    ) -> TextCompletionStream: ...
+
+    @overload
+    def stream(
+        self, *, model: Any, prompt: Any, _from_mapping: object, **params: Any
+    ) -> TextCompletionStream: ...
+
     @hides_arguments
     def stream(
         self,
@@ -257,7 +297,7 @@ class TextCompletions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[TextParams],
     ) -> TextCompletion: ...
 
     @overload
@@ -270,7 +310,7 @@ class TextCompletions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[TextParams],
     ) -> TextCompletionStream: ...
 
     @overload
@@ -283,8 +323,13 @@ class TextCompletions:
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[TextParams],
     ) -> TextCompletion | TextCompletionStream: ...
+
+    @overload
+    async def create(
+        self, *, model: Any, prompt: Any, _from_mapping: object, **params: Any
+    ) -> TextCompletion: ...
 
     @hides_arguments
     async def create(

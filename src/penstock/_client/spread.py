@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Unpack, overload
 
 import anyio
 import msgspec
@@ -20,6 +20,7 @@ from ..timeouts import Timeouts
 from ..types import ChatCompletion
 from .client import AsyncClient
 from .endpoint import APIKey
+from .params import RequestParams
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
 from .spread_endpoint import Session, SessionRule, SpreadEndpoint
@@ -178,6 +179,20 @@ class Spread:
         if len(errors) == len(self.clients):
             raise errors[0]
         return sum(ready)
+
+    @overload
+    async def complete(
+        self,
+        request: ChatRequest | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Unpack[RequestParams],
+    ) -> ChatCompletion: ...
+
+    @overload
+    async def complete(self, *, _from_mapping: object, **params: Any) -> ChatCompletion: ...
 
     @hides_arguments
     async def complete(

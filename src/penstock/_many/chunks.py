@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
 import msgspec
@@ -11,11 +11,17 @@ from .._call.stream import CompletionStream
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
 from ..observing.events import GroupKind
-from ..observing.figures import StreamStatistics
 from ..types import ChatCompletion, ChatCompletionChunk
 from .cancellation import cancelled_by_itself
 from .feed import Feed, Source
 from .requests import HasCompletions, Request, check_client, open_stream
+from .results import ResultEvent as OneResultEvent
+
+if TYPE_CHECKING:
+    # In two classes, as `Result` is.
+    from .results import AnyResultEvent as ResultEvent
+else:
+    from .results import ResultEvent
 
 __all__ = ["ChunkEvent", "ChunkFeed", "ResultEvent", "fan_out_chunks"]
 
@@ -29,28 +35,6 @@ class ChunkEvent(msgspec.Struct, frozen=True, gc=False):
     """The request itself, as it came from the source."""
     chunk: ChatCompletionChunk
     """The chunk, as a stream of its own would give it."""
-
-
-class ResultEvent(msgspec.Struct, frozen=True):
-    """The end of one of the requests. Each request has exactly one, after its last chunk."""
-
-    index: int
-    """Position of the request in the source, from 0."""
-    request: Request
-    """The request itself, as it came from the source."""
-    completion: ChatCompletion | None
-    """The whole completion; None if it failed."""
-    error: Exception | None
-    """Why it failed, else None; `error.partial` is the answer so far."""
-    statistics: StreamStatistics | None
-    """The figures of the stream; None if the request was not valid and never sent."""
-
-    def unwrap(self) -> ChatCompletion:
-        """Return the completion, or raise the error."""
-        if self.error is not None:
-            raise self.error
-        assert self.completion is not None
-        return self.completion
 
 
 class _Batch:
@@ -151,7 +135,8 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
                 raise
             failure = RuntimeError("the completion raised a cancellation by itself")
         statistics = None if stream is None else stream.statistics()
-        self._post(ResultEvent(index, item, completion, failure, statistics))
+        result: Any = OneResultEvent(index, item, completion, failure, statistics)
+        self._post(result)
 
     async def _catch_up(self) -> None:
         """Return when the consumer has caught up."""

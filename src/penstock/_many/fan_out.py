@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sized
 from inspect import isawaitable
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 import msgspec
@@ -14,34 +14,18 @@ from .._limiter.slots import Slot
 from .cancellation import cancelled_by_itself
 from .feed import Feed, Source
 from .interrupts import interruptible
+from .results import Result as OneResult
+
+if TYPE_CHECKING:
+    # In two classes, of which type checkers choose one when they see `error` compared with None.
+    from .results import AnyResult as Result
+else:
+    from .results import Result
 
 __all__ = ["FanOut", "FanOutStatistics", "Result", "fan_out"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Result(msgspec.Struct, Generic[T, R], frozen=True):
-    """The outcome of one item: the value that its call returned, or the error that it raised."""
-
-    index: int
-    """Position of the item in the source, from 0."""
-    item: T
-    """The item itself, as it came from the source."""
-    value: R | None
-    """What the call returned; None if it failed."""
-    error: Exception | None
-    """What the call raised, else None."""
-    started: float
-    """When the call began, in seconds on the event loop's clock."""
-    ended: float
-    """When the call ended, on the same clock."""
-
-    def unwrap(self) -> R:
-        """Return the value, or raise the error."""
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value]  # None only if R includes it
 
 
 class FanOutStatistics(msgspec.Struct, frozen=True):
@@ -163,7 +147,7 @@ class FanOut(Feed[T, "Result[T, R]"], Generic[T, R]):
         slot.release()
         self._done += 1
         self._failed += error is not None
-        result = Result(index, item, value, error, started, anyio.current_time())
+        result: Any = OneResult(index, item, value, error, started, anyio.current_time())
         if not self._ordered:
             self._post(result)
             return

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from .. import providers
 from .._client.endpoint import APIKey
+from .._client.params import RequestParams
 from .._client.resources import ChatRequest
 from .._client.response import Response
 from .._client.statistics import ClientStatistics
@@ -106,15 +107,51 @@ class Client(Driver):
 
     @classmethod
     @hides_arguments
-    def from_env(cls, provider: str | Provider = "openai", **overrides: Any) -> Client:
+    def from_env(
+        cls,
+        provider: str | Provider = "openai",
+        *,
+        base_url: str | None = None,
+        api_key: APIKey | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        max_retries: int = 2,
+        limiter: Limiter | None = None,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        uds: str | None = None,
+        observer: object | None = None,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        max_retry_wait: float = MAX_RETRY_WAIT,
+        default_query: Mapping[str, Any] | None = None,
+        keepalive: float = KEEPALIVE,
+    ) -> Client:
         """Create a client from the environment variables that the provider names.
 
-        `overrides` are arguments of the constructor; they take precedence over the environment.
-        ValueError names the variable if a key is required and missing.
+        The other arguments are those of the constructor; they take precedence over the
+        environment. With a `base_url` the key of the environment is sent there. ValueError names
+        the variable if a key is required and missing.
         """
         # own body
         client = cls.__new__(cls)
-        client._drive(Driven.from_env, provider, **overrides)
+        client._drive(
+            Driven.from_env,
+            provider,
+            base_url=base_url,
+            api_key=api_key,
+            timeouts=timeouts,
+            max_retries=max_retries,
+            limiter=limiter,
+            headers=headers,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            uds=uds,
+            observer=observer,
+            network=network,
+            max_retry_wait=max_retry_wait,
+            default_query=default_query,
+            keepalive=keepalive,
+        )
         return client
 
     @classmethod
@@ -185,6 +222,20 @@ class Client(Driver):
         """
         answer: int = self._run(lambda: self._async.warm(n))
         return answer
+
+    @overload
+    def complete(
+        self,
+        request: ChatRequest | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Unpack[RequestParams],
+    ) -> ChatCompletion: ...
+
+    @overload
+    def complete(self, *, _from_mapping: object, **params: Any) -> ChatCompletion: ...
 
     @hides_arguments
     def complete(

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
 from inspect import iscoroutinefunction
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from .._limiter.limiter import Limiter
-from .._many.chunks import ChunkEvent, ChunkFeed, ResultEvent
-from .._many.fan_out import FanOut, FanOutStatistics, Result
+from .._many.chunks import ChunkEvent, ChunkFeed
+from .._many.fan_out import FanOut, FanOutStatistics
 from .._many.race import Race, RaceStatistics
 from .._many.requests import Request
 from ._loop.block import Block
@@ -23,6 +23,10 @@ from ._loop.loop_thread import LoopThread
 from ._loop.sources import in_threads, pulled_in_threads
 from .client import Client
 from .stream import Stream
+
+if TYPE_CHECKING:
+    from .._many.results import AnyResult as Result
+    from .._many.results import AnyResultEvent as ResultEvent
 
 __all__ = ["ChunkIterator", "RaceBlock", "ResultIterator", "fan_out", "fan_out_chunks", "race"]
 

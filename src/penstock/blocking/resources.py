@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
+from .._client.params import ChatParams, ParseParams, Prompt, TextParams
 from .._wire.credentials import hides_arguments
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList, TextCompletion
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from ..structured import ParsedCompletion
 
 __all__ = ["Chat", "Completions", "Models", "TextCompletions"]
-
-Prompt: TypeAlias = str | Iterable[str] | Iterable[int] | Iterable[Iterable[int]]
 
 T = TypeVar("T")
 
@@ -40,7 +39,7 @@ class Completions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ParseParams],
     ) -> Stream[ParsedCompletion[T]]: ...
 
     @overload
@@ -52,7 +51,12 @@ class Completions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
+    ) -> Stream: ...
+
+    @overload
+    def stream(
+        self, *, model: Any, messages: Any, _from_mapping: object, **params: Any
     ) -> Stream: ...
 
     @hides_arguments
@@ -100,7 +104,7 @@ class Completions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> ChatCompletion: ...
 
     @overload
@@ -113,7 +117,7 @@ class Completions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> Stream: ...
 
     @overload
@@ -126,8 +130,13 @@ class Completions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> ChatCompletion | Stream: ...
+
+    @overload
+    def create(
+        self, *, model: Any, messages: Any, _from_mapping: object, **params: Any
+    ) -> ChatCompletion: ...
 
     @hides_arguments
     def create(
@@ -160,7 +169,7 @@ class Completions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[ParseParams],
     ) -> ParsedCompletion[T]: ...
 
     @overload
@@ -173,6 +182,17 @@ class Completions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        **params: Unpack[ParseParams],
+    ) -> ParsedCompletion[Any]: ...
+
+    @overload
+    def parse(
+        self,
+        *,
+        model: Any,
+        messages: Any,
+        response_format: Any,
+        _from_mapping: object,
         **params: Any,
     ) -> ParsedCompletion[Any]: ...
 
@@ -211,6 +231,23 @@ class TextCompletions(Resource):
     """`client.completions`: text completions of the legacy endpoint, /v1/completions."""
 
     __slots__ = ()
+
+    @overload
+    def stream(
+        self,
+        *,
+        model: str,
+        prompt: Prompt,
+        timeouts: Timeouts | None = None,
+        max_retries: int | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **params: Unpack[TextParams],
+    ) -> TextCompletionStream: ...
+
+    @overload
+    def stream(
+        self, *, model: Any, prompt: Any, _from_mapping: object, **params: Any
+    ) -> TextCompletionStream: ...
 
     @hides_arguments
     def stream(
@@ -251,7 +288,7 @@ class TextCompletions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[TextParams],
     ) -> TextCompletion: ...
 
     @overload
@@ -264,7 +301,7 @@ class TextCompletions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[TextParams],
     ) -> TextCompletionStream: ...
 
     @overload
@@ -277,8 +314,13 @@ class TextCompletions(Resource):
         timeouts: Timeouts | None = None,
         max_retries: int | None = None,
         extra_headers: Mapping[str, str] | None = None,
-        **params: Any,
+        **params: Unpack[TextParams],
     ) -> TextCompletion | TextCompletionStream: ...
+
+    @overload
+    def create(
+        self, *, model: Any, prompt: Any, _from_mapping: object, **params: Any
+    ) -> TextCompletion: ...
 
     @hides_arguments
     def create(
