@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -13,6 +14,8 @@ import pytest
 from penstock.testing import Script, Server, no_leaks, serve_in_thread
 from tests.frameworks import drivers
 from tests.frameworks.drivers import Driver
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import asks a server for prices
 
 # What only group a installs.
 collect_ignore = (

@@ -26,8 +26,8 @@ from tests.support.page_blocks import renew, table
 
 RECORD = Path(__file__).with_name("cost.json")
 PAGE = Path(__file__).parents[2] / "docs" / "pages" / "frameworks" / "index.md"
-TOKENS = 2000
-TURNS = 4
+TOKENS = 1000
+TURNS = 3
 
 
 def main() -> None:

@@ -50,5 +50,4 @@ class Framework(Driver):
 
 
 def _usage(result: Any) -> tuple[int, int]:
-    usage = result.usage() if callable(result.usage) else result.usage
-    return usage.input_tokens, usage.output_tokens
+    return result.usage.input_tokens, result.usage.output_tokens
