@@ -10,11 +10,11 @@ def test_a_failure_is_worth_another_try_unless_said_otherwise() -> None:
 
 def test_an_upload_has_begun_once_any_byte_is_taken() -> None:
     upload = Upload(b"hello")
-    assert not upload.begun
+    begun = [upload.begun]
     upload.peek()
-    assert not upload.begun
-    upload.advance(1)
-    assert upload.begun
-    upload.advance(4)
-    assert upload.begun
+    begun.append(upload.begun)
+    for count in (1, 4):
+        upload.advance(count)
+        begun.append(upload.begun)
+    assert begun == [False, False, True, True]
     assert not upload
