@@ -382,6 +382,55 @@ async def test_a_cancelled_parse_closes_the_connection() -> None:
         assert network.open_connections == 0
 
 
+async def test_the_value_so_far() -> None:
+    network = MemoryNetwork(sse_reply(tokens(*ADA)))
+    async with client_on(network) as client:
+        stream = client.chat.completions.stream(**REQUEST, response_format=Person)
+        assert stream.partial_value() is None
+        async with stream:
+            values = [stream.partial_value() async for _ in stream]
+        assert values[-1] == stream.partial_value() == json.loads(ADA)
+    seen = [
+        value for value, before in zip(values, [None, *values], strict=False) if value != before
+    ]
+    names = [{"name": "Ada"[:end]} for end in range(4)]
+    assert seen == [{}, *names, json.loads(ADA)]
+
+
+async def test_the_value_so_far_of_a_type_that_goes_out_in_an_object() -> None:
+    network = MemoryNetwork(sse_reply([*tokens('{"value": ["Oslo", "Ber', finish=None), Reset()]))
+    async with (
+        client_on(network) as client,
+        client.chat.completions.stream(**REQUEST, response_format=list[str]) as stream,
+    ):
+        with pytest.raises(penstock.StreamInterruptedError):
+            await stream.collect()
+        assert stream.partial_value() == ["Oslo", "Ber"]
+
+
+@pytest.mark.parametrize("text", [
+    f"<think>who?</think>\n{ADA}", f"So:\n```json\n{ADA}\n```", json.dumps(ADA),
+])  # fmt: skip
+async def test_a_wrapped_answer_is_a_value_on_request(text: str) -> None:
+    network = MemoryNetwork(sse_reply(tokens(text)))
+    async with client_on(network) as client:
+        ask = client.chat.completions.parse
+        with pytest.raises(StructuredOutputError):
+            await ask(**REQUEST, response_format=Person)
+        forgiven = await ask(**REQUEST, response_format=Person, lenient=True)
+        assert forgiven.choices[0].message.parsed == Person("Ada", 36)
+        with pytest.raises(StructuredOutputError):  # only where it was asked for
+            await ask(**REQUEST, response_format=Person)
+    assert all("lenient" not in request.json for request in network.requests)
+
+
+def test_wrapped_arguments_are_a_value_on_request() -> None:
+    call = ToolCall(function=Function(name="f", arguments=json.dumps(ADA)))
+    with pytest.raises(penstock.ToolArgumentsError):
+        call.parse(Person)
+    assert call.parse(Person, lenient=True) == Person("Ada", 36)
+
+
 async def test_the_partial_answer_while_it_grows() -> None:
     async with (
         client_on(answer(ADA)) as client,

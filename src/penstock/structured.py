@@ -7,6 +7,7 @@ The type is one that msgspec decodes (a Struct, a dataclass, a TypedDict, an att
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from ._typed.decoding import decode_as, is_value, name_of
+from ._typed.forgiving import decode_forgivingly
 from ._typed.schema import MEMBER, schema_name, strict_schema
 from .errors import StructuredOutputError, StructuredOutputReason
 from .types import ChatCompletion, ChatCompletionMessage, Choice
@@ -82,7 +84,7 @@ class OutputType(Generic[T]):
     TypeError if it is not a type, or has no JSON schema.
     """
 
-    __slots__ = ("_decoded", "_wrapped", "kind", "response_format")
+    __slots__ = ("_decoded", "_lenient", "_wrapped", "kind", "response_format")
 
     def __init__(self, kind: Any) -> None:
         if isinstance(kind, (str, bytes)) or is_value(kind):
@@ -100,6 +102,7 @@ class OutputType(Generic[T]):
         }
         """The request's `response_format`: the type's name and JSON schema."""
         self._wrapped = form.wrapped
+        self._lenient = False
         self._decoded: Any = kind
         if form.wrapped:
             self._decoded = msgspec.defstruct("Wrapped", [(MEMBER, kind)])
@@ -108,8 +111,8 @@ class OutputType(Generic[T]):
     def asked_for(params: dict[str, Any]) -> OutputType[Any] | None:
         """Return the requested type, and replace it in `params` by its JSON schema.
 
-        None if there is no `response_format`, or if it is JSON already. TypeError if it is
-        neither JSON nor a type with a schema.
+        None if there is no `response_format`, or if it is JSON already. `lenient` is taken out of
+        `params`. TypeError if it is neither JSON nor a type with a schema.
         """
         wanted = params.get("response_format")
         if isinstance(wanted, Mapping) or is_value(wanted):
@@ -120,15 +123,23 @@ class OutputType(Generic[T]):
             # Not hashable, or not a type: the second call raises the error.
             output = OutputType[Any](wanted)
         params["response_format"] = output.response_format
+        if params.pop("lenient", False):
+            output = copy.copy(output)
+            output._lenient = True
         return output
 
     def decode(self, text: str) -> T:
         """Return the value of an answer's text. ValueError says why the text is not valid."""
-        value: Any = decode_as(self._decoded, text)
+        decode = decode_forgivingly if self._lenient else decode_as
+        value: Any = decode(self._decoded, text)
         if self._wrapped:
             value = getattr(value, MEMBER)
         decoded: T = value
         return decoded
+
+    def unwrapped(self, value: Any) -> Any:
+        """Return the part of a JSON value that is the requested one; None if it is not there."""
+        return value.get(MEMBER) if self._wrapped and isinstance(value, dict) else value
 
     def completion(self, completion: ChatCompletion) -> ParsedCompletion[T]:
         """Return the completion with its values. StructuredOutputError if a choice has none."""

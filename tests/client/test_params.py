@@ -10,13 +10,14 @@ from penstock._wire import parameters
 ARGUMENTS = {"model", "messages", "stream", "timeouts", "max_retries", "extra_headers"}
 LEGACY = {"best_of", "echo", "prompt", "suffix"}
 FOR_SPREAD = {"session"}
+FOR_TYPES = {"lenient"}
 UNLIKE_ANY = {"n"}  # too short for a slip
 
 
 def test_type_checkers_know_the_names_that_slips_are_told_from() -> None:
     known = set(parameters._KNOWN)
     assert set(penstock.ChatParams.__annotations__) == (
-        known - ARGUMENTS - LEGACY | FOR_SPREAD | UNLIKE_ANY
+        known - ARGUMENTS - LEGACY | FOR_SPREAD | FOR_TYPES | UNLIKE_ANY
     )
     assert set(penstock.TextParams.__annotations__) <= known | FOR_SPREAD | UNLIKE_ANY
     assert set(penstock.TextParams.__annotations__) >= LEGACY - {"prompt"}

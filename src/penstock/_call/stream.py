@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, final
 
+from .._typed.partial_json import PartialJSON
 from .._wire.status import with_headers
 from ..types import ChatCompletion, ChatCompletionChunk, ToolCall
 from .base_stream import BaseStream
 from .call import Call, Service
 from .reader import Reader
 from .views import TextView, ToolCallView, content_of
+
+if TYPE_CHECKING:
+    from ..structured import OutputType
 
 if TYPE_CHECKING:
     # Type checkers know it by themselves; nothing is installed for it.
@@ -24,9 +28,6 @@ else:
     C_co = TypeVar("C_co", bound=ChatCompletion, covariant=True)
 
 __all__ = ["CompletionStream"]
-
-Finish = Callable[[ChatCompletion], Any]
-"""Makes of the whole completion what `collect` returns."""
 
 
 @final
@@ -45,13 +46,14 @@ class CompletionStream(BaseStream[ChatCompletionChunk], Generic[C_co]):
     may close.
     """
 
-    __slots__ = ("_finish_with",)
+    __slots__ = ("_output", "_so_far")
 
     _reader: Reader
 
-    def __init__(self, service: Service, call: Call, finish: Finish | None = None) -> None:
+    def __init__(self, service: Service, call: Call, output: OutputType[Any] | None = None) -> None:
         super().__init__(Reader(service, call))
-        self._finish_with = finish
+        self._output = output
+        self._so_far: PartialJSON | None = None
 
     async def first_token(self) -> bool:
         """Read ahead until a token has come; False when the answer ends without one.
@@ -76,8 +78,8 @@ class CompletionStream(BaseStream[ChatCompletionChunk], Generic[C_co]):
         while await reader.fill():
             reader.pos = len(reader.batch)
         whole: Any = with_headers(self.partial, self.headers)
-        if self._finish_with is not None:
-            whole = self._finish_with(whole)
+        if self._output is not None:
+            whole = self._output.completion(whole)
         completion: C_co = whole
         return completion
 
@@ -104,3 +106,23 @@ class CompletionStream(BaseStream[ChatCompletionChunk], Generic[C_co]):
     def partial(self) -> ChatCompletion:
         """The completion as far as it was handed out, at any time, also after a failure."""
         return self._reader.partial
+
+    def partial_value(self) -> Any:
+        """Return the JSON value of the text of choice 0 as far as it was handed out.
+
+            async for chunk in stream:
+                show(stream.partial_value())    # {"name": "Oslo", "country": "Nor"}
+
+        For answers that are JSON, with a type as `response_format` or without: dicts, lists,
+        texts and numbers, however the type would have them. A text may still grow; a number, a
+        literal or a member is there when it is whole. None before there is any value; after
+        something that is not JSON the value of what came before it. It never raises and reads
+        nothing: each call decodes once what is there, at any time, also after a failure.
+        `collect()` gives the checked value of the type.
+        """
+        if self._so_far is None:
+            self._so_far = PartialJSON()
+        choices = self.partial.choices
+        text = (choices[0].message.content if choices else None) or ""
+        value = self._so_far.value(text)
+        return value if self._output is None else self._output.unwrapped(value)

@@ -121,7 +121,7 @@ class Endpoint:
         """Return a stream for the keyword arguments of `chat.completions.create`."""
         output = output_type(params)
         call = self.chat_call(params, stream=True)
-        return CompletionStream(self.service, call, None if output is None else output.completion)
+        return CompletionStream(self.service, call, output)
 
     def any_stream(self, params: dict[str, Any]) -> CompletionStream | TextCompletionStream:
         """Return a stream for a chat request, or for one with a `prompt` in place of `messages`."""

@@ -100,6 +100,7 @@ class ParseParams(_ServerParams, total=False):
     frequency_penalty: float | None
     function_call: str | Mapping[str, Any] | None
     functions: Iterable[Any] | None
+    lenient: bool
     logit_bias: Mapping[str, Any] | None
     logprobs: bool | None
     max_completion_tokens: int | None
@@ -139,7 +140,8 @@ class ChatParams(ParseParams, total=False):
 
     Another keyword is sent as well, but a type checker reports it, as it does a misspelt one.
     Give it in `extra_body`, or with a mapping: `stream(**request)`. `extra_body` is merged into
-    the body, `extra_query` into the URL; `session` is for a `Spread`. The rest are members of
+    the body, `extra_query` into the URL; `session` is for a `Spread`, `lenient`
+    for a type as `response_format`. The rest are members of
     the body, and have the meaning and the units that the server gives them.
     """
 

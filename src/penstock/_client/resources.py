@@ -212,7 +212,8 @@ class Completions:
         The type is one that msgspec decodes (a Struct, a dataclass, a TypedDict, an attrs
         class, `list[int]`, a union, ...) or a Pydantic model; it goes out as a JSON schema in
         the strict form. Further arguments as for `stream`; set `max_tokens`, as a schema with
-        open lists or texts has no end of its own.
+        open lists or texts has no end of its own. With `lenient=True` JSON is also found behind
+        `<think>...</think>`, in a code fence, and encoded twice; what is valid as it is stays so.
 
         It streams inside, as `client.complete` does; `create` takes a type without streaming.
         Raises StructuredOutputError, with the completion, when the answer was cut, refused or

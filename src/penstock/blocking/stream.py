@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, final
+from typing import TYPE_CHECKING, Any, Generic, final
 
 from .._call.lifecycle import StreamState
 from .._call.views import content_of, text_of
@@ -144,6 +144,22 @@ class Stream(BaseStream[ChatCompletionChunk], Generic[C_co]):
     def partial(self) -> ChatCompletion:
         """The completion as far as it was handed out, at any time, also after a failure."""
         answer: ChatCompletion = self._look(lambda: self._async.partial)
+        return answer
+
+    def partial_value(self) -> Any:
+        """Return the JSON value of the text of choice 0 as far as it was handed out.
+
+            for chunk in stream:
+                show(stream.partial_value())    # {"name": "Oslo", "country": "Nor"}
+
+        For answers that are JSON, with a type as `response_format` or without: dicts, lists,
+        texts and numbers, however the type would have them. A text may still grow; a number, a
+        literal or a member is there when it is whole. None before there is any value; after
+        something that is not JSON the value of what came before it. It never raises and reads
+        nothing: each call decodes once what is there, at any time, also after a failure.
+        `collect()` gives the checked value of the type.
+        """
+        answer: Any = self._look(lambda: self._async.partial_value())
         return answer
 
 

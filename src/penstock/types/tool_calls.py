@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, overload
 import msgspec
 
 from .._typed.decoding import decode_as, name_of
+from .._typed.forgiving import decode_forgivingly
 from ..errors import ToolArgumentsError
 from .base import Part, part_of
 
@@ -64,21 +65,23 @@ class ToolCall(Part):
         return part_of(CustomCall, self.extra, "custom")
 
     @overload
-    def parse(self, kind: builtins.type[T], /) -> T: ...
+    def parse(self, kind: builtins.type[T], /, *, lenient: bool = False) -> T: ...
 
     @overload
-    def parse(self, kind: Any, /) -> Any: ...
+    def parse(self, kind: Any, /, *, lenient: bool = False) -> Any: ...
 
-    def parse(self, kind: Any, /) -> Any:
+    def parse(self, kind: Any, /, *, lenient: bool = False) -> Any:
         """Return the arguments as a value of this type (any that msgspec decodes, or Pydantic).
 
+        With `lenient` they may also be in a code fence, or JSON text that was encoded twice.
         Raises ToolArgumentsError if they are not JSON or not valid for the type; its
         `tool_message` can be sent back to the model.
         """
         # Some models write {} for no arguments, others nothing.
         text = self.function.arguments
         try:
-            return decode_as(kind, text if text.strip() else "{}")
+            decode = decode_forgivingly if lenient else decode_as
+            return decode(kind, text if text.strip() else "{}")
         except ValueError as cause:
             name = self.function.name or name_of(kind)
             raise ToolArgumentsError(
