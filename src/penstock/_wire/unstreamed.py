@@ -25,6 +25,7 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:")
+_BEGINNINGS = frozenset(field[:size] for field in _FIELDS for size in range(len(field)))
 _SNIFFED = 1024  # bytes within which the first field must begin
 _SENTINEL = re.compile(rb"\s*data: ?\[DONE\]\s*\Z")
 _SENTINEL_LINE = re.compile(rb"[\r\n]data: ?\[DONE\]\s*\Z")
@@ -39,9 +40,7 @@ def looks_like_events(head: bytes | bytearray) -> bool | None:
     start = start.removeprefix(_BOM).lstrip(b"\r\n")
     if start.startswith(_FIELDS):
         return True
-    if len(head) < _SNIFFED and any(field.startswith(start) for field in _FIELDS):
-        return None
-    return False
+    return None if start in _BEGINNINGS and len(head) < _SNIFFED else False
 
 
 def looks_like_json(head: bytes | bytearray) -> bool:
