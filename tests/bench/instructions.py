@@ -3,8 +3,9 @@
     python -m tests.bench.instructions            compares with instructions.json
     python -m tests.bench.instructions --record   renews it
 
-Fails if a row needs 5 % more than the record says. One process does all rows; callgrind dumps its
-counts each time the stopwatch reads the CPU's clock, so every second dump is a measured part.
+Fails if a row needs 5 % more than the record says. One process does all rows, after
+a warm-up; callgrind dumps its counts each time the stopwatch reads the CPU's clock, so every
+second dump is a measured part.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import msgspec
 
 from .measure import Job, Result, Size
 from .serving import ROOT, Server, serving
+from .workloads import size_of
 
 __all__ = ["ALLOWED", "RECORD", "ROWS", "compare", "count", "main"]
 
@@ -50,16 +52,21 @@ def count(rows: Mapping[str, Job]) -> dict[str, int]:
     """Return the instructions of each row, for an event or a request."""
     with serving() as server, tempfile.TemporaryDirectory() as folder:
         results = _run(rows, server, Path(folder))
-        parts = [_instructions(Path(folder, f"out.{n + 1}")) for n in range(2 * len(results))]
+        first = 2 * len(rows) + 2  # behind the warm-up's, and the start of the first row
+        parts = [_instructions(Path(folder, f"out.{first + 2 * n}")) for n in range(len(rows))]
     counts: dict[str, int] = {}
-    for name, result, instructions in zip(rows, results, parts[1::2], strict=True):
+    for name, result, instructions in zip(rows, results, parts, strict=True):
         number = result.events if name in _BY_EVENT else result.requests
         counts[name] = instructions // number
     return counts
 
 
 def _run(rows: Mapping[str, Job], server: Server, folder: Path) -> list[Result]:
-    jobs = [server.place(job) for job in rows.values()]
+    # Each kind once before, so that no import, with a compilation perhaps, is in a row.
+    warm_up = [
+        Job(job.workload, job.client, size_of(job.workload, "tiny"), 1200) for job in rows.values()
+    ]
+    jobs = [server.place(job) for job in (*warm_up, *rows.values())]
     process = subprocess.run(
         [
             "valgrind",
@@ -80,7 +87,8 @@ def _run(rows: Mapping[str, Job], server: Server, folder: Path) -> list[Result]:
     )
     if process.returncode:
         raise RuntimeError(process.stderr)
-    return [msgspec.json.decode(line, type=Result) for line in process.stdout.splitlines()]
+    lines = process.stdout.splitlines()[len(rows) :]
+    return [msgspec.json.decode(line, type=Result) for line in lines]
 
 
 def _instructions(dump: Path) -> int:

@@ -150,7 +150,10 @@ class BodyReader(ABC, Generic[T]):
 
         Cancelled, it loses nothing. Raises as reading does.
         """
-        self._enter_read()
+        # Not by `_enter_read`, as this runs for each network read.
+        if self._reading:
+            raise _busy()
+        self._reading = True
         sender = self.sender
         try:
             while True:
@@ -180,7 +183,7 @@ class BodyReader(ABC, Generic[T]):
 
     def _enter_read(self) -> None:
         if self._reading:
-            raise StreamBusyError("another task is reading this stream: one reader at a time")
+            raise _busy()
         self._reading = True
 
     def _check_readable(self) -> None:
@@ -328,3 +331,7 @@ class BodyReader(ABC, Generic[T]):
     def _summary(self, now: float) -> Summary:
         self.timings.waited = max(self.timings.waited, self.sender.limits.waited)
         return Summary(self.statistics(now), self.usage(), self.answer())
+
+
+def _busy() -> StreamBusyError:
+    return StreamBusyError("another task is reading this stream: one reader at a time")

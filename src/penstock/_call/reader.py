@@ -58,7 +58,8 @@ class AnswerReader(BodyReader[C], Generic[C, W]):
 
     def arrived(self, items: Sequence[C]) -> PenstockError | None:
         """Add what was handed out to the answer, and check what is kept for later reads."""
-        self.fold()
+        if self._folded < self.pos:
+            self.fold()
         self._folded = 0
         if self.accumulator.excess is not None:
             return APIResponseError(self.accumulator.excess)

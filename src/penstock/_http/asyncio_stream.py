@@ -100,7 +100,10 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._size > HIGH_WATER and self._transport is not None and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        # As `_wake` does, for each network read.
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -133,39 +136,40 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             # cancellation arrive here, before anything leaves the buffer.
             await asyncio.sleep(0)
             deadline.check(self._loop.time())
-        # A loop, because `receive_nowait` may have taken what woke it.
+        loop = self._loop
+        # A loop, because `receive_nowait` may have taken what woke it. Not in a coroutine of its
+        # own: this runs for each network read.
         while not (self._chunks or self._ended or self._closed):
-            await self._wait(deadline)
+            now = loop.time()
+            self._deadline = deadline.begin(now)
+            if self._deadline <= now:
+                # Not left to the timer: the loop reads sockets before it looks at timers, so
+                # a peer that always has something to send would never be late.
+                deadline.end(now)
+                await self._too_late(deadline)
+            # Keep a timer that fires early enough; when it fires, it re-checks the current
+            # deadline. So a stream that keeps receiving hardly ever touches the timers.
+            if self._deadline < self._timer_at:
+                self._arm()
+            self._waiter = waiter = loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+                deadline.end(loop.time())
+            if not (self._chunks or self._ended or self._closed):
+                await self._too_late(deadline)
         if self._closed:
             raise ClosedLocally
-        if self._chunks:
+        chunks = self._chunks
+        if len(chunks) == 1 and not self._paused:
+            self._size = 0
+            return chunks.pop()
+        if chunks:
             return self._take()
         if self._error is not None:
             raise ConnectionFailed(_reason(self._error)) from self._error
         return b""
-
-    async def _wait(self, deadline: Deadline) -> None:
-        """Wait until something happens; raise if nothing does in time."""
-        loop = self._loop
-        now = loop.time()
-        self._deadline = deadline.begin(now)
-        if self._deadline <= now:
-            # Not left to the timer: the loop reads sockets before it looks at timers, so
-            # a peer that always has something to send would never be late.
-            deadline.end(now)
-            await self._too_late(deadline)
-        # Keep a timer that fires early enough; when it fires, it re-checks the current
-        # deadline. So a stream that keeps receiving hardly ever touches the timers.
-        if self._deadline < self._timer_at:
-            self._arm()
-        self._waiter = waiter = loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            deadline.end(loop.time())
-        if not (self._chunks or self._ended or self._closed):
-            await self._too_late(deadline)
 
     async def _too_late(self, deadline: Deadline) -> NoReturn:
         # An outer scope that has expired goes first. Its cancellation needs one more loop

@@ -99,9 +99,11 @@ class Deadlines:
 
     def token_arrived(self) -> None:
         """Note that a token arrived: from now on `idle` counts."""
+        self._tokenless = 0.0
+        if self._token_error is IdleTimeout:
+            return  # as it was with the token before
         if self._token_error is AnswerEnded:
             self.answer_goes_on()
-        self._tokenless = 0.0
         self._token_error = IdleTimeout
         self._token_limit = _limit(self._timeouts.idle)
 

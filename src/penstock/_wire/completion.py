@@ -153,7 +153,7 @@ class CompletionStreamDecoder(ABC, Generic[C]):
     def feed(self, data: bytes) -> list[C]:
         """Take the next bytes and return the chunks they complete. Never raises; see `error`."""
         self.token_seen = False
-        if self._over():
+        if self.done or self.error is not None:
             return []
         head = self._head
         if head is not None:
