@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import is_typeddict
+from typing import Any, is_typeddict
 
 import pytest
 
@@ -33,8 +33,23 @@ def home(named: str) -> tuple[ModuleType, str]:
         return importlib.import_module(module), name
 
 
-@pytest.mark.parametrize("package", [penstock, penstock.blocking, penstock.testing])
-def test_every_public_name_is_there(package: ModuleType) -> None:
+# The page on penstock.compat.httpx2 says that penstock.compat.httpx has the same two classes.
+PACKAGES = [
+    "penstock", "penstock.batch", "penstock.blocking", "penstock.compat.httpx2",
+    "penstock.compat.openai", "penstock.engines", "penstock.observing", "penstock.otel",
+    "penstock.testing",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["AsyncClient", "Client", "Limiter", "Spread"])
+def test_a_constructor_is_shown_with_its_defaults(name: str) -> None:
+    entry = f"::: penstock.{name}\n    options:\n      merge_init_into_class: true\n"
+    assert any(entry in page.read_text() for page in (ROOT / "docs/pages/reference").glob("*.md"))
+
+
+@pytest.mark.parametrize("named", PACKAGES)
+def test_every_public_name_is_there(named: str) -> None:
+    package: Any = importlib.import_module(named)
     shown = [getattr(module, name) if name else module for module, name in map(home, NAMED)]
     shown += [
         value

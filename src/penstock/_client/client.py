@@ -66,9 +66,9 @@ class AsyncClient:
     - `timeouts`, `max_retries`: defaults for every call. A request is retried only while no
       byte of the response body has arrived.
     - `max_retry_wait`: seconds. If a server asks for a longer wait before the retry, the
-      error is raised at once.
-    - `keepalive`: seconds for which an idle connection is kept; 0 keeps none. Choose less than
-      what the server keeps them for (uvicorn: 5).
+      error is raised at once. Default: 60.
+    - `keepalive`: seconds for which an idle connection is kept (default: 30); 0 keeps none.
+      Choose less than what the server keeps them for (uvicorn: 5).
     - `limiter`: shared limit on requests in flight and on their rate.
     - `headers`: sent with every request; they override the library's own.
     - `default_query`: URL parameters sent with every request, for instance
