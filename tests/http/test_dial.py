@@ -312,7 +312,7 @@ async def test_refused_by_a_proxy() -> None:
 async def test_a_proxy_that_is_not_there() -> None:
     port = closed_port()
     dialer = Dialer(ORIGIN, proxy=Proxy("http", "127.0.0.1", port))
-    with pytest.raises(ConnectionFailed, match=f"cannot connect to 127.0.0.1:{port}: "):
+    with pytest.raises(ConnectionFailed, match=f"cannot connect to the proxy 127.0.0.1:{port}: "):
         await dialer.dial(deadline())
 
 

@@ -786,3 +786,12 @@ def test_a_forked_process_says_nothing_to_the_server(monkeypatch: pytest.MonkeyP
         assert pipe.acloses == [1.0]
 
     run_virtual("asyncio", main)
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_authorities_that_are_not_there_are_named(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "gone"))
+    with pytest.raises(ConnectionFailed, match=f"{variable} names .*gone.*does not exist"):
+        tls.default_context()

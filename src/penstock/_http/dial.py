@@ -103,7 +103,7 @@ class Dialer:
             return await _first_to_connect(addresses, hop.port, connectors.connect_tcp)
         except OSError as error:
             raise ConnectionFailed(
-                f"cannot connect to {hop.host_and_port}: {_reason(error)}"
+                f"cannot connect to {self._shown(hop)}: {_reason(error)}"
             ) from error
 
     async def _reach_by_backend(
@@ -117,7 +117,10 @@ class Dialer:
             raise ConnectTimeout("the network backend reported a connect timeout") from error
         except Exception as error:
             text = str(error) or type(error).__name__
-            raise ConnectionFailed(f"cannot connect to {hop.host_and_port}: {text}") from error
+            raise ConnectionFailed(f"cannot connect to {self._shown(hop)}: {text}") from error
+
+    def _shown(self, hop: Origin) -> str:
+        return hop.host_and_port if self.proxy is None else f"the proxy {hop.host_and_port}"
 
     async def _start_tls(
         self, stream: NetworkStream, hostname: str, deadline: Deadline

@@ -33,8 +33,13 @@ RECORD_SIZE = 16384
 def default_context() -> ssl.SSLContext:
     """Return a context that verifies and offers HTTP/1.1, for TLS 1.2 and later.
 
-    The authorities are certifi's unless the environment names others.
+    The authorities are certifi's unless the environment names others. Raises ConnectionFailed if
+    those that it names are not there.
     """
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = os.environ.get(variable)
+        if path and not os.path.exists(path):  # noqa: PTH110 - no pathlib for this
+            raise ConnectionFailed(f"{variable} names {path!r}, which does not exist")
     if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
         context = ssl.create_default_context()
     else:
