@@ -137,9 +137,9 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             await asyncio.sleep(0)
             deadline.check(self._loop.time())
         loop = self._loop
-        # A loop, because `receive_nowait` may have taken what woke it. Not in a coroutine of its
-        # own: this runs for each network read.
-        while not (self._chunks or self._ended or self._closed):
+        waiting = not (self._chunks or self._ended or self._closed)
+        # Not in a coroutine of its own: this runs for each network read.
+        if waiting:
             now = loop.time()
             self._deadline = deadline.begin(now)
             if self._deadline <= now:
@@ -157,7 +157,8 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             finally:
                 self._waiter = None
                 deadline.end(loop.time())
-            if not (self._chunks or self._ended or self._closed):
+            waiting = not (self._chunks or self._ended or self._closed)
+            if waiting:
                 await self._too_late(deadline)
         if self._closed:
             raise ClosedLocally
