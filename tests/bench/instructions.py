@@ -40,7 +40,10 @@ ROWS = {
     "fan": Job("fan", "penstock", Size(60, 20, warm_up=5), patience=1200),
     "whole": Job("create", "penstock", Size(100, 20, warm_up=5), patience=1200),
 }
-"""Small, as valgrind makes everything fifty times as slow; what is paced waits for it."""
+"""Small, as valgrind makes everything fifty times as slow.
+
+On a busy machine paced events come together, which makes them look cheaper, never dearer.
+"""
 
 _BY_EVENT = ("paced", "drain")
 _TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)

@@ -130,15 +130,16 @@ class HeadGate:
         return None if self.sent else self._upload
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        # An early answer is read first. If it is informational, or not whole, httpcore reads
-        # again, and the upload continues.
-        if not self.sent and not self.rest:
-            await self._write()
+        # Before the upload continues, which a refusal in here may end.
         if self._again:
             again, self._again = self._again, b""
             return again
         if self.ended:
             return b""
+        # An early answer is read first. If it is informational, or not whole, httpcore reads
+        # again, and the upload continues.
+        if not self.sent and not self.rest:
+            await self._write()
         piece = await self._next_piece()
         self._left -= len(piece)
         if self._left < 0:
