@@ -28,6 +28,7 @@ def response(body: bytes) -> Response:
         (b"[1, 2]", b"[1, 2]"),
         (b'"text"', b'"text"'),
         (b'{"a": "\xe2\x80\xa8"}', b'{"a": "\xe2\x80\xa8"}'),
+        (b'{"a": "\xff"}', b'{"a": "\xef\xbf\xbd"}'),  # an output file is UTF-8
         (b'{"a": NaN}', b'{"a": NaN}'),
         (b'{"a": "\\ud800"}', b'{"a": "\\ud800"}'),
         (b'{"error": null, "a": 1}', b'{"error": null, "a": 1}'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 from pathlib import Path
@@ -39,6 +40,25 @@ def test_one_run_has_it(tmp_path: Path) -> None:
     first.close()
     assert second.open(create=True)
     second.close()
+
+
+def test_a_file_replaced_before_it_was_locked_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, new = tmp_path / "out", tmp_path / "out.ordered"
+    path.write_bytes(b"b\na\n")
+    new.write_bytes(b"a\nb\n")
+    flock = fcntl.flock
+
+    def slow(descriptor: int, operation: int) -> None:
+        new.replace(path)  # another run sorts it, and ends
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    file = LineFile(str(path))
+    with pytest.raises(NotStarted, match="in use by another run"):
+        file.open(create=False)
+    assert not file.is_open
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def answer_of(response: Response) -> Answer:
     body = one_line_body(response.content)
     try:
         usage = _decode(body).usage
+        if not body.isascii():
+            body.decode("utf-8")  # msgspec skips strings unread
     except (msgspec.MsgspecError, ValueError, RecursionError):
         body, usage = _tolerant(response, body)
     error = reported_error(body)

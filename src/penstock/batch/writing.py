@@ -92,7 +92,15 @@ class LineFile:
             self.close()
             raise NotStarted(f"{self.path} is in use by another run") from None
         except OSError:
-            pass  # a file system without locks
+            return  # a file system without locks
+        # A run that has just ended may have put a sorted file in its place.
+        try:
+            is_named_so = os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))  # noqa: PTH116
+        except OSError:
+            is_named_so = False
+        if not is_named_so:
+            self.close()
+            raise NotStarted(f"{self.path} is in use by another run")
 
     @property
     def size(self) -> int:
