@@ -121,6 +121,7 @@ def test_damage_in_the_middle(bad: bytes) -> None:
     "data",
     [
         b'{"custom_id":"a","method":"POST","url":"/v1/x","body":{}}\n',
+        b'{"custom_id":"a","method":"POST","url":"/v1/x","body":{}}',
         b"[1]\n",
         b"5\n",
         line() + b'{"a": 1}\n',

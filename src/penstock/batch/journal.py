@@ -104,6 +104,8 @@ async def read_journal(file: IO[bytes], path: str) -> Journal:
             whole += 1
             _note(journal, found)
         elif not is_blank(line) or not line.endswith(b"\n"):
+            if number == 1:
+                _parsed(line, number, path)  # whole JSON of another kind is no tail to cut
             damaged += line.endswith(b"\n")
             if bad is None:
                 bad, journal.cut_at = number, offset
