@@ -66,7 +66,7 @@ async def test_outcomes_come_as_they_are_completed() -> None:
 async def test_a_source_may_be_async_and_is_closed() -> None:
     closed = False
 
-    async def source() -> AsyncGenerator[Request]:
+    async def source() -> AsyncGenerator[Request]:  # noqa: ASYNC900 - its user closes it
         nonlocal closed
         try:
             for number in range(100):
@@ -159,7 +159,7 @@ async def test_a_stopped_run_raises_after_the_last_outcome() -> None:
 
 
 async def test_a_stopped_run_does_not_wait_for_its_source() -> None:
-    async def source() -> AsyncGenerator[Request]:
+    async def source() -> AsyncGenerator[Request]:  # noqa: ASYNC900 - its user closes it
         yield request(0)
         await anyio.sleep_forever()
 

@@ -146,7 +146,7 @@ async def test_leaving_closes_the_connection_at_once(way: str) -> None:
 # --- bodies that come in pieces ---
 
 
-async def pieces(*given: bytes, every: float = 0) -> AsyncIterator[bytes]:
+async def pieces(*given: bytes, every: float = 0) -> AsyncIterator[bytes]:  # noqa: ASYNC900 - its user closes it
     for piece in given:
         if every:
             await anyio.sleep(every)
@@ -207,7 +207,7 @@ async def test_a_connection_failed_before_the_body_sends_an_iterator_again() -> 
 
 
 async def test_what_the_iterable_raises_ends_the_request() -> None:
-    async def broken() -> AsyncIterator[bytes]:
+    async def broken() -> AsyncIterator[bytes]:  # noqa: ASYNC900 - its user closes it
         yield b"a"
         raise KeyError("mine")
 
@@ -224,7 +224,7 @@ async def test_what_the_iterable_raises_ends_the_request() -> None:
 async def test_a_cancelled_upload_ends_its_iterable_and_cannot_be_resumed() -> None:
     closed: list[str] = []
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncIterator[bytes]:  # noqa: ASYNC900 - its user closes it
         try:
             while True:
                 await anyio.sleep(1)

@@ -47,23 +47,23 @@ def spread_over(servers: list[FlakyServer], **options: Any) -> Spread:
 # --- the ways to send many ---
 
 
-async def by_fan_out(spread: Spread, count: int = COUNT) -> Answers:
+async def by_fan_out(spread: Spread, count: int = COUNT) -> Answers:  # noqa: ASYNC900 - its user closes it
     async with penstock.fan_out(spread.complete, requests()[:count], limit=32) as results:
         async for result in results:
             error = result.error
-            yield result.index, error if error is not None else result.unwrap().text
+            yield result.index, error if error is not None else result.unwrap().text  # noqa: ASYNC119 - closed by its user
 
 
-async def by_chunks(spread: Spread) -> Answers:
+async def by_chunks(spread: Spread) -> Answers:  # noqa: ASYNC900 - its user closes it
     async with penstock.fan_out_chunks(spread, requests(), limit=32) as events:
         async for event in events:
             if isinstance(event, penstock.ResultEvent):
                 error = event.error
                 text = "" if event.completion is None else event.completion.text
-                yield event.index, error if error is not None else text
+                yield event.index, error if error is not None else text  # noqa: ASYNC119 - closed by its user
 
 
-async def by_channels(spread: Spread) -> Answers:
+async def by_channels(spread: Spread) -> Answers:  # noqa: ASYNC900 - its user closes it
     async with penstock.fan_out_channels(spread, requests(), limit=32) as channels:
         async for channel in channels:
             text = ""
@@ -72,9 +72,9 @@ async def by_channels(spread: Spread) -> Answers:
                     async for chunk in channel.receive:
                         text += chunk.choices[0].delta.content or "" if chunk.choices else ""
             except penstock.PenstockError as error:
-                yield channel.index, error
+                yield channel.index, error  # noqa: ASYNC119 - closed by its user
             else:
-                yield channel.index, text
+                yield channel.index, text  # noqa: ASYNC119 - closed by its user
 
 
 WAYS: dict[str, Callable[[Spread], Answers]] = {

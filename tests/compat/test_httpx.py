@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import httpx
+import httpx  # noqa: ASYNC127 - what is tested is httpx itself
 import pytest
 
 import penstock.compat.httpx

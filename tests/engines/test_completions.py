@@ -421,7 +421,7 @@ def test_event_loops_of_every_kind_in_threads() -> None:
         try:
             for _ in range(3):
                 loops(backend, many, ask)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: ASYNC103, BLE001
             failures.append(error)
 
     with serve_in_thread(echo) as server:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-import httpx
+import httpx  # noqa: ASYNC127 - what is tested is httpx itself
 import httpx2
 
 import penstock.compat.httpx

@@ -49,7 +49,7 @@ class Run:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._feed.__aexit__(exc_type, exc, traceback)
+        await self._feed.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - closing shields what it must
 
     def __aiter__(self) -> Self:
         return self

@@ -105,7 +105,7 @@ class Events:
         return _event(chunk)
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        await self._stream.__aexit__(kind, error, traceback)
+        await self._stream.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - closing shields what it must
 
     async def aclose(self) -> None:
         await self._stream.aclose()

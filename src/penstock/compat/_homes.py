@@ -186,7 +186,7 @@ class Home:
             self._forget()
 
 
-async def _until_end(services: dict[Origin, Service]) -> AsyncGenerator[None, None]:
+async def _until_end(services: dict[Origin, Service]) -> AsyncGenerator[None, None]:  # noqa: ASYNC900 - its user closes it
     # It waits for nothing at its end, so that `_step` can end it without an event loop.
     try:
         yield

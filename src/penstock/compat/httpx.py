@@ -8,7 +8,7 @@ client = httpx.AsyncClient(transport=AsyncTransport())
 from __future__ import annotations
 
 try:
-    import httpx
+    import httpx  # noqa: ASYNC127 - its users have httpx
 except ImportError as _error:
     raise ImportError(
         'penstock.compat.httpx needs httpx: python -m pip install "penstock[httpx]"'

@@ -34,7 +34,7 @@ class _Watch:
         """Let the event loop know the generator. Never waits."""
         await anext(self._waiting)
 
-    async def _until_the_end(self) -> AsyncGenerator[None]:
+    async def _until_the_end(self) -> AsyncGenerator[None]:  # noqa: ASYNC900 - its user closes it
         try:
             yield
         finally:

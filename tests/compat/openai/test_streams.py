@@ -361,7 +361,7 @@ async def test_the_sdks_request_is_patched_to_subclass_the_class_it_is_given(
 
     async def patched(self: Any, *arguments: Any, stream_cls: Any, **options: Any) -> Any:
         class Instrumented(stream_cls):  # type: ignore[misc]
-            async def __stream__(self) -> Any:
+            async def __stream__(self) -> Any:  # noqa: ASYNC900 - its user closes it
                 async for chunk in super().__stream__():
                     seen.append(chunk)
                     yield chunk

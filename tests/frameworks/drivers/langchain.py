@@ -58,7 +58,7 @@ class Framework(Driver):
                         return None
         return Answer("".join(heard), _usage(whole))
 
-    async def _of_agent(self, prompt: str) -> Any:
+    async def _of_agent(self, prompt: str) -> Any:  # noqa: ASYNC900 - its user closes it
         asked = {"messages": [("user", prompt)]}
         async for part, _ in self.agent().astream(asked, stream_mode="messages"):
             if isinstance(part, AIMessageChunk):
