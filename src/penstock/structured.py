@@ -16,6 +16,7 @@ import msgspec
 
 from ._typed.decoding import decode_as, is_value, name_of
 from ._typed.forgiving import decode_forgivingly
+from ._typed.members import is_object
 from ._typed.schema import MEMBER, schema_name, strict_schema
 from .errors import StructuredOutputError, StructuredOutputReason
 from .types import ChatCompletion, ChatCompletionMessage, Choice
@@ -139,7 +140,7 @@ class OutputType(Generic[T]):
 
     def unwrapped(self, value: Any) -> Any:
         """Return the part of a JSON value that is the requested one; None if it is not there."""
-        return value.get(MEMBER) if self._wrapped and isinstance(value, dict) else value
+        return value.get(MEMBER) if self._wrapped and is_object(value) else value
 
     def completion(self, completion: ChatCompletion) -> ParsedCompletion[T]:
         """Return the completion with its values. StructuredOutputError if a choice has none."""
