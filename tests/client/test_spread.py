@@ -691,7 +691,7 @@ def test_cancelled_at_any_point_nothing_is_left(backend: BackendName, fault: str
             assert (await spread.complete(REQUEST)).choices
         assert [net.open_connections for net in nets] == [0, 0]
 
-    assert min(cancel_sweep(backend, scenario).values()) > 3
+    assert min(cancel_sweep(backend, scenario).values()) >= 3
 
 
 async def test_a_cancelled_read_goes_on_at_the_same_server() -> None:

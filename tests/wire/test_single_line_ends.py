@@ -86,6 +86,12 @@ def test_a_line_is_there_with_its_last_byte() -> None:
     assert decoder.feed(b"ta: [DONE]\n") == [b"[DONE]"]
 
 
+def test_two_ends_are_two_events_however_they_come() -> None:
+    stream = b"data: [DONE]\ndata: [DONE]\n\n"
+    for cut in range(len(stream)):
+        assert read(stream[:cut], stream[cut:]) == [b"[DONE]", b"[DONE]"]
+
+
 def test_a_name_belongs_to_the_line_behind_it() -> None:
     stream = b"event: a\ndata: {1}\nevent: b\ndata: {2}\n\n"
     for cut in range(len(stream)):

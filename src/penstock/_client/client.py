@@ -84,6 +84,9 @@ class AsyncClient:
     ValueError or TypeError for invalid arguments and for a missing key, before any I/O.
     """
 
+    _local: LocalServer | None = None
+    """The server that this client has started."""
+
     @hides_arguments
     def __init__(
         self,
@@ -119,8 +122,6 @@ class AsyncClient:
             api_key = key_from_environment(provider, headers)
         self._connections = Connections(dialer, keepalive=keepalive)
         self._parent: AsyncClient | None = None
-        self._local: LocalServer | None = None
-        """The server that this client has started."""
         service = Service(
             connections=self._connections,
             limiter=limiter,

@@ -185,7 +185,10 @@ class EventStreamDecoder:
             if len(block) > self._small:
                 self._check_size(block, events)
                 self._check_lines(block, events)
-            if self._objects and (self.careless or b"}\n" in block):
+            # Most events are one line: one look for a line end, then for one behind an event.
+            if self._objects and (
+                self.careless or (_LF in block and (b"}\n" in block or b"]\n" in block))
+            ):
                 events += self._separate(bytearray(block + b"\n"), ended=True)
                 continue
             event = _event(block, self._keep_ids)
