@@ -40,14 +40,15 @@ PYRIGHT = {
 }
 
 
-# Its types are those of the OpenAI SDK, which refuse messages that are plain dicts.
-LEFT_OUT = {"openai-sdk.md"}
+# Pages whose types are those of other packages: the OpenAI SDK's refuse messages that are plain
+# dicts, and the frameworks are not installed here.
+LEFT_OUT = {"openai-sdk.md", "frameworks"}
 
 
 def pages() -> list[Path]:
     """The README and every page with an example, but for those left out."""
     found = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md"))]
-    found = [page for page in found if page.name not in LEFT_OUT]
+    found = [page for page in found if not {page.name, page.parent.name} & LEFT_OUT]
     return [page for page in found if "\n```python\n" in page.read_text(encoding="utf-8")]
 
 
