@@ -12,7 +12,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 PROGRAM = """
 import signal, warnings
-import anyio, anyio.from_thread, httpcore
+import anyio, anyio.from_thread
+from tests.support.httpcore_compat import httpcore
 from penstock.testing import Repeat, serve, sse_event, sse_reply, text_reply, tokens
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads

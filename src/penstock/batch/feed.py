@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import anyio
 
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
 from .._many.feed import Feed, Source
+from ..observing.events import GroupKind
 from .asking import Asker
 from .outcomes import Outcome
 from .rows import Row
@@ -27,7 +28,7 @@ class RowFeed(Feed[Item, "Outcome | None"]):
     last outcome is that of the last row under way.
     """
 
-    kind = "batch"
+    kind: ClassVar[GroupKind] = "batch"
 
     def __init__(self, asker: Asker, source: Source[Item], limiter: Limiter) -> None:
         super().__init__(source, limiter)
