@@ -48,6 +48,11 @@ class Sent:
         return worth(plan.data, n, ending, penstock.ReadTimeout)
 
     @property
+    def said_all(self) -> bool:
+        """Whether the answer is whole by what has come, whatever follows."""
+        return worth(self.plan.data, self.received, "reset", penstock.ReadTimeout).error is None
+
+    @property
     def text(self) -> str:
         return self.worth.text.choices.get(0, "")
 
