@@ -115,7 +115,7 @@ class BodyReader(ABC, Generic[T]):
         """Add to the error what is known about the answer so far."""
 
     def answer(self) -> ChatCompletion | TextCompletion | None:
-        """Return the completion so far, for observers; None if this is no completion."""
+        """Return the completion so far, for observers; None for other answers."""
         return None
 
     def usage(self) -> Usage | None:

@@ -83,7 +83,7 @@ class Fetch(BodyReader[R], Generic[R]):
             error.headers = self._exchange.headers
 
     def answer(self) -> ChatCompletion | TextCompletion | None:
-        """Return the completion, for observers; None if this is no completion."""
+        """Return the completion, for observers; None for other answers."""
         answer: object = self.batch[0] if self.batch else None
         return answer if isinstance(answer, (ChatCompletion, TextCompletion)) else None
 

@@ -43,7 +43,7 @@ class Summary(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     """Token counts, if the server reported them."""
     answer: ChatCompletion | TextCompletion | None = None
-    """The answer so far; None for calls that are no completions."""
+    """The answer so far; None for calls that do not ask for a completion."""
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class SpreadEndpoint(Endpoint):
         return {**super().options_of(params), "session": session}
 
     def session_of(self, request: object, given: object) -> str | None:
-        """Return the session of a request; TypeError if it is no name."""
+        """Return the session of a request; TypeError if it is not a name."""
         rule = self.rule
         if given is None and rule is not None and _is_request(request):
             given = request.get(rule) if isinstance(rule, str) else rule(request)
