@@ -18,6 +18,7 @@ import signal
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from penstock.testing.plugin import real_backend as anyio_backend
 
@@ -30,16 +31,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # deadline=None: a loaded machine is not a bug. too_slow is off for the same reason.
+# A change is judged by the same examples each time; new ones are the evidence run's to find.
 settings.register_profile(
     "ci",
     deadline=None,
     max_examples=50,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize="CI" in os.environ,
+    derandomize=True,
 )
-settings.register_profile("evidence", settings.get_profile("ci"), max_examples=200)
-settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
+explore = {"derandomize": False, "database": DirectoryBasedExampleDatabase(".hypothesis/examples")}
+settings.register_profile("evidence", settings.get_profile("ci"), max_examples=200, **explore)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000, **explore)
 # For mutants: that a test fails is all there is to know.
 settings.register_profile(
     "mutation",
