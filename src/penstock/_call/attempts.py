@@ -1,7 +1,7 @@
-"""One call's machine: attempts until the first byte of the answer's body, then the end.
+"""One call's machine: attempts until the first byte of the answer's body.
 
-`Sender` serves every call, streamed or whole. It alone moves the call through the table of
-`lifecycle`, so the rule "never sent again after the first byte" has one home:
+`Sender` serves every call, streamed or whole. It and its base, which ends the call, alone move it
+through the table of `lifecycle`, so the rule "never sent again after the first byte" has one home:
 
                      refused, or failed before the first byte
                    ┌──────────────── RETRY ────────────────┐
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import anyio
 import msgspec
@@ -35,29 +35,23 @@ import msgspec
 from .._http import lazy
 from .._http.exchange import Exchange
 from .._http.network import ConnectionFailed, without_frames
-from .._http.outgoing import Outgoing
 from .._loops import event_loop_clock
 from .._policy.deadlines import ConnectDeadline, Deadlines, UploadDeadline
 from .._policy.retry import retries_stale, retry_delay, sibling_pause
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
-from ..headers import request_id
-from ..observing.events import Outcome
-from ..types import Usage
 from . import log
 from .call import Call, Service
-from .faults import public_error
-from .held import Held
-from .lifecycle import Event, Lifecycle, StreamState
-from .phases import Phase, Phases
+from .lifecycle import Event, StreamState
+from .live_call import LiveCall
+from .phases import Phase
 from .refusal import ERROR_BODY_SECONDS, read_refusal, refusal_error
-from .reports import Reports, Summary
 from .route import Route
-from .secrets import Secrets
+from .signing import renewed, signed
 
 __all__ = ["Sender"]
 
 
-class Sender:
+class Sender(LiveCall):
     """Sends one call, again where that is allowed, and settles what it took."""
 
     __slots__ = (
@@ -66,53 +60,14 @@ class Sender:
         "_due",
         "_failures",
         "_fresh",
-        "_held",
         "_pending",
-        "_scope",
         "_total_at",
-        "attempts",
-        "call",
-        "clock",
-        "headers_at",
-        "lifecycle",
-        "limits",
-        "phases",
-        "reports",
-        "route",
-        "secrets",
-        "service",
-        "started",
     )
 
     def __init__(self, service: Service, call: Call) -> None:
-        self.service: Service = service
-        self.call: Call = call
-        self.lifecycle: Lifecycle = Lifecycle()
-        self.route: Route | None = call.route
-        """Chooses the server of each attempt; None if there is one server."""
-        notifier = service.notifier
-        if self.route is not None:
-            notifier = self.route.first_notifier
-        self.reports: Reports | None = None
-        if notifier is not None:
-            self.reports = Reports(notifier, call, service.connections.dialer, service.provider)
-            self.reports.server = service.server
-        self.attempts: int = 0
-        """Requests sent so far."""
-        self.clock: Callable[[], float] = anyio.current_time
-        self.started: float = math.nan
-        """When the call began, on the event loop's clock; NaN until then."""
-        self.headers_at: float = math.nan
-        """When the head of the success response was in; NaN until then."""
-        self.limits: Deadlines = Deadlines(
-            call.timeouts, total_at=math.inf, streaming=call.streaming
-        )
-        self.phases: Phases = Phases()
-        """Where the time went until the body."""
-        self.secrets: Secrets = Secrets(service, call.outgoing)
+        super().__init__(service, call)
         self._added_headers: Sequence[tuple[bytes, bytes]] = ()
         """What the observers add to the request."""
-        self._held = Held()
         self._failures = 0
         """Failed attempts, without those that only met a dead idle connection."""
         self._fresh = False
@@ -122,25 +77,7 @@ class Sender:
         self._due = -math.inf
         """When the next attempt may be sent."""
         self._total_at = math.inf
-        self._scope: anyio.CancelScope | None = None
-        """Around `open`, while a task is in it."""
         self._body_until = math.inf
-
-    @property
-    def exchange(self) -> Exchange | None:
-        """The exchange of the current attempt, or of the last one."""
-        return self._held.exchange
-
-    @property
-    def wants_usage(self) -> bool:
-        """True if somebody is told what the call has cost."""
-        return self.reports is not None or self._held.metered
-
-    @property
-    def connected(self) -> bool:
-        """Whether it holds a connection."""
-        exchange = self.exchange
-        return exchange is not None and not exchange.settled
 
     # --- opening ---
 
@@ -271,7 +208,8 @@ class Sender:
             if exchange is None or not self._goes_on():
                 exchange = await self._connect()
             if not exchange.status:
-                await exchange.send(self._signed())
+                key = self.secrets.key
+                await exchange.send(signed(self.call.outgoing, key, self._added_headers))
                 if self._held.metered:
                     self._held.head_arrived(exchange.headers, self.service.max_retry_wait)
             if not (200 <= exchange.status < 300 or self.call.any_status):
@@ -310,7 +248,7 @@ class Sender:
         service = self.service
         self._step(Event.SEND)
         self.attempts += 1
-        self.service.totals.attempts += 1
+        service.totals.attempts += 1
         # What the attempt before has received says nothing about this one.
         held.exchange = None
         self._body_until = math.inf
@@ -320,7 +258,9 @@ class Sender:
         self.phases.enter(Phase.CONNECTION, self.clock())
         self.secrets.add_key(service, await service.authorize())
         if self.call.renew is not None and self._failures:
-            self._renew(await self.call.renew(self._failures))
+            outgoing = renewed(self.call.outgoing, await self.call.renew(self._failures))
+            self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
+            self.secrets.add_request(service, outgoing)
         pieces = self.call.outgoing.pieces
         # A body that can be sent once is not risked on a connection that may be dead.
         fresh = self._fresh or (pieces is not None and pieces.once)
@@ -331,13 +271,14 @@ class Sender:
         self.limits.now = now = self.clock()
         self.phases.enter(Phase.HEAD, now)
         log.connected(service, self.attempts, reused=reused, seconds=now - began)
+        limit = self.call.write_timeout
         held.exchange = Exchange(
             service.connections,
             stream,
             self.limits,
             reused=reused,
             encoded=self.call.encoded,
-            uploading=self._upload_deadline(),
+            uploading=None if limit is None else UploadDeadline(self.limits, limit),
         )
         if service.closed:
             # `close()`, unlike `aclose()`, does not interrupt the waits above.
@@ -345,29 +286,6 @@ class Sender:
         if held.metered:
             held.sent()
         return held.exchange
-
-    def _upload_deadline(self) -> UploadDeadline | None:
-        limit = self.call.write_timeout
-        return None if limit is None else UploadDeadline(self.limits, limit)
-
-    def _renew(self, headers: Mapping[bytes, bytes]) -> None:
-        """Take new values of headers, by their lower-case names."""
-        outgoing = self.call.outgoing
-        fields = [(name, headers.get(name.lower(), value)) for name, value in outgoing.headers]
-        outgoing = msgspec.structs.replace(outgoing, headers=fields)
-        self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
-        self.secrets.add_request(self.service, outgoing)
-
-    def _signed(self) -> Outgoing:
-        outgoing, key = self.call.outgoing, self.secrets.key
-        added = list(self._added_headers)
-        if key is not None:
-            added.append((b"Authorization", b"Bearer " + key.encode("ascii")))
-        if not added:
-            return outgoing
-        present = {name.lower() for name, _ in outgoing.headers}
-        added = [field for field in added if field[0].lower() not in present]
-        return msgspec.structs.replace(outgoing, headers=[*outgoing.headers, *added])
 
     def _refused(self, error: APIStatusError) -> APIStatusError:
         """Tell the limiters of a refusal, and return it."""
@@ -432,138 +350,3 @@ class Sender:
             route.stay()
             return False
         return route.goes_elsewhere(self.clock(), may_probe=self._failures < self.call.max_retries)
-
-    def translate(self, error: Exception) -> Exception:
-        """Return the public error for an error of the layers below; anything unknown as it is."""
-        return public_error(error, self.exchange)
-
-    # --- the body ---
-
-    def body_began(self) -> None:
-        """The first byte of the body is in: from here on nothing is sent again."""
-        self.lifecycle.advance(Event.FIRST_BYTE)
-
-    async def read_failed(self, error: Exception) -> PenstockError:
-        """Return the public error of a read that failed.
-
-        The state says what it means: still open, and `open` may send the request again; flowing,
-        and it is the call's failure. Raises StreamClosedError where this side closed the call,
-        and an unknown error as it is.
-        """
-        if self.lifecycle.state is StreamState.CLOSED:
-            raise StreamClosedError("the stream was closed while it was being read") from None
-        public = self.translate(error)
-        if not isinstance(public, PenstockError):
-            raise error
-        if self.service.closed or isinstance(public, StreamClosedError):
-            self.lifecycle.advance(Event.CLOSE)
-            await self.settle()
-            raise StreamClosedError("the client was closed while the stream was being read")
-        if public is not error:
-            public.__cause__ = error
-        exchange = self.exchange
-        if (
-            self.lifecycle.state is StreamState.OPEN
-            and exchange is not None
-            and exchange.body_bytes
-        ):
-            # Framing without content: bytes of the body all the same.
-            self.body_began()
-        return public
-
-    # --- the end ---
-
-    def finish(self, usage: Callable[[], Usage | None]) -> None:
-        """The answer is complete: the slot goes back, an adaptive limiter counts a success.
-
-        `usage` returns the tokens that it has cost, for limiters that count them; so in the
-        other ends.
-        """
-        self.lifecycle.advance(Event.FINISH)
-        self._ended("completed")
-        if self._held.metered:
-            self._held.settle_tokens(usage())
-        exchange = self.exchange
-        if exchange is None or exchange.status < 400:
-            self._held.succeeded()
-        self._held.release_slots()
-
-    async def fail(self, error: PenstockError, usage: Callable[[], Usage | None]) -> None:
-        """The answer failed: record it, give everything back, and raise the error."""
-        self.lifecycle.advance(Event.FAIL)
-        if self._held.metered:
-            self._held.settle_tokens(usage())
-        seconds, received = self._so_far()
-        log.broke_off(self.call, error, seconds=seconds, received=received)
-        self._ended("failed")
-        await self.settle()
-        raise error
-
-    async def close(self, usage: Callable[[], Usage | None]) -> None:
-        """End the call from any task: a task in `open` raises StreamClosedError. Idempotent.
-
-        A completed call waits a moment for the end of its body, to reuse the connection.
-        """
-        before = self.lifecycle.state
-        completed = before is StreamState.COMPLETED
-        self.lifecycle.advance(Event.CLOSE)
-        if self._held.metered:
-            self._held.settle_tokens(usage())
-        if before is not self.lifecycle.state and not math.isnan(self.started):
-            self._ended("closed")
-        self.interrupt()
-        await self.settle(drain=completed)
-
-    def interrupt(self) -> None:
-        """Break off an `open` that another task is in; it raises StreamClosedError."""
-        if self._scope is not None:
-            self._scope.cancel()
-
-    async def settle(self, *, drain: bool = False) -> None:
-        """Give back slot and connection; the latter is reused only after a whole answer."""
-        self.service.live.discard(self)
-        await self._held.aclose(drain=drain)
-
-    def abort(self) -> None:
-        """Cut everything now, without waiting; for `__del__`."""
-        self.service.live.discard(self)
-        self._held.close()
-
-    def _so_far(self) -> tuple[float, int]:
-        """Return the seconds since the start, and the bytes of the body received."""
-        exchange = self.exchange
-        return self.clock() - self.started, 0 if exchange is None else exchange.body_bytes
-
-    def _ended(self, outcome: str) -> None:
-        """Count and log the end of the call."""
-        totals = self.service.totals
-        totals.completed += outcome == "completed"
-        totals.failed += outcome == "failed"
-        seconds, received = self._so_far()
-        log.ended(self.call, outcome, attempts=self.attempts, seconds=seconds, received=received)
-
-    def report_finished(
-        self,
-        outcome: Outcome,
-        error: Exception | None,
-        summary: Callable[[float], Summary],
-    ) -> None:
-        """Tell the observers, if there are any, that the call is over; once."""
-        if self.reports is None:
-            return
-        try:
-            now = self.clock()
-        except RuntimeError:  # trio's has ended: the stream is collected after its run
-            now = self.limits.now
-        self.reports.finished(
-            outcome,
-            error,
-            summary,
-            attempts=self.attempts,
-            request_id=self._request_id(),
-            now=now,
-        )
-
-    def _request_id(self) -> str | None:
-        exchange = self.exchange
-        return self.secrets.mask_text(None if exchange is None else request_id(exchange.headers))

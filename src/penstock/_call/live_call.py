@@ -1,0 +1,233 @@
+"""A call under way: what is known of it, what it holds, and how it ends.
+
+Every end is here, from any task, from garbage collection and from another thread. Each of them
+moves the call on in the table of `lifecycle`, tells limiters and observers what became of it, and
+gives back slot and connection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import anyio
+
+from .._http.exchange import Exchange
+from .._policy.deadlines import Deadlines
+from ..errors import PenstockError, StreamClosedError
+from ..headers import request_id
+from ..observing.events import Outcome
+from ..types import Usage
+from . import log
+from .call import Call, Service
+from .faults import public_error
+from .held import Held
+from .lifecycle import Event, Lifecycle, StreamState
+from .phases import Phases
+from .reports import Reports, Summary
+from .route import Route
+from .secrets import Secrets
+
+__all__ = ["LiveCall"]
+
+
+class LiveCall:
+    """One call from its beginning to its end."""
+
+    __slots__ = (
+        "_held",
+        "_scope",
+        "attempts",
+        "call",
+        "clock",
+        "headers_at",
+        "lifecycle",
+        "limits",
+        "phases",
+        "reports",
+        "route",
+        "secrets",
+        "service",
+        "started",
+    )
+
+    def __init__(self, service: Service, call: Call) -> None:
+        self.service: Service = service
+        self.call: Call = call
+        self.lifecycle: Lifecycle = Lifecycle()
+        self.route: Route | None = call.route
+        """Chooses the server of each attempt; None if there is one server."""
+        notifier = service.notifier
+        if self.route is not None:
+            notifier = self.route.first_notifier
+        self.reports: Reports | None = None
+        if notifier is not None:
+            self.reports = Reports(notifier, call, service.connections.dialer, service.provider)
+            self.reports.server = service.server
+        self.attempts: int = 0
+        """Requests sent so far."""
+        self.clock: Callable[[], float] = anyio.current_time
+        self.started: float = math.nan
+        """When the call began, on the event loop's clock; NaN until then."""
+        self.headers_at: float = math.nan
+        """When the head of the success response was in; NaN until then."""
+        self.limits: Deadlines = Deadlines(
+            call.timeouts, total_at=math.inf, streaming=call.streaming
+        )
+        self.phases: Phases = Phases()
+        """Where the time went until the body."""
+        self.secrets: Secrets = Secrets(service, call.outgoing)
+        self._held = Held()
+        self._scope: anyio.CancelScope | None = None
+        """Around `open`, while a task is in it."""
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The exchange of the current attempt, or of the last one."""
+        return self._held.exchange
+
+    @property
+    def wants_usage(self) -> bool:
+        """True if somebody is told what the call has cost."""
+        return self.reports is not None or self._held.metered
+
+    @property
+    def connected(self) -> bool:
+        """Whether it holds a connection."""
+        exchange = self.exchange
+        return exchange is not None and not exchange.settled
+
+    def translate(self, error: Exception) -> Exception:
+        """Return the public error for an error of the layers below; anything unknown as it is."""
+        return public_error(error, self.exchange)
+
+    # --- the body ---
+
+    def body_began(self) -> None:
+        """The first byte of the body is in: from here on nothing is sent again."""
+        self.lifecycle.advance(Event.FIRST_BYTE)
+
+    async def read_failed(self, error: Exception) -> PenstockError:
+        """Return the public error of a read that failed.
+
+        The state says what it means: still open, and `open` may send the request again; flowing,
+        and it is the call's failure. Raises StreamClosedError where this side closed the call,
+        and an unknown error as it is.
+        """
+        if self.lifecycle.state is StreamState.CLOSED:
+            raise StreamClosedError("the stream was closed while it was being read") from None
+        public = self.translate(error)
+        if not isinstance(public, PenstockError):
+            raise error
+        if self.service.closed or isinstance(public, StreamClosedError):
+            self.lifecycle.advance(Event.CLOSE)
+            await self.settle()
+            raise StreamClosedError("the client was closed while the stream was being read")
+        if public is not error:
+            public.__cause__ = error
+        exchange = self.exchange
+        if (
+            self.lifecycle.state is StreamState.OPEN
+            and exchange is not None
+            and exchange.body_bytes
+        ):
+            # Framing without content: bytes of the body all the same.
+            self.body_began()
+        return public
+
+    # --- the end ---
+
+    def finish(self, usage: Callable[[], Usage | None]) -> None:
+        """The answer is complete: the slot goes back, an adaptive limiter counts a success.
+
+        `usage` returns the tokens that it has cost, for limiters that count them; so in the
+        other ends.
+        """
+        self.lifecycle.advance(Event.FINISH)
+        self._ended("completed")
+        if self._held.metered:
+            self._held.settle_tokens(usage())
+        exchange = self.exchange
+        if exchange is None or exchange.status < 400:
+            self._held.succeeded()
+        self._held.release_slots()
+
+    async def fail(self, error: PenstockError, usage: Callable[[], Usage | None]) -> None:
+        """The answer failed: record it, give everything back, and raise the error."""
+        self.lifecycle.advance(Event.FAIL)
+        if self._held.metered:
+            self._held.settle_tokens(usage())
+        seconds, received = self._so_far()
+        log.broke_off(self.call, error, seconds=seconds, received=received)
+        self._ended("failed")
+        await self.settle()
+        raise error
+
+    async def close(self, usage: Callable[[], Usage | None]) -> None:
+        """End the call from any task: a task in `open` raises StreamClosedError. Idempotent.
+
+        A completed call waits a moment for the end of its body, to reuse the connection.
+        """
+        before = self.lifecycle.state
+        completed = before is StreamState.COMPLETED
+        self.lifecycle.advance(Event.CLOSE)
+        if self._held.metered:
+            self._held.settle_tokens(usage())
+        if before is not self.lifecycle.state and not math.isnan(self.started):
+            self._ended("closed")
+        self.interrupt()
+        await self.settle(drain=completed)
+
+    def interrupt(self) -> None:
+        """Break off an `open` that another task is in; it raises StreamClosedError."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def settle(self, *, drain: bool = False) -> None:
+        """Give back slot and connection; the latter is reused only after a whole answer."""
+        self.service.live.discard(self)
+        await self._held.aclose(drain=drain)
+
+    def abort(self) -> None:
+        """Cut everything now, without waiting; for `__del__`."""
+        self.service.live.discard(self)
+        self._held.close()
+
+    def _so_far(self) -> tuple[float, int]:
+        """Return the seconds since the start, and the bytes of the body received."""
+        exchange = self.exchange
+        return self.clock() - self.started, 0 if exchange is None else exchange.body_bytes
+
+    def _ended(self, outcome: str) -> None:
+        """Count and log the end of the call."""
+        totals = self.service.totals
+        totals.completed += outcome == "completed"
+        totals.failed += outcome == "failed"
+        seconds, received = self._so_far()
+        log.ended(self.call, outcome, attempts=self.attempts, seconds=seconds, received=received)
+
+    def report_finished(
+        self,
+        outcome: Outcome,
+        error: Exception | None,
+        summary: Callable[[float], Summary],
+    ) -> None:
+        """Tell the observers, if there are any, that the call is over; once."""
+        if self.reports is None:
+            return
+        try:
+            now = self.clock()
+        except RuntimeError:  # trio's has ended: the stream is collected after its run
+            now = self.limits.now
+        self.reports.finished(
+            outcome,
+            error,
+            summary,
+            attempts=self.attempts,
+            request_id=self._request_id(),
+            now=now,
+        )
+
+    def _request_id(self) -> str | None:
+        exchange = self.exchange
+        return self.secrets.mask_text(None if exchange is None else request_id(exchange.headers))
