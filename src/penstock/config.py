@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from . import providers
+from ._client.api_key import APIKey
 from ._client.client import AsyncClient
-from ._client.endpoint import APIKey
 from ._http.connections import KEEPALIVE
 from ._limiter.limiter import Limiter
 from ._policy.retry import MAX_RETRY_WAIT

@@ -24,16 +24,15 @@ from ..observing.notifier import Notifier
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
-from .endpoint import (
-    APIKey,
-    Endpoint,
+from .api_key import APIKey, key_source
+from .arguments import (
     checked_keepalive,
     checked_limiter,
     checked_retries,
     checked_timeouts,
     checked_wait,
-    key_source,
 )
+from .endpoint import Endpoint
 from .environment import base_url_for, key_from_environment
 from .params import RequestParams
 from .resources import Chat, ChatRequest, Models, TextCompletions

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._call.call import Call, Service
@@ -29,7 +20,6 @@ from .._wire.parameters import choices_asked
 from .._wire.query import Query
 from .._wire.request import (
     RequestHeaders,
-    checked_key,
     completion_body,
     listed_prompt,
     text_completion_body,
@@ -39,17 +29,23 @@ from .._wire.url import BaseURL
 from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
 from ..types import Answer, ChatCompletion
+from .api_key import APIKey, key_source
+from .arguments import (
+    checked_limiter,
+    checked_method,
+    checked_retries,
+    checked_timeouts,
+    checked_wait,
+)
 from .response import Response
 
 if TYPE_CHECKING:
     from ..structured import OutputType
 
-__all__ = ["APIKey", "Endpoint", "key_source", "output_type"]
+__all__ = ["Endpoint", "output_type"]
 
 
 A = TypeVar("A", bound=Answer)
-
-APIKey = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 
 JSON = b"application/json"
@@ -344,74 +340,3 @@ def output_type(params: dict[str, Any]) -> OutputType[Any] | None:
     from ..structured import OutputType  # most clients never need it
 
     return OutputType.asked_for(params)
-
-
-def checked_method(method: object) -> str:
-    """Return an HTTP method in capitals; ValueError or TypeError when it is none."""
-    if not isinstance(method, str):
-        raise TypeError(f"the method must be a string, not {type(method).__name__}")
-    if not (method.isascii() and method.isalpha()):
-        raise ValueError(f"{method!r} is not an HTTP method")
-    if method.upper() == "CONNECT":
-        raise ValueError("CONNECT asks for a tunnel, not for an endpoint")
-    return method.upper()
-
-
-def checked_timeouts(timeouts: object) -> Timeouts:
-    """Return the deadlines of a call; TypeError if it is something else."""
-    if not isinstance(timeouts, Timeouts):
-        raise TypeError(f"timeouts must be penstock.Timeouts, not {type(timeouts).__name__}")
-    return timeouts
-
-
-def checked_limiter(limiter: object) -> Limiter | None:
-    """Return a limiter, or None; TypeError if it is something else."""
-    if limiter is not None and not isinstance(limiter, Limiter):
-        raise TypeError(f"limiter must be a penstock.Limiter, not {type(limiter).__name__}")
-    return limiter
-
-
-def checked_retries(max_retries: object) -> int:
-    """How often a request may be sent again."""
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        shown = max_retries if isinstance(max_retries, (int, float)) else type(max_retries).__name__
-        raise ValueError(f"max_retries is {shown}: give 0 or a positive whole number")
-    return max_retries
-
-
-def checked_wait(seconds: object, name: str = "max_retry_wait") -> float:
-    """Return a number of seconds that may be 0 or infinite."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"{name} is {type(seconds).__name__}: give seconds as a number")
-    if not seconds >= 0:
-        raise ValueError(f"{name} is {seconds!r}: it cannot be negative")
-    return seconds
-
-
-def checked_keepalive(seconds: object) -> float:
-    """Return how long an idle connection is kept, in seconds."""
-    keepalive = checked_wait(seconds, "keepalive")
-    if math.isinf(keepalive):
-        raise ValueError("keepalive is infinite: the server, or a NAT, closes idle connections")
-    return keepalive
-
-
-def key_source(api_key: APIKey | None) -> Callable[[], Awaitable[str | None]]:
-    """What gives the key for each attempt: a fixed one is checked now, others when they come."""
-    if api_key is None or not callable(api_key):
-        fixed = None if api_key is None else checked_key(api_key)
-
-        async def known() -> str | None:
-            return fixed
-
-        return known
-
-    async def asked() -> str | None:
-        # In no variable: tools that report crashes show them.
-        return checked_key(await _given(api_key()))
-
-    return asked
-
-
-async def _given(key: Any) -> object:
-    return await key if inspect.isawaitable(key) else key

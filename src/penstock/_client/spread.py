@@ -18,8 +18,8 @@ from .._wire.credentials import hides_arguments
 from ..errors import PenstockError
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
+from .api_key import APIKey
 from .client import AsyncClient
-from .endpoint import APIKey
 from .params import RequestParams
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response

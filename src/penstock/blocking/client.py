@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from .. import providers
-from .._client.endpoint import APIKey
+from .._client.api_key import APIKey
 from .._client.params import RequestParams
 from .._client.resources import ChatRequest
 from .._client.response import Response

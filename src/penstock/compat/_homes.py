@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._call.call import Service
-from .._client.endpoint import checked_limiter
+from .._client.arguments import checked_limiter
 from .._http.connections import Connections
 from .._http.dial import Dialer
 from .._http.proxy import Proxy, proxy_from_environment

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .._call.base_stream import BaseStream, exchange_of
 from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
-from .._client.endpoint import checked_timeouts
+from .._client.arguments import checked_timeouts
 from .._http.pieces import Pieces, UnsendableRequest
 from .._wire.credentials import hides_arguments
 from ..blocking._loop.loop_thread import LoopThread

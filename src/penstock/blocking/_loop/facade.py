@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
+from ..._client.api_key import APIKey
 from ..._client.client import AsyncClient
-from ..._client.endpoint import APIKey
 from ..._http.pieces import Run
 from ...providers import Provider
 from .loop_thread import LoopThread
