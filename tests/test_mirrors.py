@@ -35,7 +35,7 @@ ELSEWHERE = {
     "_call/signing": ("call/test_attempts.py", "what an attempt sends"),
     "_call/secrets": ("call/test_redact.py", "what is masked"),
     "_wire/odd_answers": ("wire/test_completion_ends.py", "where an answer without sense ends"),
-    "_client/response": ("client/test_endpoint.py", "what an endpoint's request returns"),
+    "_client/endpoint": ("client/test_client.py", "how a client makes its calls"),
     "compat/_bodies": ("compat/test_transport.py", "what a response is read by"),
     "compat/_plan": ("compat/test_transport.py", "a value that the transport obeys"),
     "compat/openai/_options": ("compat/openai/test_clients.py", "keywords, for type checkers"),
