@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import gc
 import math
@@ -16,6 +17,7 @@ from penstock._http.connections import KEEPALIVE, Connections
 from penstock._http.dial import Dialer
 from penstock._http.network import ConnectionFailed, Deadline, NetworkStream
 from penstock._loops import in_trio
+from penstock.testing.clock import VirtualLoop
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.sweep import BackendName, cancel_sweep
 
@@ -122,6 +124,21 @@ async def test_expired_ones_are_closed_while_nothing_happens(anyio_backend_name:
         assert sum(pipe.closed for pipe in old) == number + 1
     assert not has_timer(connections)
     assert connections.count_idle() == 0
+
+
+def test_they_are_closed_in_a_loop_that_anyio_did_not_start() -> None:
+    # Its callbacks run in no task, so that nothing but the loop itself tells of it.
+    pipe = Pipe()
+
+    async def main() -> None:
+        connections, _ = pool()
+        asyncio.get_running_loop().call_soon(connections.release, pipe)
+        await asyncio.sleep(KEEPALIVE + 1)
+        assert pipe.closed
+        assert not has_timer(connections)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main(), context=contextvars.Context())
 
 
 async def test_the_timer_is_no_task_and_ends_with_the_client() -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import anyio
 
-from .._loops import in_trio
+from .._loops import event_loop_clock, in_trio
 from .dial import Dialer
 from .network import Deadline, NetworkStream
 
@@ -90,7 +90,7 @@ class Connections:
         if not self.keeps:
             self._drop(stream)
             return
-        self._idle.append((anyio.current_time(), stream))
+        self._idle.append((event_loop_clock()(), stream))
         if len(self._idle) > MAX_IDLE:
             self._drop(self._idle.popleft()[1])
         self._set_timer()
@@ -129,7 +129,7 @@ class Connections:
         """Close the connections that have been idle for too long."""
         if not self._idle:
             return
-        oldest = anyio.current_time() - self._keepalive + slack
+        oldest = event_loop_clock()() - self._keepalive + slack
         while self._idle and self._idle[0][0] <= oldest:
             self._drop(self._idle.popleft()[1])
 
@@ -149,7 +149,7 @@ class Connections:
                     from .trio_timer import Timer
                 except OSError:
                     return  # no descriptor is left; the next release tries again
-                self._timer = Timer(when - anyio.current_time(), on_timer)
+                self._timer = Timer(when - event_loop_clock()(), on_timer)
 
     def on_timer(self) -> None:
         """Called by the event loop when the oldest connection has expired."""
