@@ -29,7 +29,10 @@ def response(body: bytes) -> Response:
         (b'"text"', b'"text"'),
         (b'{"a": "\xe2\x80\xa8"}', b'{"a": "\xe2\x80\xa8"}'),
         (b'{"a": "\xff"}', b'{"a": "\xef\xbf\xbd"}'),  # an output file is UTF-8
-        (b'{"a": NaN}', b'{"a": NaN}'),
+        # An output file is JSON, too.
+        (b'{"a": [NaN, -Infinity,Infinity]}', b'{"a": [null, null,null]}'),
+        (b'{"NaN": NaN, "a": "\\"NaN", "b": "\\\\"}', b'{"NaN": null, "a": "\\"NaN", "b": "\\\\"}'),
+        (b'{"a": "\xff",\n"b": NaN}', b'{"a": "\xef\xbf\xbd","b": null}'),
         (b'{"a": "\\ud800"}', b'{"a": "\\ud800"}'),
         (b'{"error": null, "a": 1}', b'{"error": null, "a": 1}'),
         (b'{"a": 123456789012345678901234567890}', b'{"a": 123456789012345678901234567890}'),
@@ -41,7 +44,13 @@ def test_a_body_stays_as_it_was_sent_but_for_line_breaks(sent: bytes, kept: byte
     assert answer.body == kept
 
 
-@pytest.mark.parametrize("body", [b"", b" \n", b"null", b"<html>secret</html>", b'{"a":', b"{}{}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b" \n", b"null", b"<html>secret</html>", b'{"a":', b"{}{}",
+        b'{"a": "x\ny"}', b'{"a": "x\ry"}', b'{"a": NaN, "b": "x\ny"}', b'{"a": "x\ty"}',
+    ],
+)  # fmt: skip
 def test_what_is_no_json_is_no_answer(body: bytes) -> None:
     with pytest.raises(APIResponseError) as raised:
         answer_of(response(body))

@@ -14,6 +14,7 @@ from penstock.batch.rows import (
     InvalidRow,
     Params,
     Request,
+    check_line,
     parse_line,
     row_of,
     row_of_line,
@@ -75,6 +76,9 @@ def test_a_line_of_openais_form() -> None:
         line(body="text"),
         b'{"custom_id": "a", "method": "POST", "url": "/x", "body": '
         + b'{"a": ' * 5000 + b"1" + b"}" * 5001,
+        b'{"custom_id": "a", "method": "POST", "url": "/x", "body": {"a": %b}}' % (b"9" * 4301),
+        b'{"custom_id": "a", "method": "POST", "url": "/x", "body": {"a": "%b", "b": -1%b}}'
+        % (b"x" * 9999, b"0" * 4300),
     ],
 )  # fmt: skip
 def test_lines_that_are_no_rows(bad: bytes) -> None:
@@ -84,6 +88,8 @@ def test_lines_that_are_no_rows(bad: bytes) -> None:
     assert str(raised.value)
     with pytest.raises(InvalidRow):
         row_of_line(bad, NOTHING)
+    with pytest.raises(InvalidRow):
+        check_line(bad)  # so nothing is found only while the job runs
 
 
 def test_an_invalid_row_knows_its_custom_id() -> None:
@@ -157,6 +163,21 @@ def test_lone_surrogates_are_sent_as_they_were_written() -> None:
     row = row_of_line(text, NOTHING)
     assert json.loads(row.body)["prompt"] == "\ud800"
     assert json.loads(row_of_line(text, Params({"model": "x"})).body)["prompt"] == "\ud800"
+
+
+def test_lone_surrogates_in_a_name() -> None:
+    text = line(body={"model": "m", "\ud800": 1})
+    row = row_of_line(text, Params({"model": "x"}))
+    assert json.loads(row.body) == {"model": "x", "\ud800": 1}
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 4300, "-" + "9" * 4300, "0." + "1" * 9000, "1e999", f'"{"9" * 9000}"']
+)
+def test_long_numbers_that_are_rows(number: str) -> None:
+    text = line(body={"model": "m", "x": 5}).replace(b"5", number.encode())
+    assert check_line(text)[0] == "a"
+    assert number.encode() in row_of_line(text, Params({"model": "x"})).body
 
 
 def test_a_request_is_the_same_row_as_its_line() -> None:

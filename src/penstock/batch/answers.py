@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from .._wire.stream_error import body_excerpt
 from .._wire.whole_answer import reported_error
 from ..errors import APIResponseError
 from ..types import decode_json
+from .lines import BOM
 
 __all__ = ["Answer", "answer_of", "one_line_body", "tokens_of"]
 
@@ -40,13 +42,15 @@ def answer_of(response: Response) -> Answer:
     The body stays as the server sent it, without line breaks. Raises a StreamError if it reports
     an error, and an APIResponseError if it is not JSON, secrets masked.
     """
-    body = one_line_body(response.content)
+    sent = response.content.removeprefix(BOM)
     try:
-        usage = _decode(body).usage
-        if not body.isascii():
-            body.decode("utf-8")  # msgspec skips strings unread
+        # With its line breaks: in a string they would make it no JSON.
+        usage = _decode(sent).usage
+        if not sent.isascii():
+            sent.decode("utf-8")  # msgspec skips strings unread
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        body, usage = _tolerant(response, body)
+        sent, usage = _tolerant(response, sent)
+    body = one_line_body(sent)
     error = reported_error(body)
     if error is not None:
         error.request_id = response.request_id
@@ -58,7 +62,7 @@ def one_line_body(body: bytes) -> bytes:
     """Return JSON text without line breaks, which JSON has only between its tokens, and BOM."""
     if b"\n" in body or b"\r" in body:
         body = body.translate(None, b"\r\n")
-    return body.removeprefix(b"\xef\xbb\xbf")
+    return body.removeprefix(BOM)
 
 
 def tokens_of(usage: Any) -> Mapping[str, int]:
@@ -71,7 +75,7 @@ def tokens_of(usage: Any) -> Mapping[str, int]:
 
 
 def _tolerant(response: Response, body: bytes) -> tuple[bytes, Any]:
-    """Return the body as UTF-8, and its `usage`: a list, or JSON that msgspec refuses."""
+    """Return the body as JSON in UTF-8, and its `usage`: a list, or what msgspec refuses."""
     try:
         payload = decode_json(body)
         if payload is None:
@@ -85,7 +89,17 @@ def _tolerant(response: Response, body: bytes) -> tuple[bytes, Any]:
             request_id=response.request_id,
         )
         raise response.masked(raised) from None
-    return body.decode("utf-8", "replace").encode(), as_object(payload).get("usage")
+    text = body.decode("utf-8", "replace").encode()
+    return _without_constants(text), as_object(payload).get("usage")
 
+
+def _without_constants(text: bytes) -> bytes:
+    """Return the text with null for NaN and infinity, which Python servers write and JSON lacks."""
+    if b"NaN" not in text and b"Infinity" not in text:
+        return text
+    return _STRING_OR_CONSTANT.sub(lambda found: found[1] or b"null", text)
+
+
+_STRING_OR_CONSTANT = re.compile(rb'("(?:[^"\\]|\\.)*")|NaN|-?Infinity', re.DOTALL)
 
 _decode = msgspec.json.Decoder(_Seen).decode

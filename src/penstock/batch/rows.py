@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, NoReturn, TypeGuard
@@ -16,6 +17,9 @@ from .outcomes import json_bytes
 
 __all__ = ["InvalidRow", "Params", "Request", "Row", "parse_line", "row_of", "row_of_line"]
 
+LONGEST_INTEGER = 4300
+"""Digits that Python reads."""
+_DIGIT = re.compile(rb"[0-9]")
 OURS = ("stream", "stream_options")
 """Members of a body that the run decides on."""
 
@@ -97,7 +101,7 @@ class Params:
         for name in OURS:
             members.pop(name, None)
         members.update(self.members)
-        body = msgspec.json.encode(members)
+        body = _spelled(members)
         return body, _sorted(_decoded(body))
 
 
@@ -206,6 +210,13 @@ def _members(line: bytes) -> tuple[str, str, bytes]:
         raise InvalidRow(
             "the body is not a JSON object" if body else "body is missing", custom_id=custom_id
         )
+    if len(body) > LONGEST_INTEGER and _DIGIT.search(body[LONGEST_INTEGER :: LONGEST_INTEGER + 1]):
+        # Only there can be a run of more digits, and msgspec skips numbers unread.
+        try:
+            _decoded(body)
+        except InvalidRow as error:
+            error.custom_id = custom_id
+            raise
     return custom_id, parsed.url, body
 
 
@@ -232,12 +243,30 @@ def _decoded(text: bytes) -> Any:
             return json.loads(text, parse_constant=_refuse)
         except RecursionError:
             raise InvalidRow("the JSON is nested too deeply") from None
-        except (ValueError, UnicodeError):
+        except (json.JSONDecodeError, UnicodeError, _NotJSON):
             raise InvalidRow(f"not JSON: {refused}") from None
+        except ValueError:
+            raise InvalidRow(
+                f"an integer has more digits than can be read, {LONGEST_INTEGER}"
+            ) from None
+
+
+class _NotJSON(ValueError):
+    """A number that JSON lacks."""
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+    raise _NotJSON(constant)
+
+
+def _spelled(members: Mapping[str, msgspec.Raw]) -> bytes:
+    """Return a JSON object of members that are JSON text."""
+    try:
+        return msgspec.json.encode(members)
+    except UnicodeEncodeError:  # a lone surrogate in a name
+        return b"{%b}" % b",".join(
+            b"%b:%b" % (json_bytes(name), bytes(text)) for name, text in members.items()
+        )
 
 
 def _sorted(value: Any) -> bytes:
