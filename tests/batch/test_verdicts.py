@@ -8,7 +8,7 @@ import pytest
 
 from penstock import errors
 from penstock.batch.verdicts import verdict_of
-from penstock.types import ChatCompletion
+from penstock.types import ChatCompletion, Choice
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,8 @@ def test_a_used_up_quota_refuses_the_account() -> None:
         assert verdict_of(error).kind == "refused"
 
 
-PARTIAL = ChatCompletion(choices=[])
+PARTIAL = ChatCompletion(choices=[Choice(index=0)])
+EMPTY = ChatCompletion(choices=[])
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,10 @@ PARTIAL = ChatCompletion(choices=[])
     [
         (errors.StreamError("x"), "again", "server_error", False),
         (errors.StreamError("x", status_code=429), "again", "rate_limit", False),
+        (errors.StreamError("x", partial=PARTIAL), "again", "server_error", True),
+        # No answer had begun, so nothing was cut off.
+        (errors.StreamError("x", partial=EMPTY), "again", "server_error", False),
+        (errors.IdleTimeout("x", partial=EMPTY), "again", "timeout", False),
         (errors.APIResponseError("x", body="<html>"), "again", "bad_response", False),
         (errors.StreamInterruptedError("x"), "again", "interrupted", True),
         (errors.IncompleteStreamError("x", partial=PARTIAL), "again", "interrupted", True),
@@ -79,7 +84,7 @@ PARTIAL = ChatCompletion(choices=[])
 def test_other_errors(error: errors.PenstockError, kind: str, code: str, cut: bool) -> None:
     verdict = verdict_of(error)
     assert (verdict.kind, verdict.failure.code, verdict.cut) == (kind, code, cut)
-    assert (verdict.failure.partial is not None) == (error.partial is not None)
+    assert (verdict.failure.partial is not None) == (error.partial is PARTIAL)
 
 
 def test_an_error_inside_a_200_has_a_response() -> None:

@@ -73,11 +73,12 @@ def verdict_of(error: PenstockError) -> Verdict:
         status = error.status_code
         refused = status in (401, 402) or _is_quota(error)
         code = "rate_limit" if status == 429 else "server_error"
+        partial = _partial(error)
         return Verdict(
             "refused" if refused else "again",
             Failure(code, message, status_code=status, type=error.type, param=error.param,
-                    partial=_partial(error)),
-            cut=error.partial is not None,
+                    partial=partial),
+            cut=partial is not None,
             status_code=200,
             request_id=error.request_id,
             body=json_bytes(error.body),
@@ -129,7 +130,9 @@ def _is_quota(error: APIStatusError | StreamError) -> bool:
 
 
 def _partial(error: PenstockError) -> dict[str, Any] | None:
-    return None if error.partial is None else error.partial.to_dict()
+    """Return the answer so far; None if it had not begun."""
+    partial = error.partial
+    return None if partial is None or not partial.choices else partial.to_dict()
 
 
 def _message(error: PenstockError) -> str:
