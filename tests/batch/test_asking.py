@@ -340,34 +340,13 @@ async def test_a_stop_ends_every_wait_at_once() -> None:
 
 
 async def test_a_row_that_cannot_be_asked_fails_without_a_request() -> None:
-    run = Run(OK, stream=True)
-    broken = Row("a", "/chat/completions", b'{"model":"m"}', "penstock-0")
+    run = Run(OK)
+    broken = Row("a", "/chat completions", b'{"model":"m"}', "penstock-0")
     [outcome] = await run.ask(broken)
     assert outcome is not None
     assert outcome.error is not None
     assert (outcome.error.code, outcome.requests) == ("invalid_row", 0)
     assert run.network.requests == []
-
-
-async def test_a_collected_answer() -> None:
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    run = Run(sse_reply(tokens("Hel", "lo", usage=usage)), stream=True)
-    [outcome] = await run.ask(row(temperature=0, timeouts=5))
-    assert outcome is not None
-    assert outcome.text == "Hello"
-    assert json.loads(outcome.body)["object"] == "chat.completion"
-    sent = run.network.requests[0].json
-    assert sent["stream"] is True
-    assert sent["stream_options"] == {"include_usage": True}
-    assert (sent["temperature"], sent["timeouts"]) == (0, 5)
-    assert run.asker.tokens == usage
-
-
-async def test_other_endpoints_are_not_streamed() -> None:
-    run = Run(json_reply({"data": []}), stream=True)
-    [outcome] = await run.ask(row(path="/embeddings"))
-    assert outcome is not None
-    assert outcome.body == b'{"data": []}'
 
 
 async def test_a_streamed_answer_that_is_cut_off_keeps_what_came() -> None:

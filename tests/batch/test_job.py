@@ -380,6 +380,34 @@ async def test_an_interruption_before_the_first_request(place: Place) -> None:
     assert not place.output.exists()
 
 
+async def test_an_interruption_while_the_output_is_sorted(place: Place) -> None:
+    write_rows(place.input, range(2000))
+    await place.run()
+    unsorted = b"".join(place.output.read_bytes().splitlines(keepends=True)[::-1])
+    for looks in (1, 2, 3, 4, 5):
+        # With a row to ask first, and without one.
+        kept = unsorted if looks % 2 else unsorted.split(b"\n", 1)[1]
+        place.output.write_bytes(kept)
+        async with client_on(OK) as client:
+            job = Job(client, place.input, place.output, ordered=True)
+
+            async def interrupt(job: Job = job, looks: int = looks) -> None:
+                while not (job.report().rows and not job.is_asking):
+                    await anyio.lowlevel.checkpoint()
+                for _ in range(looks):
+                    await anyio.lowlevel.checkpoint()
+                job.interrupt("a signal", 20.0)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(interrupt)
+                report = await job.run()
+        assert (report.stopped, report.message) == ("interrupted", "a signal")
+        assert place.output.read_bytes().startswith(kept)
+        assert not place.output.with_name("out.jsonl.ordered").exists()
+    await place.run(ordered=True)
+    assert answered(place.output) == list(range(2000))
+
+
 async def test_a_cancelled_job_keeps_what_came(place: Place) -> None:
     write_rows(place.input, range(10))
 

@@ -103,6 +103,54 @@ async def test_rows_are_pulled_as_they_can_start() -> None:
         assert pulled == before
 
 
+@pytest.mark.parametrize("limit", [1, 2, 20])
+@pytest.mark.parametrize("wait", [None, "0", "3"])
+async def test_rows_that_are_always_refused_for_load_do_not_end_the_job(
+    limit: int, wait: str | None
+) -> None:
+    # A prompt above the tokens per minute, for instance, is a 429 for ever.
+    refused = error_reply(429, headers={} if wait is None else {"retry-after": wait})
+
+    def answer(request: RecordedRequest) -> Reply:
+        return refused if number_of(request) in (0, 3) else reply(Pause(5.0), OK.data)
+
+    async with client_on(answer) as client:
+        found = await drained(batch.run(client, requests(400), limit=limit))
+    failed = {outcome.index: outcome.error.code for outcome in found if outcome.error is not None}
+    assert failed == {0: "rate_limit", 3: "rate_limit"}
+    assert len(found) == 400
+
+
+async def test_a_row_that_waits_to_be_asked_again_holds_no_place() -> None:
+    times: dict[int, float] = {}
+
+    def answer(request: RecordedRequest) -> Reply:
+        number = number_of(request)
+        again = number in times
+        times.setdefault(number, anyio.current_time())
+        return OK if number or again else error_reply(500, headers={"retry-after": "30"})
+
+    async with client_on(answer) as client:
+        found = await drained(batch.run(client, requests(5), limit=1))
+        assert anyio.current_time() == pytest.approx(30, abs=1)
+    assert [outcome.index for outcome in found] == [1, 2, 3, 4, 0]
+
+
+async def test_what_is_pulled_is_bounded_while_rows_wait() -> None:
+    pulled = 0
+
+    def source() -> Generator[Request]:
+        nonlocal pulled
+        while True:
+            yield request(pulled)
+            pulled += 1
+
+    async with client_on(error_reply(503)) as client:
+        with pytest.raises(BatchStopped):
+            await drained(batch.run(client, source(), limit=4, patience=60))
+    assert pulled <= 4 + 16 + 1
+
+
 async def test_what_cannot_be_asked_is_an_outcome() -> None:
     odd: Any = [request(0), Request("", {}), "row", request(3), batch.InvalidRow("bad")]
     async with client_on(OK) as client:

@@ -340,6 +340,11 @@ class Spread:
         for client in self.clients:
             client.close()
 
+    @property
+    def endpoint(self) -> SpreadEndpoint:
+        """Its settings, for penstock's own use."""
+        return self._endpoint
+
     def __reduce__(self) -> NoReturn:
         self.clients[0].__reduce__()
 

@@ -18,11 +18,11 @@ from .._limiter.slots import Slot, lent, request_slot
 from .._loops import event_loop_clock
 from .._policy.retry import backoff
 from ..errors import PenstockError, StreamClosedError
-from ..types import decode_object
-from .answers import Answer, answer_of, one_line_body, tokens_of
+from .answers import Answer, one_line_body
 from .outage import Outage
-from .outcomes import Failure, Outcome, json_bytes
+from .outcomes import Failure, Outcome
 from .rows import Row
+from .sending import Sending
 from .stops import Stop, StopReason
 from .verdicts import Verdict, verdict_of
 
@@ -94,19 +94,23 @@ class Asker:
         policy: Policy,
         *,
         on_stop: Callable[[Stop], None] = lambda stop: None,
+        on_wait: Callable[[], None] = lambda: None,
         ever_answered: bool = False,
     ) -> None:
-        self._client = client
+        self._sending = Sending(client, stream=policy.stream)
         self._limiter = limiter
         self._policy = policy
         self._fails_refused = policy.on_refused == "row"
         self._on_stop = on_stop
+        self._on_wait = on_wait
         self._clock: Callable[[], float] | None = None
         self._outage = Outage(policy.patience)
         self._waiting: set[anyio.CancelScope] = set()
         """Around whatever waits and has no request under way."""
         self._failed_in_a_row = 0
         self._ever_answered = ever_answered
+        self.waiting: int = 0
+        """Rows that have failed, and wait to be asked again."""
         self.stopped: Stop | None = None
         """Why no request is sent any more; None while they are."""
         self.notice: str | None = None
@@ -170,7 +174,12 @@ class Asker:
             if verdict.wait is not None:
                 # A server that always asks for no wait at all is not asked in a busy loop.
                 delay = max(verdict.wait, delay if tally.failures > 3 else 0.0)
-            await self._wait(clock() + delay)
+            self.waiting += 1
+            self._on_wait()
+            try:
+                await self._wait(clock() + delay)
+            finally:
+                self.waiting -= 1
             if self._is_over():
                 return None
             if self._counts(verdict, tally):
@@ -212,7 +221,7 @@ class Asker:
         self.requests += 1
         self.retries += tally.requests > 1
         try:
-            answer = await self._send(row)
+            answer = await self._sending.send(row)
         except StreamClosedError:
             raise
         except PenstockError as error:
@@ -232,36 +241,6 @@ class Asker:
         if verdict.kind == "fails" or (verdict.kind == "refused" and self._fails_refused):
             outage.answered(number)
         return verdict
-
-    async def _send(self, row: Row) -> Answer:
-        if self._policy.stream and row.path in _STREAMED:
-            return await self._collect(row)
-        response = await self._client.request(
-            "POST", row.path, json=msgspec.Raw(row.body), max_retries=0
-        )
-        return answer_of(response)
-
-    async def _collect(self, row: Row) -> Answer:
-        members = decode_object(row.body)
-        resource = self._client
-        asked: dict[str, Any] = {"model": members.pop("model", None)}
-        if row.path == "/completions":
-            asked["prompt"] = members.pop("prompt", None)
-        else:
-            resource = resource.chat
-            asked["messages"] = members.pop("messages", None)
-        # Most servers count tokens only if they are asked to.
-        members["stream_options"] = {"include_usage": True}
-        async with resource.completions.stream(
-            **asked, extra_body=members, max_retries=0
-        ) as stream:
-            completion = await stream.collect()
-        return Answer(
-            stream.status_code,
-            stream.request_id,
-            one_line_body(json_bytes(completion.to_dict())),
-            tokens_of(completion.to_dict().get("usage")),
-        )
 
     # --- after a failure ---
 
@@ -380,6 +359,3 @@ class Asker:
             started,
             self._clock(),
         )
-
-
-_STREAMED = ("/chat/completions", "/completions")

@@ -20,6 +20,10 @@ __all__ = ["Item", "RowFeed"]
 Item: TypeAlias = "tuple[int, Row] | Outcome | None"
 """A row to ask with its index; an outcome that needs no request; or a turn for the others."""
 
+ASIDE = 16
+"""Rows that may wait to be asked again while others are asked, or as many as the limiter's places,
+if those are more."""
+
 
 class RowFeed(Feed[Item, "Outcome | None"]):
     """Asks the rows of a source, as many at once as the limiter has places.
@@ -37,6 +41,10 @@ class RowFeed(Feed[Item, "Outcome | None"]):
         self._delivered = 0
         self._broken: Exception | None = None
         """What no row is to blame for: the client was closed, for instance."""
+
+    def row_waits(self) -> None:
+        """Say that a row waits to be asked again: perhaps another one may be pulled."""
+        self._consumed()
 
     async def _pull(self) -> None:
         with self._pulling:
@@ -85,4 +93,7 @@ class RowFeed(Feed[Item, "Outcome | None"]):
             self._post(outcome)
 
     def _may_pull(self) -> bool:
-        return self._pulled - self._delivered < self._limit
+        # A row that waits to be asked again has no place. Did it keep the next one from being
+        # pulled, a row that the server always refuses would end the job.
+        aside = min(self._asker.waiting, max(self._limiter.line.limit.maximum, ASIDE))
+        return self._pulled - self._delivered - aside < self._limit

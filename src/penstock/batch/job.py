@@ -80,6 +80,8 @@ class Job:
         self._began = monotonic()
         self._scope = anyio.CancelScope()
         self._asker: Asker | None = None
+        self.is_asking: bool = False
+        """True while rows are asked: after the look at the files, before they are sorted."""
         self._feed: RowFeed | None = None
         self._stop: Stop | None = None
         self._rows = 0
@@ -95,7 +97,8 @@ class Job:
 
     def interrupt(self, message: str, grace: float) -> None:
         """Ask no further row, and wait for those under way, so many seconds at most."""
-        if self._asker is None:
+        if self._asker is None or not self.is_asking:
+            # The files are looked at or sorted: nothing is under way that could be lost.
             self._stop = self._stop or Stop("interrupted", message)
             self._scope.cancel()
             return
@@ -156,10 +159,12 @@ class Job:
             await self._ask(prepared)
         self._files.sync()
         if self._ordered and self.report().stopped is None:
-            positions = self._positions
-            if positions is None:
-                positions = await positions_of(self._files.input)
-            await sort_output(self._files.names.output, positions)
+            self._scope = anyio.CancelScope()
+            with self._scope:
+                positions = self._positions
+                if positions is None:
+                    positions = await positions_of(self._files.input)
+                await sort_output(self._files.names.output, positions)
 
     async def _ask(self, prepared: Prepared) -> None:
         look = prepared.look
@@ -169,6 +174,7 @@ class Job:
             self._limiter,
             self._policy,
             on_stop=self._stop_pulling,
+            on_wait=self._pull_more,
             ever_answered=prepared.answers > 0,
         )
         source: Source[Item]
@@ -184,6 +190,7 @@ class Job:
         failures: list[Exception] = []
         if self._on_progress is not None:
             self._on_progress(self.report())
+        self.is_asking = True
         async with anyio.create_task_group() as group:
             if self._on_progress is not None:
                 group.start_soon(self._tick, self._on_progress, failures)
@@ -192,6 +199,7 @@ class Job:
             except Exception as error:  # noqa: BLE001
                 failures.append(error)
             group.cancel_scope.cancel()
+        self.is_asking = False
         if failures and isinstance(failures[0], WriteFailed):
             self._write_failed(failures[0])
         elif failures:
@@ -202,6 +210,10 @@ class Job:
     def _stop_pulling(self, stop: Stop) -> None:
         if self._feed is not None:
             self._feed.stop(stop)
+
+    def _pull_more(self) -> None:
+        if self._feed is not None:
+            self._feed.row_waits()
 
     async def _write_all(self, feed: RowFeed) -> None:
         with self._scope:

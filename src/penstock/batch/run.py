@@ -20,7 +20,7 @@ from .asking import Asker, OnCut, Policy
 from .feed import Item, RowFeed
 from .outcomes import Failure, Outcome
 from .rows import InvalidRow, Params, Request, invalid_id, row_of
-from .stops import BatchStopped
+from .stops import BatchStopped, Stop
 
 __all__ = ["Run", "client_of", "limiter_of", "refused_row", "run"]
 
@@ -36,8 +36,20 @@ class Run:
         policy: Policy,
         params: Params,
     ) -> None:
-        self._asker = Asker(client, limiter, policy, on_stop=lambda stop: self._feed.stop(stop))
+        self._asker = Asker(
+            client,
+            limiter,
+            policy,
+            on_stop=self._stop,
+            on_wait=self._row_waits,
+        )
         self._feed = RowFeed(self._asker, items_of(requests, params), limiter)
+
+    def _stop(self, stop: Stop) -> None:
+        self._feed.stop(stop)
+
+    def _row_waits(self) -> None:
+        self._feed.row_waits()
 
     async def __aenter__(self) -> Self:
         await self._feed.__aenter__()
