@@ -224,12 +224,32 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "penstock", "--ignoreexternal")
 
 
+def build_docs(session: nox.Session) -> None:
+    """Build the site, then finish what the builder has no setting for."""
+    session.run("zensical", "build", "--clean", "--strict", "-f", "docs/zensical.toml")
+    for tool in ("llms_txt", "search_words", "copy_buttons"):
+        session.run("python", "-m", f"tests.tools.{tool}")
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, into docs/site."""
     sync(session, "docs")
-    session.run("zensical", "build", "--clean", "--strict", "-f", "docs/zensical.toml")
-    session.run("python", "-m", "tests.tools.llms_txt")
+    build_docs(session)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """The built documentation in the system's Chromium: search, navigation, legibility, axe.
+
+    The screenshots go into docs/screenshots.
+    """
+    sync(session, "docs", "site")
+    build_docs(session)
+    shots = Path("docs/screenshots").absolute()
+    shots.mkdir(exist_ok=True)
+    folder = {"PENSTOCK_SCREENSHOTS": str(shots)}
+    session.run("python", "-m", "pytest", "tests/site", "-n2", *session.posargs, env=folder)
 
 
 @nox.session
@@ -300,6 +320,20 @@ def evidence(session: nox.Session) -> None:
     session.run_install("uv", "pip", "uninstall", "--quiet", "httpcore")
     other = {"PENSTOCK_HTTPCORE": "httpcore2"}
     session.run("python", "-m", "tests.evidence", "--run", *session.posargs, env=other)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The sdist and the wheel: what an index would show, and the README with the wheel alone."""
+    built = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("uv", "build", "--quiet", f"--out-dir={built}", external=True)
+    (wheel,) = built.glob("*.whl")
+    session.install(str(wheel))
+    session.run("python", "-I", "tests/tools/readme_alone.py")
+    session.run("penstock", "--version")
+    session.install(*nox.project.dependency_groups(nox.project.load_toml(), "release"))
+    session.run("twine", "check", "--strict", *(str(path) for path in built.iterdir()))
 
 
 @nox.session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from sybil import Sybil
 
 from penstock import providers
@@ -37,8 +38,9 @@ def test_the_examples_run() -> None:
     assert watched.startswith("gpt-5-mini completed None ")
 
 
-def test_the_table_of_providers_is_complete() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\S+)` \| (.+) \| `(\w+)` \|$", README.read_text(), re.M)
+@pytest.mark.parametrize("page", [README, README.parent / "docs/pages/reference/providers.md"])
+def test_the_table_of_providers_is_complete(page: Path) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\S+)` \| (.+) \| `(\w+)` \|$", page.read_text(), re.M)
     shipped = [value for value in vars(providers).values() if isinstance(value, providers.Provider)]
     assert sorted(rows) == sorted(
         (

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.tools.llms_txt import llms_txt
+import penstock
+from tests.tools.llms_txt import llms_txt, navigation, pages
+from tests.tools.search_words import WORDS
 
 from .drawings import ROOT
 
@@ -48,11 +50,25 @@ def test_some_page_has_the_word(word: str) -> None:
 
 
 def test_llms_txt_names_every_page() -> None:
+    links = re.findall(r"^- \[.*\]\((.*)\)$", llms_txt(navigation()), re.M)
+    assert len(links) == len(set(links)) == len(TEXTS)
+    assert {"", "tutorial/", "frameworks/", "frameworks/llama-index/"} <= set(links)
+
+
+def test_every_word_of_the_search_leads_to_a_page() -> None:
+    addresses = {address for _, address in pages(navigation())}
+    assert {f"{page}/" if page else "" for page in WORDS.values()} <= addresses
+
+
+def test_the_site_names_the_version() -> None:
     settings = tomllib.loads((ROOT / "docs" / "zensical.toml").read_text())
-    navigation = settings["project"]["nav"]
-    links = re.findall(r"^- \[.*\]\((.*)\)$", llms_txt(navigation), re.M)
-    pages = [page.removesuffix(".md").removesuffix("index") for page in in_navigation(navigation)]
-    assert links == pages
+    assert settings["project"]["copyright"].startswith(f"penstock {penstock.__version__} ")
+
+
+@pytest.mark.parametrize("page", sorted(TEXTS))
+def test_no_page_installs_from_an_index(page: str) -> None:
+    """The name is not on one yet, and may become another project's."""
+    assert not re.findall(r"pip install [^\n#]*[ \"]penstock\b", TEXTS[page])
 
 
 def test_every_variable_of_the_environment_is_on_its_page() -> None:
