@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from penstock.testing.answers import text_reply
+from penstock.testing.server import serve_in_thread
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -125,11 +128,11 @@ FILES = {
 }
 
 
-def run(folder: Path) -> str:
+def run(folder: Path, *options: str) -> str:
     """What pytest says about the tests in that folder, the plugins of this suite left out."""
     plugins = [f"-pno:{name}" for name in ("xdist", "timeout", "hypothesispytest")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *plugins, "-rA", "-v", "-Wignore", str(folder)],
+        [sys.executable, "-m", "pytest", *plugins, "-rA", "-v", "-Wignore", *options, str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -144,6 +147,38 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name, text in FILES.items():
         (folder / f"{name}.py").write_text(dedent(text))
     return run(folder)
+
+
+CASSETTE = """
+    import penstock
+    import pytest
+
+    REQUEST = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
+
+    @pytest.mark.parametrize("word", ["a/b", "c d"])
+    def test_asks(cassette, word):
+        with penstock.Client("BASE_URL", network=cassette, max_retries=0) as client:
+            assert client.complete({**REQUEST, "user": word}).text == "Hi"
+"""
+
+
+def test_a_cassette_for_each_test(tmp_path: Path) -> None:
+    module = tmp_path / "test_asking.py"
+    with serve_in_thread(text_reply("Hi")) as server:
+        module.write_text(dedent(CASSETTE).replace("BASE_URL", server.base_url))
+        text = run(tmp_path)
+        assert set(outcomes(text, "test_asks").values()) == {"ERROR"}
+        assert "FileNotFoundError" in text
+        assert set(outcomes(run(tmp_path, "--cassettes=hybrid"), "test_asks").values()) == {
+            "PASSED"
+        }
+        assert len(server.requests) == 2
+        run(tmp_path, "--cassettes=record")
+        assert len(server.requests) == 4
+    assert set(outcomes(run(tmp_path), "test_asks").values()) == {"PASSED"}
+    assert sorted(path.name for path in (tmp_path / "cassettes" / "test_asking").iterdir()) == [
+        *("test_asks-a-b-.json", "test_asks-c-d-.json")
+    ]
 
 
 def outcomes(report: str, test: str) -> dict[str, str]:

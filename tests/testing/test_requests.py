@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.testing.replies import Framing, json_reply, sse_reply, status_reply, tokens
-from penstock.testing.requests import NotHTTP, RequestReader, response_is_whole
+from penstock.testing.requests import NotHTTP, RequestReader, ResponseEnd
 from penstock.testing.script import RecordedRequest
 
 BODIES = st.binary(max_size=40)
@@ -82,27 +82,27 @@ def test_a_response_is_whole_with_its_last_byte(chunked: Framing) -> None:
     for reply in (sse_reply(tokens("a"), chunked=chunked), json_reply({}, chunked=chunked)):
         data = reply.data
         for n in range(len(data)):
-            assert not response_is_whole("POST", data[:n])
+            assert not ResponseEnd("POST").feed(data[:n])
         # One that ends with its connection never is by itself.
-        assert response_is_whole("POST", data) == (chunked != "close")
-        assert response_is_whole("POST", data + b"HTTP") == (chunked != "close")
+        assert ResponseEnd("POST").feed(data) == (chunked != "close")
+        assert ResponseEnd("POST").feed(data + b"HTTP") == (chunked != "close")
 
 
 def test_what_the_method_and_the_status_say_of_the_end() -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
-    assert response_is_whole("HEAD", head)
-    assert not response_is_whole("GET", head)
-    assert response_is_whole("GET", b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert ResponseEnd("HEAD").feed(head)
+    assert not ResponseEnd("GET").feed(head)
+    assert ResponseEnd("GET").feed(b"HTTP/1.1 204 No Content\r\n\r\n")
     informed = b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert not response_is_whole("POST", informed)
-    assert response_is_whole("POST", informed + status_reply(429, b"no").data)
+    assert not ResponseEnd("POST").feed(informed)
+    assert ResponseEnd("POST").feed(informed + status_reply(429, b"no").data)
 
 
 @pytest.mark.parametrize(
     "junk", [b"", b"no", b"HTTP/9\r\n\r\n", b"\x15\x03\x01\x00\x02\x02F\r\n\r\n"]
 )
 def test_what_is_no_response_is_never_whole(junk: bytes) -> None:
-    assert not response_is_whole("POST", junk)
+    assert not ResponseEnd("POST").feed(junk)
 
 
 @pytest.mark.parametrize("early", [0, 3, 5, 99])

@@ -17,6 +17,7 @@ from .._wire.encoding import EncodingError, content_decoder
 from .._wire.excerpt import one_line
 from .._wire.framing import FramingError, body_framing, keeps_alive
 from .._wire.head import ResponseHead
+from ..errors import PenstockError
 from ..headers import Headers
 from . import lazy
 from .connections import Connections
@@ -351,7 +352,7 @@ class Exchange:
                 return
             try:
                 raw = await self._stream.receive(deadline)
-            except (ConnectionFailed, ClosedLocally, TimeoutError):
+            except (ConnectionFailed, ClosedLocally, TimeoutError, PenstockError):
                 return
             if not raw:
                 return

@@ -56,14 +56,14 @@ def target_secrets(target: str) -> list[str]:
     return [value for name, value in parameters if _PARAMETER.search(name)]
 
 
-def shown_target(target: str) -> str:
-    """Return a request's target without the values of credentials in its query."""
+def shown_target(target: str, stand_in: str = "...") -> str:
+    """Return a request's target, `stand_in` for the values of credentials in its query."""
     path, mark, query = target.partition("?")
     shown: list[str] = []
     for part in query.split("&"):
         name, equals, _ = part.partition("=")
         secret = equals and _PARAMETER.search(urllib.parse.unquote(name))
-        shown.append(f"{name}=..." if secret else part)
+        shown.append(f"{name}={stand_in}" if secret else part)
     return path + mark + "&".join(shown)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .answers import tool_call_chunks as tool_call_chunks
     from .answers import tool_call_piece as tool_call_piece
     from .answers import tool_calls_reply as tool_calls_reply
+    from .cassette import Cassette as Cassette
+    from .cassette import CassetteMode as CassetteMode
     from .clock import Backend as Backend
     from .clock import DeadlockError as DeadlockError
     from .clock import VirtualLoop as VirtualLoop
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from .memory import MemoryConnection as MemoryConnection
     from .memory import MemoryNetwork as MemoryNetwork
     from .memory import MemoryStream as MemoryStream
+    from .not_recorded import NotRecordedError as NotRecordedError
     from .recorder import Recorder as Recorder
     from .records import Connection as Connection
     from .replies import PING as PING
@@ -87,6 +90,7 @@ else:
                 "ToolCallSpec by_model by_stream text_reply tool_call_chunks tool_call_piece "
                 "tool_calls_reply"
             ),
+            "cassette": "Cassette CassetteMode",
             "clock": "Backend DeadlockError VirtualLoop virtual virtual_trio_clock",
             "cuts": (
                 "cut_after_events cut_after_head cut_at cut_in_head drip every_byte split_at "
@@ -95,6 +99,7 @@ else:
             "leaks": "LeakError no_leaks",
             "lookups": "SlowLookups slow_lookups",
             "memory": "MemoryConnection MemoryNetwork MemoryStream",
+            "not_recorded": "NotRecordedError",
             "recorder": "Recorder",
             "records": "Connection",
             "replies": (

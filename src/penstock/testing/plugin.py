@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from .cassette import Cassette
     from .clock import Backend
     from .memory import MemoryNetwork
     from .script import Script
@@ -86,6 +87,35 @@ def scripted_server() -> Generator[Callable[[Script], Server]]:
 
     with ExitStack() as stack:
         yield lambda script: stack.enter_context(serve_in_thread(script))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that says what cassettes do."""
+    parser.getgroup("penstock").addoption(
+        "--cassettes",
+        choices=["replay", "record", "hybrid"],
+        default="replay",
+        help="what the fixture `cassette` does: only answer from its files (default), "
+        "record them anew, or record what is missing",
+    )
+
+
+@pytest.fixture
+def cassette(request: pytest.FixtureRequest) -> Generator[Cassette]:
+    """A `Cassette` with a file for the test: `cassettes/test_module/test_name.json` beside it.
+
+    `pytest --cassettes=record` or `--cassettes=hybrid` records; otherwise nothing is sent.
+    """
+    from .cassette import Cassette
+
+    node: pytest.Item = request.node  # pyright: ignore[reportUnknownMemberType]
+    # The name has the parameters of the test.
+    name = "".join(each if each.isalnum() or each in "-_." else "-" for each in node.name)
+    path = node.path.parent / "cassettes" / node.path.stem / f"{name}.json"
+    mode: Any = request.config.getoption("--cassettes")
+    made = Cassette(path, mode)
+    yield made
+    made.save()
 
 
 @pytest.fixture

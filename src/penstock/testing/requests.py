@@ -6,6 +6,8 @@ import dataclasses
 
 import h11
 
+from .._wire.endings import Ending, ending_of
+from ..headers import Headers
 from .script import RecordedRequest
 
 NotHTTP = h11.RemoteProtocolError
@@ -79,21 +81,42 @@ def recorded(request: h11.Request, body: bytes) -> RecordedRequest:
     )
 
 
-def response_is_whole(method: str, data: bytes) -> bool:
-    """Whether these bytes, an answer to this method, are a whole response by themselves.
+class ResponseEnd:
+    """Finds the end of the response to one request.
 
-    One that ends with its connection never is.
+    One that ends with its connection has no end of its own.
     """
-    client = h11.Connection(h11.CLIENT)
-    client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
-    client.send(h11.EndOfMessage())
-    client.receive_data(data)
-    try:
-        while True:
-            event = client.next_event()
-            if isinstance(event, h11.EndOfMessage):
-                return True
-            if event is h11.NEED_DATA or event is h11.PAUSED:
-                return False
-    except NotHTTP:
-        return False
+
+    def __init__(self, method: str, target: str = "/") -> None:
+        self._request = (method, target)
+        self._h11 = h11.Connection(h11.CLIENT)
+        self._h11.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        self._h11.send(h11.EndOfMessage())
+        self._readable = True
+        self._stream: Ending | None = None
+
+    @property
+    def answered(self) -> bool:
+        """True if the answer of a model is all there, perhaps without the end of its body."""
+        return self._stream is not None and self._stream.done
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes from the server; return True if the response is whole now."""
+        if not self._readable:
+            return False
+        try:
+            self._h11.receive_data(data)
+            while True:
+                event = self._h11.next_event()
+                if isinstance(event, h11.EndOfMessage):
+                    return True
+                if event is h11.NEED_DATA or event is h11.PAUSED:
+                    return False
+                if isinstance(event, h11.Response):
+                    fields = ((k.decode("ascii"), v.decode("latin-1")) for k, v in event.headers)
+                    self._stream = ending_of(*self._request, Headers(fields))
+                elif isinstance(event, h11.Data) and self._stream is not None:
+                    self._stream.feed(event.data)
+        except NotHTTP:
+            self._readable = False
+            return False

@@ -121,9 +121,9 @@ class Transcript:
                 "headers": exchange.headers,
             }
             if exchange.body is not None:
-                request["body"] = _encoded(exchange.body)
+                request["body"] = encoded(exchange.body)
             lines.append({"request": request})
-            lines += [{"at": each.at, **_encoded(each.data)} for each in exchange.segments]
+            lines += [{"at": each.at, **encoded(each.data)} for each in exchange.segments]
             lines.append({"at": exchange.ended_at, "end": exchange.end})
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
@@ -156,7 +156,7 @@ class Transcript:
                     exchanges.append(_finished(unfinished, segments, line))
                     unfinished = None
                 else:
-                    segments.append(Segment(float(line["at"]), _decoded(line)))
+                    segments.append(Segment(float(line["at"]), decoded(line)))
             if unfinished is not None:
                 raise ValueError("the last exchange has no end")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -169,7 +169,7 @@ def _request(values: Mapping[str, Any]) -> Exchange:
         method=str(values["method"]),
         target=str(values["target"]),
         headers=tuple((str(name), str(value)) for name, value in values["headers"]),
-        body=_decoded(values["body"]) if "body" in values else None,
+        body=decoded(values["body"]) if "body" in values else None,
     )
 
 
@@ -186,14 +186,16 @@ def _object(line: str) -> Mapping[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _encoded(data: bytes) -> dict[str, str]:
+def encoded(data: bytes) -> dict[str, str]:
+    """Return bytes as a member of a JSON object: text, or else base64."""
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode("ascii")}
 
 
-def _decoded(value: Mapping[str, str]) -> bytes:
+def decoded(value: Mapping[str, str]) -> bytes:
+    """Return the bytes that `encoded` was given."""
     if "text" in value:
         return value["text"].encode()
     return base64.b64decode(value["base64"], validate=True)
