@@ -1,10 +1,13 @@
-"""Which event loop runs, and its clock."""
+"""Which event loop runs, its clock, and anyio's backend for it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
+
+import anyio.lowlevel
 
 # trio depends on sniffio: where there is none, there is no trio. To look for trio itself in
 # `sys.modules` would find one that another thread is importing, and is wrong under trio-asyncio.
@@ -15,7 +18,7 @@ except ImportError:  # pragma: no cover - the tests need trio
 
     _thread = cast("Any", _Namespace(name=None))
 
-__all__ = ["event_loop_clock", "in_trio", "mark_asyncio_thread"]
+__all__ = ["event_loop_clock", "in_trio", "load_backend", "mark_asyncio_thread"]
 
 
 def in_trio() -> bool:
@@ -23,6 +26,15 @@ def in_trio() -> bool:
     # trio, and trio-asyncio in its two modes, tell it for the thread. sniffio's context variable,
     # which anyio sets as well, is copied into threads that run no event loop.
     return _thread.name == "trio"
+
+
+@cache
+def load_backend(trio: bool) -> None:
+    """Have anyio import now what else it imports when it is first used in an event loop.
+
+    `trio`: what `in_trio` returns. Raises OSError where no file descriptor is left for that.
+    """
+    anyio.lowlevel.current_token()
 
 
 def mark_asyncio_thread() -> None:

@@ -53,7 +53,7 @@ def first_and_second(left):
                 for count in (left, hard):
                     limit(count)
                     try:
-                        await client.complete(R)
+                        await (client.warm() if kind.endswith("warm") else client.complete(R))
                         told.append("ok")
                     except Exception as error:
                         limit(hard)
@@ -82,7 +82,8 @@ for left in json.loads(sys.argv[3]):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts in /proc")
 @pytest.mark.parametrize(
-    "kind", ["blocking", "asyncio", "trio", "blocking, by a proxy", "asyncio, by name"]
+    "kind",
+    ["blocking", "asyncio", "trio", "blocking, by a proxy", "asyncio, by name", "asyncio, warm"],
 )
 def test_the_first_call_without_descriptors(kind: str) -> None:
     # From none to enough; in between a part of what is needed can be opened.

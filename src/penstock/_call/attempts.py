@@ -28,14 +28,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
-from .._http import lazy
 from .._http.exchange import Exchange
 from .._http.network import ConnectionFailed, without_frames
-from .._loops import event_loop_clock
+from .._loops import event_loop_clock, in_trio, load_backend
 from .._policy.deadlines import ConnectDeadline, Deadlines, UploadDeadline
 from .._policy.retry import retries_stale, retry_delay, sibling_pause
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
@@ -45,8 +45,10 @@ from .lifecycle import Event, StreamState
 from .live_call import LiveCall
 from .phases import Phase
 from .refusal import ERROR_BODY_SECONDS, read_refusal, refusal_error
-from .route import Route
 from .signing import renewed, signed
+
+if TYPE_CHECKING:
+    from .route import Route
 
 __all__ = ["Sender"]
 
@@ -94,7 +96,7 @@ class Sender(LiveCall):
         goes on waiting.
         """
         if math.isnan(self.started):
-            await self._begin()
+            self._begin()
         if failed is not None:
             self._pending = failed
         scope = anyio.CancelScope(deadline=self._total_at)
@@ -155,14 +157,12 @@ class Sender(LiveCall):
             raise StreamClosedError("the stream was closed while it was being opened")
         self.lifecycle.advance(event)
 
-    async def _begin(self) -> None:
-        if not lazy.is_ready():
-            # Before the clock starts: only the first request of a process waits for it.
-            try:
-                await lazy.ready()
-            except ConnectionFailed as error:
-                self._step(Event.FAIL)
-                raise self.translate(error) from error
+    def _begin(self) -> None:
+        try:
+            load_backend(in_trio())
+        except OSError as error:
+            self._step(Event.FAIL)
+            raise self.translate(ConnectionFailed(f"cannot load a module: {error}")) from error
         self.clock = event_loop_clock()
         self.started = now = self.clock()
         if self.call.timeouts.total is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -10,10 +11,12 @@ from .._http.exchange import Exchange
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot, lent_slots, request_slot
 from .._policy.estimate import used_tokens
-from .._policy.servers import Place
 from ..errors import APIStatusError, SlotTimeout
 from ..headers import Headers
 from ..types import Usage
+
+if TYPE_CHECKING:
+    from .._policy.servers import Place
 
 __all__ = ["Held"]
 

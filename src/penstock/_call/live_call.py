@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -25,8 +26,10 @@ from .held import Held
 from .lifecycle import Event, Lifecycle, StreamState
 from .phases import Phases
 from .reports import Reports, Summary
-from .route import Route
 from .secrets import Secrets
+
+if TYPE_CHECKING:
+    from .route import Route
 
 __all__ = ["LiveCall"]
 

@@ -16,7 +16,6 @@ from .._http.dial import Dialer
 from .._http.pieces import Content
 from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
-from .._local.server import LocalServer
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.credentials import hides_arguments
 from .._wire.query import Query
@@ -34,7 +33,6 @@ from .arguments import (
 )
 from .endpoint import Endpoint
 from .environment import base_url_for, key_from_environment
-from .params import RequestParams
 from .resources import Chat, ChatRequest, Models, TextCompletions
 from .response import Response
 from .statistics import ClientStatistics, client_made, client_statistics
@@ -44,6 +42,8 @@ if TYPE_CHECKING:
     import ssl
 
     from .._http.lazy import httpcore
+    from .._local.server import LocalServer
+    from .params import RequestParams
 
 __all__ = ["AsyncClient"]
 
@@ -205,6 +205,8 @@ class AsyncClient:
         is closed or collected, or with the process. `options` are arguments of the constructor.
         RuntimeError if the extra `demo` is not installed, and says how, or if it cannot start.
         """
+        from .._local.server import LocalServer  # it looks for packages, which is a large import
+
         server = LocalServer(parallel=parallel)
         server.start()
         try:

@@ -12,10 +12,10 @@ from .._wire.whole_answer import completion_of, models_of, text_completion_of
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList, TextCompletion
 from .endpoint import Endpoint, output_type
-from .params import ChatParams, ParseParams, Prompt, TextParams
 
 if TYPE_CHECKING:
     from ..structured import ParsedCompletion
+    from .params import ChatParams, ParseParams, Prompt, TextParams
 
 __all__ = ["Chat", "ChatRequest", "Completions", "Models", "TextCompletions"]
 

@@ -9,7 +9,8 @@ import anyio
 from .._call.call import Service
 from .._call.faults import public_error
 from .._call.secrets import Secrets
-from .._http import lazy
+from .._http.network import ConnectionFailed
+from .._loops import in_trio, load_backend
 from .._policy.deadlines import ConnectDeadline
 from ..errors import PenstockError, StreamClosedError
 from .endpoint import Endpoint
@@ -39,7 +40,7 @@ class WarmUp:
         self._count = checked_count(count)
         self._missing = 0
         self._error: Exception | None = None
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope
         self._ended: anyio.Event | None = None
 
     @property
@@ -56,12 +57,16 @@ class WarmUp:
         service = self._service
         if service.closed:
             raise StreamClosedError("the client is closed")
+        try:
+            load_backend(in_trio())
+        except OSError as error:
+            raise self._public(ConnectionFailed(f"cannot load a module: {error}")) from error
         connections = service.connections
+        self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
         service.live.add(self)
         try:
             with self._scope:
-                await self._load()
                 ready = connections.keep_usable()
                 self._missing = min(self._count, connections.capacity) - ready
                 async with anyio.create_task_group() as group:
@@ -75,13 +80,6 @@ class WarmUp:
         if self._error is not None:
             raise self._public(self._error)
         return connections.keep_usable()
-
-    async def _load(self) -> None:
-        if not lazy.is_ready():
-            try:
-                await lazy.ready()
-            except Exception as error:  # noqa: BLE001 - raised by `run`, as a request would
-                self._failed(error)
 
     async def _dial(self) -> None:
         """Make connections until none is missing."""

@@ -55,6 +55,8 @@ class Dialer:
         Raises ConnectionFailed or the error of `deadline`. On any failure or cancellation
         nothing stays open.
         """
+        if self._needs_httpcore and not lazy.is_ready():
+            await lazy.ready()
         opened: list[NetworkStream] = []
         try:
             with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
@@ -72,6 +74,13 @@ class Dialer:
             raise
         await _close_all(opened)
         raise deadline.error()
+
+    @property
+    def _needs_httpcore(self) -> bool:
+        """Whether connections are those of a backend, or go through an HTTP proxy's tunnel."""
+        if self.proxy is None or self.proxy.is_socks:
+            return self._network is not None
+        return not self.forwards
 
     async def _connect(self, opened: list[NetworkStream], deadline: Deadline) -> NetworkStream:
         proxy, origin = self.proxy, self.origin

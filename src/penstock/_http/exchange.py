@@ -185,6 +185,8 @@ class Exchange:
 
     async def _by_httpcore(self, gate: HeadGate, outgoing: Outgoing) -> ResponseHead:
         """Let httpcore write the request, unless it is sent, and read the head."""
+        if not lazy.is_ready():
+            await lazy.ready()
         gate.rewind()
         request = as_httpcore(outgoing, self._connections.dialer)
         try:

@@ -45,7 +45,7 @@ class HeadTooLarge(Exception):
 class HeadGate:
     """One exchange's view of a connection, with the methods of an httpcore network stream.
 
-    It does not inherit from that class, so that httpcore is imported at the first request.
+    It does not inherit from that class, so that httpcore is imported only where it is needed.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """The one place that imports httpcore, or httpcore2, its continuation with the same names.
 
-At the first request, not before: httpcore imports trio, h2 and socksio where it finds them,
-which is two thirds of what a first client costs (0.3 of 0.45 s). Read it as `lazy.httpcore`.
-The first request awaits `ready`, so that the event loop runs on meanwhile.
+It imports trio, h2 and socksio where it finds them, which takes longer than all the rest of a first
+client. So it is imported for the first head that is not plain, proxy's tunnel or network backend;
+most programs never need it. Read it as `lazy.httpcore`. Whoever needs it awaits `ready` before, so
+that the event loop runs on meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from .network import ConnectionFailed
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["httpcore", "is_ready", "load", "ready"]
 
-# One thread imports it, whatever the number of first requests.
-_importing = anyio.lowlevel.RunVar[anyio.Lock]("penstock is importing httpcore")
+# One thread imports it, whatever the number of requests that wait for it.
+_importing: anyio.lowlevel.RunVar[anyio.Lock] = anyio.lowlevel.RunVar(
+    "penstock is importing httpcore"
+)
 
 
 def load() -> ModuleType:
@@ -55,8 +57,10 @@ async def ready() -> None:
         async with lock:
             if is_ready():
                 return
+            from anyio import to_thread
+
             try:
-                await anyio.to_thread.run_sync(load, abandon_on_cancel=True)
+                await to_thread.run_sync(load, abandon_on_cancel=True)
             except RuntimeError:
                 # The interpreter is shutting down and starts no threads.
                 load()

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from .._wire.url import Origin, has_controls, is_host
-from .no_proxy import bypasses_proxy
 
 __all__ = [
     "Proxy",
@@ -106,6 +105,8 @@ def proxy_from_environment(origin: Origin) -> Proxy | None:
         return None
     # Its import takes 20 ms, so only where there is a proxy.
     from urllib.request import getproxies_environment
+
+    from .no_proxy import bypasses_proxy
 
     proxies = getproxies_environment()
     url = proxies.get(origin.scheme) or proxies.get("all")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..headers import Headers
@@ -78,7 +77,7 @@ def time_of(milliseconds: float, now: float) -> float | None:
 
 def date_in(text: str) -> float | None:
     """Return an ISO 8601 date or an HTTP date in seconds since the epoch."""
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+    for parse in (datetime.fromisoformat, _http_date):
         try:
             date = parse(text)
             if date.tzinfo is None:
@@ -88,3 +87,12 @@ def date_in(text: str) -> float | None:
         except (ValueError, TypeError, OverflowError):
             continue
     return None
+
+
+def _http_date(text: str) -> datetime:
+    try:
+        # A large import that most programs never need.
+        from email.utils import parsedate_to_datetime
+    except OSError as error:
+        raise ValueError("no file descriptor is left to load a module") from error
+    return parsedate_to_datetime(text)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from .. import providers
 from .._client.api_key import APIKey
-from .._client.params import RequestParams
 from .._client.resources import ChatRequest
 from .._client.response import Response
 from .._client.statistics import ClientStatistics
@@ -31,6 +30,7 @@ from .stream import EventStream, ResponseStream
 if TYPE_CHECKING:
     import ssl
 
+    from .._client.params import RequestParams
     from .._http.lazy import httpcore
 
 __all__ = ["Client"]

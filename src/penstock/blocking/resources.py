@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from .._client.params import ChatParams, ParseParams, Prompt, TextParams
 from .._wire.credentials import hides_arguments
 from ..timeouts import Timeouts
 from ..types import ChatCompletion, ModelList, TextCompletion
@@ -17,6 +16,7 @@ from ._loop.facade import Resource
 from .stream import Stream, TextCompletionStream
 
 if TYPE_CHECKING:
+    from .._client.params import ChatParams, ParseParams, Prompt, TextParams
     from ..structured import ParsedCompletion
 
 __all__ = ["Chat", "Completions", "Models", "TextCompletions"]
