@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent
@@ -58,10 +59,15 @@ class Framework(Driver):
 
     async def _of_agent(self, prompt: str, heard: list[str]) -> Answer:
         run = self.agent(streaming=True).run(prompt)
-        async for event in run.stream_events():
-            if isinstance(event, AgentStream) and event.delta:
-                heard.append(event.delta)
-        return Answer(str(await run))
+        try:
+            async for event in run.stream_events():
+                if isinstance(event, AgentStream) and event.delta:
+                    heard.append(event.delta)
+            return Answer(str(await run))
+        except asyncio.CancelledError:
+            # The workflow is a task of its own, and goes on unless it is told.
+            await run.cancel_run()  # noqa: ASYNC102, ASYNC120 - cancelled once, natively
+            raise
 
     async def parse(self, prompt: str, kind: type[Any]) -> Any:
         return (await self.chat.as_structured_llm(kind).acomplete(prompt)).raw
