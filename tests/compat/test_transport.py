@@ -271,6 +271,7 @@ async def test_a_planned_request_that_is_refused(generation: Generation) -> None
         response = await client.send(planned(client, Plan(max_retries=1)))
         assert response.status_code == 429
         assert response.json()["error"]["message"] == "slow down"
+        assert int(response.headers["content-length"]) == len(response.content)
         assert STREAM not in response.extensions
     assert len(network.requests) == 2
     assert network.open_connections == 0
@@ -292,6 +293,7 @@ async def test_a_planned_whole_answer_is_sent_again(generation: Generation) -> N
     async with client_on(generation, network) as client:
         response = await client.send(planned(client, Plan(stream=False, max_retries=1)))
         assert response.json() == {}
+        assert not {"content-encoding", "content-length"} & response.headers.keys()
         assert STREAM not in response.extensions
 
 

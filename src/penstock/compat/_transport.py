@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncSending", "Sending"]
 
-# Of a body that penstock has decoded they would be wrong.
-_CODING = (b"content-encoding", b"content-length", b"transfer-encoding")
+_CODING = (b"content-encoding", b"content-length")
 _CLOSED = "cannot send a request: the transport has been closed"
 
 
@@ -117,10 +116,13 @@ class Transporting:
             "reason_phrase": exchange.reason_phrase,
         }
         if plan is not None:
-            headers = [field for field in headers if field[0].lower() not in _CODING]
             extensions["penstock.attempts"] = stream.statistics().attempts
-            if plan.stream and 200 <= exchange.status < 300:
+            streamed = plan.stream and 200 <= exchange.status < 300
+            if streamed:
                 extensions[STREAM] = opened
+            if streamed or "content-encoding" in exchange.headers:
+                # The body is decoded, and an event stream is written anew.
+                headers = [field for field in headers if field[0].lower() not in _CODING]
         return self._module.Response(
             exchange.status, headers=headers, stream=content, extensions=extensions
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,13 @@ import anyio
 import pytest
 
 from penstock.compat.openai import AsyncOpenAI, OpenAI
-from penstock.testing.replies import sse_reply, tokens
+from penstock.testing.replies import completion, json_reply, sse_reply, tokens
 from penstock.testing.script import Stall
 from penstock.testing.server import becomes_true, serve, serve_in_thread
 from tests.support.chat import KEY
-from tests.support.openai_clients import STREAMED
+from tests.support.openai_clients import REQUEST, STREAMED
 
+WHOLE = json_reply(completion("Hello"))
 HANGING = sse_reply([*tokens("Hel", "lo", finish=None), Stall()], done=False)
 
 
@@ -81,3 +83,27 @@ def test_a_blocking_stream() -> None:
                 lambda number=number: all(each.ended for each in server.connections)  # type: ignore[misc]
             )
         client.close()
+
+
+@pytest.mark.anyio
+async def test_a_client_that_is_done_keeps_nothing_alive() -> None:
+    async with serve(WHOLE) as server:
+        client = AsyncOpenAI(api_key=KEY, base_url=server.base_url)
+        await client.chat.completions.create(**REQUEST)
+        kept = weakref.ref(client)
+        del client
+        gc.collect()  # the SDK's clients are cycles
+        assert kept() is None
+        with anyio.fail_after(5):
+            await server.wait_closed(1)
+
+
+def test_a_blocking_client_that_is_done_keeps_nothing_alive() -> None:
+    with serve_in_thread(WHOLE) as server:
+        client = OpenAI(api_key=KEY, base_url=server.base_url)
+        client.chat.completions.create(**REQUEST)
+        kept = weakref.ref(client)
+        del client
+        gc.collect()
+        assert kept() is None
+        assert becomes_true(lambda: all(each.ended for each in server.connections))

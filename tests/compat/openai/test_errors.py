@@ -56,8 +56,9 @@ def test_the_class_and_the_words(error: Any, expected: type[openai.APIError]) ->
 
 def test_what_a_server_reported() -> None:
     inner = {"message": "a", "code": 503, "type": "busy", "param": "model"}
-    made = sdk_error(penstock.StreamError("a", code=503, body={"error": inner}), REQUEST)
+    made = sdk_error(penstock.StreamError("503: a", code=503, body={"error": inner}), REQUEST)
     assert made.body == inner
+    assert str(made) == made.message == "a"
     assert (str(made.code), made.type, made.param) == ("503", "busy", "model")
     made = sdk_error(penstock.StreamError("a", code="c", type="t", param="p", body="text"), REQUEST)
     assert made.body == "text"

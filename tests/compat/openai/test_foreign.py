@@ -115,6 +115,31 @@ async def test_a_whole_stream() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("rest", [[], [b"\n"], [resets()], [None]], ids=range(4))
+async def test_the_body_is_read_to_its_end(rest: Any) -> None:
+    # Else a client of httpx would not use the connection again.
+    ended: list[Any] = []
+
+    class Rest(Pieces):
+        async def __aiter__(self) -> AsyncIterator[bytes]:  # noqa: ASYNC900 - as httpx has it
+            for event in EVENTS:
+                yield event
+            async for piece in Pieces(*rest):
+                yield piece
+            ended.append(anyio.current_time())
+
+    body = Rest()
+    async with async_client(Scripted(body)) as client:
+        began = anyio.current_time()
+        chunks = await drain(await client.chat.completions.create(**STREAMED))
+        assert text_of(chunks) == "Hello"
+        # It ends soon, or is given up.
+        assert len(ended) == (rest in ([], [b"\n"]))
+        assert anyio.current_time() - began == (pytest.approx(0.1) if rest == [None] else 0)
+        assert body.closed
+
+
+@pytest.mark.anyio
 @cuts
 async def test_a_cut_is_an_error(body: Any, error: type[Exception], cause: Any) -> None:
     async with async_client(Scripted(body)) as client:

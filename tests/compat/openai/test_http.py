@@ -9,6 +9,7 @@ import openai
 import pytest
 
 import penstock
+from penstock.compat.openai import AsyncOpenAI, OpenAI
 from penstock.compat.openai._http import (
     _GENERATION,
     has_transport,
@@ -61,6 +62,17 @@ def test_it_has_the_timeout_of_the_sdks(blocking: bool) -> None:
     assert own_timeouts(http) == penstock.Timeouts(read=1)
     assert is_default(http, 3)
     assert is_default(http, httpx.Timeout(3))
+
+
+@pytest.mark.parametrize("cls", [AsyncOpenAI, OpenAI])
+def test_it_has_the_base_url_as_the_sdks_has(cls: Any) -> None:
+    client = cls(api_key="k", base_url="http://one/v1")
+    assert str(client._client.base_url) == "http://one/v1/"
+    assert client.copy(base_url="http://two/v1")._client is client._client
+    assert str(client._client.base_url) == "http://one/v1/"
+    own: Any = http_client(None, 1.0, {}, blocking=cls is OpenAI)
+    cls(api_key="k", base_url="http://two/v1", http_client=own)
+    assert str(own.base_url) == ""
 
 
 def test_settings_beside_a_client_of_ones_own_are_refused() -> None:

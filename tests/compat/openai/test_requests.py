@@ -12,7 +12,7 @@ from penstock import Timeouts
 from penstock.compat._plan import PLAN, RAISES
 from penstock.compat.openai import OpenAI
 from penstock.compat.openai._http import _GENERATION
-from penstock.compat.openai._requests import current, draft, is_chat, prepare
+from penstock.compat.openai._requests import draft, is_chat, making, prepare
 from penstock.testing.memory import MemoryNetwork
 
 httpx: Any = __import__(_GENERATION)
@@ -122,15 +122,13 @@ def test_what_the_request_is_given() -> None:
     request = httpx.Request("POST", "http://api.test", extensions={"timeout": {"read": 1}})
     prepare(request)
     assert request.extensions == {"timeout": {"read": 1}}
-    token = current.set(planned(client_of(timeouts=OWN), options_of()))
-    prepare(request)
-    current.reset(token)
+    with making(planned(client_of(timeouts=OWN), options_of())):
+        prepare(request)
     assert request.extensions["timeout"] == {}
     assert request.extensions[PLAN].raises is request.extensions[RAISES]
-    token = current.set(planned(client_of(), options_of("/embeddings")))
     request = httpx.Request("POST", "http://api.test", extensions={"timeout": {"read": 1}})
-    prepare(request)
-    current.reset(token)
+    with making(planned(client_of(), options_of("/embeddings"))):
+        prepare(request)
     assert request.extensions["timeout"] == {"read": 1}
     assert PLAN not in request.extensions
     assert RAISES in request.extensions
@@ -158,4 +156,5 @@ def test_a_request_inside_of_another_is_not_taken_for_it() -> None:
         "/v1/models",
         "/v1/chat/completions",
     ]
-    assert current.get() is None
+    prepare(outer := httpx.Request("POST", "http://api.test"))
+    assert RAISES not in outer.extensions

@@ -119,7 +119,7 @@ async def test_nothing_is_sent_again_after_the_first_byte() -> None:
 
 
 async def test_raw_responses_count_the_retries() -> None:
-    network = MemoryNetwork([BUSY, BUSY, WHOLE, HELLO])
+    network = MemoryNetwork([BUSY, BUSY, WHOLE, HELLO, BUSY, WHOLE, BUSY, BUSY])
     async with async_client(network) as client:
         raw = await client.chat.completions.with_raw_response.create(**REQUEST)
         assert raw.retries_taken == 2
@@ -129,6 +129,15 @@ async def test_raw_responses_count_the_retries() -> None:
         raw = await client.chat.completions.with_raw_response.create(**STREAMED)
         assert raw.retries_taken == 0
         assert text_of(await drain(raw.parse())) == "Hello"
+        own = {"x-stainless-retry-count": "42"}
+        raw = await client.chat.completions.with_raw_response.create(**REQUEST, extra_headers=own)
+        assert raw.retries_taken == 1
+        assert raw.http_request.headers["x-stainless-retry-count"] == "42"
+        with pytest.raises(openai.RateLimitError) as caught:
+            await client.with_options(max_retries=1).chat.completions.create(**REQUEST)
+        assert caught.value.request.headers["x-stainless-retry-count"] == "1"
+    sent = [request.headers["x-stainless-retry-count"] for request in network.requests]
+    assert sent == ["0", "1", "2", "0", "42", "42", "0", "1"]
 
 
 async def test_streaming_responses() -> None:

@@ -9,7 +9,6 @@ import openai
 from openai import NOT_GIVEN
 
 from ..._wire.credentials import hides_arguments
-from ._http import http_client as _http_client
 from ._sending import AsyncSending, Sending
 
 if TYPE_CHECKING:
@@ -59,21 +58,17 @@ class AsyncOpenAI(AsyncSending, openai.AsyncOpenAI):
         network: httpcore.AsyncNetworkBackend | None = None,
         **options: Unpack[AsyncOptions],
     ) -> None:
-        http = _http_client(
+        self._start(
             http_client,
-            timeout,
-            {
-                "timeouts": timeouts,
-                "limiter": limiter,
-                "observer": observer,
-                "proxy": proxy,
-                "ssl_context": ssl_context,
-                "uds": uds,
-                "network": network,
-            },
-            blocking=False,
+            {"timeout": timeout, **options},
+            timeouts=timeouts,
+            limiter=limiter,
+            observer=observer,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            uds=uds,
+            network=network,
         )
-        super().__init__(timeout=timeout, http_client=http, **options)
 
 
 class OpenAI(Sending, openai.OpenAI):
@@ -97,21 +92,17 @@ class OpenAI(Sending, openai.OpenAI):
         network: httpcore.AsyncNetworkBackend | None = None,
         **options: Unpack[Options],
     ) -> None:
-        http = _http_client(
+        self._start(
             http_client,
-            timeout,
-            {
-                "timeouts": timeouts,
-                "limiter": limiter,
-                "observer": observer,
-                "proxy": proxy,
-                "ssl_context": ssl_context,
-                "uds": uds,
-                "network": network,
-            },
-            blocking=True,
+            {"timeout": timeout, **options},
+            timeouts=timeouts,
+            limiter=limiter,
+            observer=observer,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            uds=uds,
+            network=network,
         )
-        super().__init__(timeout=timeout, http_client=http, **options)
 
 
 class AsyncAzureOpenAI(AsyncSending, openai.AsyncAzureOpenAI):
@@ -135,23 +126,17 @@ class AsyncAzureOpenAI(AsyncSending, openai.AsyncAzureOpenAI):
         network: httpcore.AsyncNetworkBackend | None = None,
         **options: Unpack[AsyncAzureOptions],
     ) -> None:
-        http = _http_client(
+        self._start(
             http_client,
-            timeout,
-            {
-                "timeouts": timeouts,
-                "limiter": limiter,
-                "observer": observer,
-                "proxy": proxy,
-                "ssl_context": ssl_context,
-                "uds": uds,
-                "network": network,
-            },
-            blocking=False,
+            {"timeout": timeout, **options},
+            timeouts=timeouts,
+            limiter=limiter,
+            observer=observer,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            uds=uds,
+            network=network,
         )
-        # Which of the SDK's overloads it is, only the caller knows.
-        given: Any = {"timeout": timeout, "http_client": http, **options}
-        super().__init__(**given)
 
 
 class AzureOpenAI(Sending, openai.AzureOpenAI):
@@ -175,23 +160,17 @@ class AzureOpenAI(Sending, openai.AzureOpenAI):
         network: httpcore.AsyncNetworkBackend | None = None,
         **options: Unpack[AzureOptions],
     ) -> None:
-        http = _http_client(
+        self._start(
             http_client,
-            timeout,
-            {
-                "timeouts": timeouts,
-                "limiter": limiter,
-                "observer": observer,
-                "proxy": proxy,
-                "ssl_context": ssl_context,
-                "uds": uds,
-                "network": network,
-            },
-            blocking=True,
+            {"timeout": timeout, **options},
+            timeouts=timeouts,
+            limiter=limiter,
+            observer=observer,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            uds=uds,
+            network=network,
         )
-        # Which of the SDK's overloads it is, only the caller knows.
-        given: Any = {"timeout": timeout, "http_client": http, **options}
-        super().__init__(**given)
 
 
 def _sign(*classes: Any) -> None:

@@ -45,16 +45,19 @@ def sdk_error(error: PenstockError, request: Any, response: Any = None) -> opena
 
 def _reported(error: StreamError, request: Any) -> openai.APIError:
     """Return the error that a server reported inside a stream."""
-    body: Any = error.body
-    if isinstance(body, dict):
-        # As the SDK has it: what the event's `error` holds.
-        event = cast("dict[str, Any]", body)
-        body = event.get("error") or event
-    reported = openai.APIError(str(error), request, body=body)
+    # Body and words as the SDK has them: those of what the event's `error` holds.
+    body: Any = _member(error.body, "error") or error.body
+    said = _member(body, "message")
+    words = said if said and isinstance(said, str) else str(error)
+    reported = openai.APIError(words, request, body=body)
     reported.code = reported.code or (None if error.code is None else str(error.code))
     reported.type = reported.type or error.type
     reported.param = reported.param or error.param
     return reported
+
+
+def _member(value: object, name: str) -> Any:
+    return cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
 
 
 class Raises:

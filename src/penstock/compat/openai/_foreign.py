@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import anyio
+import anyio.lowlevel
 
 from ..._wire.accumulate import Accumulator
 from ..._wire.completion import CompletionDecoder
@@ -93,7 +94,10 @@ class _Decoding:
         return error
 
 
-_BROKEN = {"TransportError", "RequestError", "EndOfStream", "ClosedResourceError"}
+_TRAILING: Final = 0.1
+"""Seconds to wait for the end of a body whose answer is complete."""
+
+_BROKEN: Final = {"TransportError", "RequestError", "EndOfStream", "ClosedResourceError"}
 
 
 class AsyncForeignStream(_Decoding):
@@ -124,9 +128,17 @@ class AsyncForeignStream(_Decoding):
             self._closed = True
         # Also in a scope that is cancelled; for a moment, as the client may be hostile to that.
         with anyio.move_on_after(1, shield=True):
+            if self._decoder.done:
+                await self._read_to_the_end()
             with suppress(RuntimeError):  # another task is reading
                 await self._bytes.aclose()
             await self._response.aclose()
+
+    async def _read_to_the_end(self) -> None:
+        """Read what comes after the answer, so that its connection may be used again."""
+        with anyio.move_on_after(_TRAILING), suppress(Exception):
+            async for _ in self._bytes:
+                await anyio.lowlevel.checkpoint()
 
     def abandon(self) -> None:
         """Leave it to the event loop: nothing of httpx can be closed without waiting."""

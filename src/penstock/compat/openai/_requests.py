@@ -8,6 +8,7 @@ where the transport finds it.
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, cast
@@ -21,7 +22,7 @@ from ._errors import Raises
 from ._foreign import choices_of
 from ._http import has_transport, is_default, limits_of, own_timeouts
 
-__all__ = ["RETRY_COUNT", "Draft", "Renewal", "current", "draft", "is_chat", "prepare"]
+__all__ = ["Draft", "Renewal", "draft", "is_chat", "making", "prepare"]
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -35,10 +36,29 @@ class Draft(msgspec.Struct, frozen=True):
     """What makes the request anew; None for what is not a chat completion."""
 
 
-RETRY_COUNT: Final = "x-stainless-retry-count"
+class making:  # noqa: N801 - read as a statement
+    """A block in which this task makes the request of a draft.
 
-current: Final[ContextVar[Draft | None]] = ContextVar("penstock_openai_draft", default=None)
-"""The draft of the request that this task is making; None with a transport of another kind."""
+    The event loop copies the context for each connection's reads and timers. The copies live as
+    long as the connection, so when the block is left nothing may lead from them to the request
+    and its client any more.
+    """
+
+    __slots__ = ("_token", "draft")
+
+    def __init__(self, draft: Draft | None) -> None:
+        self.draft = draft
+        """None with a transport of another kind."""
+
+    def __enter__(self) -> None:
+        self._token = _making.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.draft = None
+        _making.reset(self._token)
+
+
+_making: Final[ContextVar[making | None]] = ContextVar("penstock_openai_making", default=None)
 
 
 def is_chat(options: Any) -> bool:
@@ -82,8 +102,14 @@ class Renewal:
     def __init__(self, client: Any, options: Any) -> None:
         self._client = client
         self._options = options
+        self._request: weakref.ref[Any] | None = None
         self.failures = 0
         """How often it was sent again."""
+
+    def note(self, request: Any) -> None:
+        """Keep the headers of this request of httpx as they were sent last."""
+        # It has this renewal among its extensions; a strong reference back would be a cycle.
+        self._request = weakref.ref(request)
 
     async def __call__(self, failures: int) -> Mapping[bytes, bytes]:
         self.failures = failures
@@ -95,7 +121,12 @@ class Renewal:
             # It may block, and this is the event loop of all blocking clients.
             workers = client._client._transport._loop.workers
             options = await workers.run(client._prepare_options, options)
-        return self._headers(options, failures)
+        headers = self._headers(options, failures)
+        request = None if self._request is None else self._request()
+        if request is not None:
+            for name, value in headers.items():
+                request.headers[name.decode("ascii")] = value.decode("latin-1")
+        return headers
 
     def _headers(self, options: Any, failures: int) -> Mapping[bytes, bytes]:
         request = self._client._build_request(options, retries_taken=failures)
@@ -105,7 +136,7 @@ class Renewal:
         return {name.lower(): value for name, value in request.headers.raw if name.lower() in names}
 
 
-_COUNT: Final = frozenset({RETRY_COUNT.encode()})
+_COUNT: Final = frozenset({b"x-stainless-retry-count"})
 _CREDENTIALS: Final = frozenset({b"authorization", b"api-key"})
 
 
@@ -124,13 +155,16 @@ def _changed(own: Timeouts, timeout: Any) -> Timeouts:
 
 def prepare(request: Any) -> None:
     """Tell the transport how to send a request of httpx that the SDK has made."""
-    drafted = current.get()
-    if drafted is None:
+    made = _making.get()
+    if made is None or made.draft is None:
         return
+    drafted = made.draft
     extensions = request.extensions
     raises = Raises(request)
     extensions[RAISES] = raises
     if drafted.untimed:
         extensions["timeout"] = {}
+    if drafted.renewal is not None:
+        drafted.renewal.note(request)
     if drafted.plan is not None:
         extensions[PLAN] = msgspec.structs.replace(drafted.plan, raises=raises)

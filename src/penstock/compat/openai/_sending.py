@@ -12,7 +12,8 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from ._building import build
-from ._requests import RETRY_COUNT, Draft, current, draft, is_chat, prepare
+from ._http import http_client
+from ._requests import Draft, draft, is_chat, making, prepare
 from ._streams import async_stream_class, stream_class
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ def _counted(answer: Any, drafted: Draft | None) -> Any:
     """Return the answer; a raw response says how often the transport sent the request again."""
     if drafted is not None and drafted.renewal is not None and hasattr(answer, "retries_taken"):
         answer.retries_taken = drafted.renewal.failures
-        headers = answer.http_response.request.headers
-        if RETRY_COUNT in headers:
-            headers[RETRY_COUNT] = str(answer.retries_taken)  # as it was sent in the end
     return answer
 
 
@@ -51,10 +49,23 @@ def _answer(client: Any, data: object, cast_to: Any) -> Any:
     return build(ChatCompletion, cast("dict[str, Any]", data))
 
 
-class _URLs:
-    """Keeps the URLs of chat completions, which take long to put together."""
+class _Client:
+    """How the clients start, and the URLs of chat completions, which take long to make."""
 
+    _blocking: bool
     _prepared: tuple[Any, str, Any] | None = None
+
+    def _start(self, http: Any, options: dict[str, Any], **settings: Any) -> None:
+        """Initialize the SDK's client, with an http client of its own or on penstock's transport.
+
+        `options` are the SDK's, `settings` those of the transport.
+        """
+        client: Any = self
+        base: Any = super()
+        made = http_client(http, options["timeout"], settings, blocking=self._blocking)
+        base.__init__(http_client=made, **options)
+        if http is None:
+            made.base_url = client.base_url
 
     def _prepare_url(self, url: str) -> Any:
         base: Any = super()
@@ -66,8 +77,10 @@ class _URLs:
         return prepared[2]
 
 
-class AsyncSending(_URLs, _Async):
+class AsyncSending(_Client, _Async):
     """The async client but for its constructor."""
+
+    _blocking = False
 
     async def request(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -76,12 +89,9 @@ class AsyncSending(_URLs, _Async):
         if stream and is_chat(options):
             stream_cls = async_stream_class(stream_cls)
         drafted, options = _planned(self, options, stream=stream)
-        token = current.set(drafted)
-        try:
+        with making(drafted):
             answer = await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
-            return _counted(answer, drafted)
-        finally:
-            current.reset(token)
+        return _counted(answer, drafted)
 
     async def _prepare_request(self, request: Any) -> None:
         await super()._prepare_request(request)
@@ -94,8 +104,10 @@ class AsyncSending(_URLs, _Async):
         return super()._process_response_data(data=data, cast_to=cast_to, response=response)
 
 
-class Sending(_URLs, _Blocking):
+class Sending(_Client, _Blocking):
     """The blocking client but for its constructor."""
+
+    _blocking = True
 
     def request(
         self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
@@ -104,12 +116,9 @@ class Sending(_URLs, _Blocking):
         if stream and is_chat(options):
             stream_cls = stream_class(stream_cls)
         drafted, options = _planned(self, options, stream=stream)
-        token = current.set(drafted)
-        try:
+        with making(drafted):
             answer = super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
-            return _counted(answer, drafted)
-        finally:
-            current.reset(token)
+        return _counted(answer, drafted)
 
     def _prepare_request(self, request: Any) -> None:
         super()._prepare_request(request)
