@@ -14,7 +14,7 @@ __all__ = ["Environment", "environment"]
 
 PACKAGES = (
     *("penstock", "httpcore", "httpcore2", "h11", "msgspec", "anyio", "trio", "uvloop"),
-    *("openai", "httpx2", "aiohttp"),
+    *("openai", "httpx2", "aiohttp", "pyreqwest", "wreq", "httptools"),
 )
 
 

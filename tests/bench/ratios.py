@@ -12,7 +12,7 @@ from .workloads import WORKLOADS
 
 __all__ = ["PEERS", "Ratio", "Row", "rows"]
 
-PEERS = ("openai", "aiohttp", "raw")
+PEERS = ("openai", "aiohttp", "pyreqwest", "wreq", "httptools", "raw")
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -20,7 +20,10 @@ class Budget(msgspec.Struct, frozen=True):
 
     openai: float | None = None
     aiohttp: float | None = None
+    wreq: float | None = None
     raw: float | None = None
+    raw_on_trio: float | None = None
+    """In place of `raw` where both run on trio."""
     extra: float | None = None
     """Microseconds an event more than the workload it is based on."""
     at_most: float | None = None
@@ -28,21 +31,28 @@ class Budget(msgspec.Struct, frozen=True):
     memory: float | None = None
     """The process's memory as a ratio to the OpenAI SDK's."""
 
+    def to(self, peer: str, loop: str) -> float | None:
+        """Return the limit of the ratio to this peer."""
+        if peer == "raw" and loop == "trio" and self.raw_on_trio is not None:
+            return self.raw_on_trio
+        limit: float | None = getattr(self, peer, None)
+        return limit
+
 
 BUDGETS = {
-    "paced": Budget(openai=1 / 8, aiohttp=1.3, raw=1.6),
+    "paced": Budget(openai=1 / 8, aiohttp=1, raw=1.2, raw_on_trio=1.4),
     "drain": Budget(openai=1 / 20, aiohttp=1.6, raw=2.5),
-    "fan": Budget(openai=1 / 8, aiohttp=1.6, raw=3),
+    "fan": Budget(openai=1 / 8, aiohttp=1.2, wreq=1.2, raw=3),
     # Decrypting costs all clients the same, so these are easier to keep.
     "paced-tls": Budget(aiohttp=1.3, raw=1.6),
     "drain-tls": Budget(aiohttp=1.6, raw=2.5),
     "paced-merged": Budget(extra=2),
     "drain-merged": Budget(extra=2),
     "fan-merged": Budget(extra=2),
-    "create": Budget(openai=1 / 3),
-    "models": Budget(openai=1 / 3),
-    "idle": Budget(at_most=40),
-    "import": Budget(openai=1 / 5, memory=1 / 2),
+    "create": Budget(openai=1 / 3, aiohttp=1.5),
+    "models": Budget(openai=1 / 3, aiohttp=1.5),
+    "idle": Budget(at_most=10),
+    "import": Budget(openai=1 / 13, memory=1 / 2),
 }
 
 
@@ -115,12 +125,13 @@ def rows(outcomes: Sequence[Outcome]) -> Iterator[Row]:
         if client.partition("@")[0] != "penstock":
             continue
         budget = BUDGETS.get(workload, Budget())
-        limits = zip(PEERS, (budget.openai, budget.aiohttp, budget.raw), strict=True)
+        loop = client.partition("@")[2]
         to_peers = {
             peer: Ratio(
-                figures.ratio(workload, client, figures.peer(workload, client, peer)), limit
+                figures.ratio(workload, client, figures.peer(workload, client, peer)),
+                budget.to(peer, loop),
             )
-            for peer, limit in limits
+            for peer in PEERS
         }
         others = (
             ("on top, us/event", figures.extra(workload, client), budget.extra),

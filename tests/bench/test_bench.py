@@ -103,6 +103,16 @@ def test_a_ratio_over_its_budget_is_marked() -> None:
     assert "1.500 <= 2.5" in table
 
 
+def test_a_budget_may_differ_on_trio() -> None:
+    def outcome(client: str, median: float) -> Outcome:
+        return Outcome("paced", client, "us/event", median, [])
+
+    clients = ("penstock", "penstock@trio", "raw", "raw@trio")
+    table = ratio_table([outcome(client, 1.3 if "pen" in client else 1.0) for client in clients])
+    assert "1.300 ! > 1.2" in table
+    assert "1.300 <= 1.4" in table
+
+
 def test_the_profile_names_functions(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--profile=drain", "--tiny"])
     assert "tottime" in capsys.readouterr().out
@@ -224,7 +234,7 @@ def test_the_page_marks_what_is_over_its_budget(tmp_path: Path) -> None:
         Outcome("drain", "raw", "us/event", 4.0, []),
     ]
     publish(Report(environment(), "full", outcomes), tmp_path)
-    assert "| **2.00** (> 1.6) | 1.50 (≤ 2.5) |" in page.read_text()
+    assert "| **2.00** (> 1.6) | - | - | - | 1.50 (≤ 2.5) |" in page.read_text()
 
 
 def test_large_events_are_split_once_and_put_together() -> None:

@@ -55,6 +55,7 @@ _LONG = (Size(1, 100_000, warm_up=3), Size(1, 20_000, warm_up=3), Size(1, 100, w
 _ONLY = ("penstock",)
 # The others would add time and no answer.
 _COMPARED = ("penstock", "openai", "aiohttp", "raw")
+_REQUESTED = (*_COMPARED, "pyreqwest", "wreq", "httptools")
 
 WORKLOADS = {
     "paced": Workload("us/event", work.paced, *_PACED),
@@ -73,7 +74,7 @@ WORKLOADS = {
         Size(200, 100, warm_up=10),
         Size(100, 100, warm_up=5),
         Size(3, 20, warm_up=1),
-        only=_COMPARED,
+        only=_REQUESTED,
     ),
     "models": Workload(
         "us/request",
@@ -81,7 +82,7 @@ WORKLOADS = {
         Size(200, warm_up=10),
         Size(100, warm_up=5),
         Size(3, warm_up=1),
-        only=_COMPARED,
+        only=_REQUESTED,
     ),
     "idle": Workload(
         "KiB/stream",

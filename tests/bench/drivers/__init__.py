@@ -16,6 +16,9 @@ _DRIVERS = {
     "openai-aiohttp": ("openai", "openai_sdk_aiohttp"),
     "aiohttp": ("aiohttp", "aiohttp_by_hand"),
     "httpcore": ("httpcore", "httpcore_pool"),
+    "httptools": ("httptools", "llhttp_by_hand"),
+    "pyreqwest": ("pyreqwest", "pyreqwest_by_hand"),
+    "wreq": ("wreq", "wreq_by_hand"),
     "raw": ("msgspec", "raw_sockets"),
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from penstock._loops import in_trio
 from .base import Address, Driver, Pause, Peer, Received
 from .by_hand import DONE, Events, body, decode_chunk, decode_completion, decode_models
 
-__all__ = ["DRIVER"]
+__all__ = ["DRIVER", "RawPeer", "RawStream", "opens"]
 
 
 class RawStream(Protocol):
@@ -133,7 +133,7 @@ class RawPeer(Peer):
         except BaseException:
             stream.close()
             raise
-        self._idle.append(stream)
+        self.keep(stream)
         return Received(events, "".join(parts))
 
     async def create(self, model: str) -> Received:
@@ -149,11 +149,20 @@ class RawPeer(Peer):
         size = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         while len(answer) < size:
             answer += await stream.receive()
-        self._idle.append(stream)
+        self.keep(stream)
         return answer
 
     async def _ask(self, method: str, path: str, content: bytes) -> tuple[RawStream, bytes, bytes]:
         """Send the request; gives the stream, the head and what came behind it."""
+        stream = await self.send(method, path, content)
+        arrived = b""
+        while b"\r\n\r\n" not in arrived:
+            arrived += await stream.receive()
+        answer, _, rest = arrived.partition(b"\r\n\r\n")
+        return stream, answer, rest
+
+    async def send(self, method: str, path: str, content: bytes) -> RawStream:
+        """Send a request on an idle connection, or on a new one."""
         if self._idle:
             stream = self._idle.pop()
         else:
@@ -164,11 +173,11 @@ class RawPeer(Peer):
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         await stream.send(head.encode() + content)
-        arrived = b""
-        while b"\r\n\r\n" not in arrived:
-            arrived += await stream.receive()
-        answer, _, rest = arrived.partition(b"\r\n\r\n")
-        return stream, answer, rest
+        return stream
+
+    def keep(self, stream: RawStream) -> None:
+        """Take back a connection whose answer is over."""
+        self._idle.append(stream)
 
     def close(self) -> None:
         for stream in self._idle:
@@ -183,13 +192,20 @@ async def _connect(host: str, port: int, ssl_context: ssl.SSLContext | None) -> 
     return await RawAsyncioStream.connect(host, port, ssl_context)
 
 
-@asynccontextmanager
-async def open_peer(address: Address) -> AsyncIterator[RawPeer]:
-    peer = RawPeer(address)
-    try:
-        yield peer
-    finally:
-        peer.close()
+def opens(
+    kind: Callable[[Address], RawPeer],
+) -> Callable[[Address], AbstractAsyncContextManager[RawPeer]]:
+    """Return what opens a peer of this kind."""
+
+    @asynccontextmanager
+    async def open_peer(address: Address) -> AsyncIterator[RawPeer]:
+        peer = kind(address)
+        try:
+            yield peer
+        finally:
+            peer.close()
+
+    return open_peer
 
 
-DRIVER = Driver(open_peer, loops=("asyncio", "uvloop", "trio"))
+DRIVER = Driver(opens(RawPeer), loops=("asyncio", "uvloop", "trio"))

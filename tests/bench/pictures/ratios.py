@@ -21,13 +21,13 @@ def picture(pyplot: Any, outcomes: Sequence[Outcome]) -> Any:
     if not workloads:
         return None
     figure, axes = pyplot.subplots(
-        1,
-        len(PEERS),
-        figsize=(10.5, 1.3 + 0.36 * len(workloads)),
+        len(PEERS) // 3,
+        3,
+        figsize=(10.5, 1.6 + 0.56 * len(workloads)),
         sharey=True,
         layout="constrained",
     )
-    for axis, peer in zip(axes, PEERS, strict=True):
+    for axis, peer in zip(axes.flat, PEERS, strict=True):
         for row in compared:
             _point(axis, row, peer, workloads.index(row.outcome.workload))
         axis.set_xscale("log")
@@ -36,8 +36,8 @@ def picture(pyplot: Any, outcomes: Sequence[Outcome]) -> Any:
         axis.grid(axis="y", color="#eeeeee", zorder=0)
         axis.set_title(f"penstock / {NAMES[peer]}")
         plain(axis)
-    axes[0].set_yticks(range(len(workloads)), workloads)
-    axes[0].invert_yaxis()
+    axes.flat[0].set_yticks(range(len(workloads)), workloads)
+    axes.flat[0].invert_yaxis()
     handles = [
         pyplot.Line2D([], [], color=OURS, marker=mark, linestyle="", label=name)
         for mark, name in _MARKS.values()

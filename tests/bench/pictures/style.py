@@ -13,6 +13,9 @@ NAMES = {
     "penstock": "penstock",
     "openai": "OpenAI SDK",
     "aiohttp": "aiohttp + msgspec by hand",
+    "pyreqwest": "pyreqwest + msgspec",
+    "wreq": "wreq + msgspec",
+    "httptools": "llhttp + msgspec by hand",
     "raw": "raw sockets + msgspec",
 }
 
