@@ -50,6 +50,28 @@ def test_it_cannot_be_changed() -> None:
         HEADERS.other = 1  # type: ignore[attr-defined]
 
 
+def test_packed_headers_are_the_same() -> None:
+    block = b"Set-Cookie: a=1\r\nx-empty:\r\nset-cookie:   b: \xe9\r\n"
+    lines = [(b"Set-Cookie", b"a=1"), (b"x-empty", b""), (b"set-cookie", b"b: \xe9")]
+    headers = Headers.of_block(block, lines)
+    for _ in range(2):
+        headers.pack()
+        assert headers == Headers(lines)
+        assert headers.get_list("set-cookie") == ["a=1", "b: \xe9"]
+        assert headers.raw_lines() == lines
+        headers.pack()
+        assert pickle.loads(pickle.dumps(headers)) == headers
+        headers.pack()
+        assert "x-empty" in headers
+        assert len(headers) == 2
+
+
+def test_headers_without_a_block_keep_their_lines() -> None:
+    headers = Headers([("a", "b")])
+    headers.pack()
+    assert headers == {"a": "b"}
+
+
 class TestRequestId:
     @pytest.mark.parametrize(
         "name", ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "cf-ray"]

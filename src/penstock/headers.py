@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar, overload
 
@@ -9,6 +10,7 @@ __all__ = ["Headers"]
 
 T = TypeVar("T")
 
+_LINE = re.compile(rb"([^:\r\n]++): *+([^\r\n]*+)\r\n")
 
 # OpenAI's name first, then those of clouds, then those of proxies in front of a server.
 _REQUEST_ID_FIELDS = (
@@ -31,25 +33,43 @@ class Headers(Mapping[str, str]):
     them one by one. A missing field is a KeyError; `get` returns None or a default.
     """
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_block", "_known")
 
     def __init__(self, lines: Iterable[tuple[bytes | str, bytes | str]] = ()) -> None:
-        # Header bytes above ASCII have no agreed charset; latin-1 preserves all of them. No
-        # function for a field: there are a dozen of them in each response.
-        self._lines = tuple(
-            [
-                (
-                    (name.decode("latin-1") if isinstance(name, bytes) else name).lower(),
-                    value.decode("latin-1") if isinstance(value, bytes) else value,
-                )
-                for name, value in lines
-            ]
-        )
+        # The lines as they came, if they are made into strings when they are asked for.
+        self._block = b""
+        self._known: tuple[tuple[str, str], ...] | None = _decoded(lines)
+
+    @classmethod
+    def of_block(cls, block: bytes, lines: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Return the headers of these lines, which are `block` on the wire."""
+        headers = cls(lines)
+        headers._block = block
+        return headers
+
+    def raw_lines(self) -> list[tuple[bytes, bytes]]:
+        """Return the names and values of a block as they came, in order."""
+        return _LINE.findall(self._block)
+
+    def pack(self) -> None:
+        """Forget the strings made of a block; they are made anew when they are asked for.
+
+        Of a typical head they take four times as much memory as the block.
+        """
+        if self._block:
+            self._known = None
+
+    @property
+    def _lines(self) -> tuple[tuple[str, str], ...]:
+        lines = self._known
+        if lines is None:  # which another thread may make it again at any time
+            lines = self._known = _decoded(self.raw_lines())
+        return lines
 
     def get_list(self, name: str) -> list[str]:
         """Return every line of this field in order of arrival; [] where there is none."""
         wanted = name.lower()
-        return [value for key, value in self._lines if key == wanted]
+        return [value for key, value in self._known or self._lines if key == wanted]
 
     def __getitem__(self, name: str) -> str:
         values = self.get_list(name)
@@ -85,6 +105,20 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
+
+
+def _decoded(lines: Iterable[tuple[bytes | str, bytes | str]]) -> tuple[tuple[str, str], ...]:
+    # Header bytes above ASCII have no agreed charset; latin-1 preserves all of them. No
+    # function for a field: there are a dozen of them in each response.
+    return tuple(
+        [
+            (
+                (name.decode("latin-1") if isinstance(name, bytes) else name).lower(),
+                value.decode("latin-1") if isinstance(value, bytes) else value,
+            )
+            for name, value in lines
+        ]
+    )
 
 
 def request_id(headers: Headers) -> str | None:

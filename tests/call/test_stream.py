@@ -464,3 +464,18 @@ async def test_an_answer_that_is_no_stream(answer: Reply, told: str) -> None:
         with pytest.raises(penstock.APIResponseError, match=told):
             async with client.chat.completions.stream(**REQUEST) as stream:
                 await stream.collect()
+
+
+async def test_an_answer_that_has_begun_holds_no_prompt() -> None:
+    async with (
+        client_on(MemoryNetwork(HANGING)) as client,
+        client.chat.completions.stream(**REQUEST) as stream,
+    ):
+        sender = stream._reader.sender
+        headers, raw = dict(stream.headers), stream.raw_headers
+        assert b"Hello!" in sender.call.outgoing.body  # it may have to be sent again
+        await anext(stream)
+        assert sender.call.outgoing.body == b""
+        assert dict(stream.headers) == headers
+        assert stream.raw_headers == raw
+        assert REQUEST["model"] in repr(stream)

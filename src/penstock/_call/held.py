@@ -50,9 +50,9 @@ class Held:
             if limiter is not None and limiter.line not in lines:
                 lines.append(limiter.line)
             # Nothing is called for a limiter that does not count by the minute.
-            self._slots = [
+            self._slots = tuple(
                 Slot(line) if line.rates is None else request_slot(line, body) for line in lines
-            ]
+            )
             for line in lines:
                 self.metered = self.metered or line.rates is not None
         if not self._slots:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 
 from .._http.exchange import Exchange
 from .._policy.deadlines import Deadlines
@@ -109,6 +110,11 @@ class LiveCall:
     def body_began(self) -> None:
         """The first byte of the body is in: from here on nothing is sent again."""
         self.lifecycle.advance(Event.FIRST_BYTE)
+        if self.call.streaming and self.exchange is not None:
+            # It may last for hours. Prompts and heads are most of what an idle stream holds.
+            self.exchange.headers.pack()
+            outgoing = msgspec.structs.replace(self.call.outgoing, body=b"", pieces=None)
+            self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
 
     async def read_failed(self, error: Exception) -> PenstockError:
         """Return the public error of a read that failed.

@@ -29,25 +29,25 @@ class Secrets:
     def __init__(self, service: Service, outgoing: Outgoing) -> None:
         # A callable may give each attempt another key: an error of the second may show the first,
         # or that of a call before.
-        self._keys: list[str] = []
+        self._keys: tuple[str, ...] = ()
         # Searched when there is something to mask, not for each call. The body is not kept.
-        self._sources: list[Source] = [_source(service, outgoing)]
+        self._sources: tuple[Source, ...] = (_source(service, outgoing),)
         self.key: str | None = None
         """The key of the current attempt; None where none is sent."""
 
     def add_server(self, service: Service, outgoing: Outgoing) -> None:
         """Note the server of the next attempt, and the request as that one gets it."""
         if all(earlier is not service.recent_keys for earlier, *_ in self._sources):
-            self._sources.append(_source(service, outgoing))
+            self._sources += (_source(service, outgoing),)
 
     def add_request(self, service: Service, outgoing: Outgoing) -> None:
         """Note the request of the next attempt, which has other headers than the first."""
-        self._sources.append(_source(service, outgoing))
+        self._sources += (_source(service, outgoing),)
 
     def add_key(self, service: Service, key: str | None) -> None:
         """Note the key of the next attempt."""
         if key is not None and self.key != key:
-            self._keys.append(key)
+            self._keys += (key,)
             if key not in service.recent_keys:
                 service.recent_keys.append(key)
         self.key = key

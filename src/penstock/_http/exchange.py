@@ -59,6 +59,7 @@ class Exchange:
         "_gate",
         "_keep",
         "_pieces",
+        "_raw_headers",
         "_rest",
         "_stream",
         "_uploading",
@@ -66,7 +67,6 @@ class Exchange:
         "headers",
         "http_version",
         "may_be_stale",
-        "raw_headers",
         "reason_phrase",
         "settled",
         "status",
@@ -95,7 +95,7 @@ class Exchange:
         self._pieces: Pieces | None = None
         # Bytes of the body that came with the head.
         self._rest = b""
-        self._collected = bytearray()
+        self._collected: bytearray | None = None
         # The head allows another request on this connection, and nothing has gone wrong since.
         self._keep = False
         # What `read` raises from now on, so that no clean end follows a failure.
@@ -111,8 +111,8 @@ class Exchange:
         """The response's status; 0 until its head is in."""
         self.headers: Headers = Headers()
         """The response's headers; empty until its head is in."""
-        self.raw_headers: list[tuple[bytes, bytes]] = []
-        """Its header lines as they came, in order; empty until its head is in."""
+        # Only of a head that was not plain: the others are made of the block.
+        self._raw_headers: list[tuple[bytes, bytes]] | None = None
         self.http_version: bytes = b""
         """The version in its status line, for instance b"HTTP/1.1"."""
         self.reason_phrase: bytes = b""
@@ -154,8 +154,11 @@ class Exchange:
         if len(head.lines) > MAX_HEADER_LINES:
             raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
         self.status = status = head.status
-        self.raw_headers = head.lines
-        self.headers = Headers(head.lines)
+        if head.block:
+            self.headers = Headers.of_block(head.block, head.lines)
+        else:
+            self._raw_headers = head.lines
+            self.headers = Headers(head.lines)
         self.http_version = head.version
         self.reason_phrase = head.reason
         self._rest = gate.rest
@@ -210,6 +213,12 @@ class Exchange:
             extensions["http_version"],
             extensions.get("reason_phrase", b""),
         )
+
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """Its header lines as they came, in order; empty until its head is in."""
+        lines = self._raw_headers
+        return self.headers.raw_lines() if lines is None else lines
 
     @property
     def began(self) -> bool:
@@ -284,6 +293,8 @@ class Exchange:
 
         A cancelled call loses nothing and may be repeated.
         """
+        if self._collected is None:
+            self._collected = bytearray()
         while data := await self.read():
             self._collected += data
             if len(self._collected) > limit:
@@ -293,7 +304,7 @@ class Exchange:
     @property
     def collected(self) -> bytes:
         """What `read_all` has read so far."""
-        return bytes(self._collected)
+        return bytes(self._collected or b"")
 
     async def aclose(self, *, drain: bool = False) -> None:
         """Settle the connection: keep it if the message is over, else close it.

@@ -15,7 +15,7 @@ never summed. Empty strings and null overwrite nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -39,6 +39,8 @@ __all__ = [
     "MAX_TOOL_CALLS",
     "Accumulator",
 ]
+
+T = TypeVar("T")
 
 MAX_TOOL_CALLS = 16384
 """Bound on the tool calls of one answer, all its choices together."""
@@ -75,9 +77,10 @@ class Accumulator:
         self._usage: Usage | None = None
         # By index, which may be any number, also 2**31.
         self._choices: dict[int, _ChoiceParts] = {}
+        # Here and in each choice: what most answers do not have is made when it comes.
         self._budget = Budget()
-        self._members = Members(self._budget, increments=False)
-        self._usage_members = Members(self._budget, increments=False)
+        self._members: Members | None = None
+        self._usage_members: Members | None = None
         self.tool_calls = 0
         """Tool calls so far, of all choices."""
         self.excess: str | None = None
@@ -142,7 +145,7 @@ class Accumulator:
             system_fingerprint=self._fingerprint,
             service_tier=self._tier,
             usage=self._whole_usage(),
-            extra=self._members.snapshot() or UNSET,
+            extra=_snapshot(self._members) or UNSET,
             choices=[parts.choice(index) for index, parts in sorted(self._choices.items())],
         )
 
@@ -153,6 +156,8 @@ class Accumulator:
         """
         parts = self._choices.get(0)
         if parts is None:
+            return None
+        if parts.tool_calls is None:
             return None
         finished = parts.finish_reason is not None
         return parts.tool_calls.take_complete(finished=finished, ended=ended)
@@ -165,26 +170,33 @@ class Accumulator:
         self._tier = chunk.service_tier or self._tier
         if chunk.x_groq is not None:
             self._add_usage(chunk.x_groq.usage)
-            self._members.add({"x_groq": chunk.x_groq.to_dict()})
+            self._add_own({"x_groq": chunk.x_groq.to_dict()})
         self._add_usage(chunk.usage)
+
+    def _add_own(self, members: dict[str, Any]) -> None:
+        if self._members is None:
+            self._members = Members(self._budget, increments=False)
+        self._members.add(members)
 
     def _add_usage(self, usage: Usage | None) -> None:
         if _counts_something(usage):
             self._usage = usage
         if usage is not None and usage.extra:
+            if self._usage_members is None:
+                self._usage_members = Members(self._budget, increments=False)
             self._usage_members.add(usage.extra)
 
     def _add_members(self, chunk: ChatCompletionChunk) -> None:
         """Add the members without a field of this chunk and its choices."""
         if chunk.extra:
-            self._members.add(chunk.extra)
+            self._add_own(chunk.extra)
         for choice in chunk.choices:
             self._choices[choice.index].add_members(choice)
         if self._budget.left < 0:
             self.excess = f"the answer has more than {MAX_MEMBERS} members without a field"
 
     def _whole_usage(self) -> Usage | None:
-        extra = self._usage_members.snapshot()
+        extra = _snapshot(self._usage_members)
         if not extra:
             return self._usage
         return msgspec.structs.replace(self._usage or Usage(), extra=extra)
@@ -200,6 +212,7 @@ class _ChoiceParts:
     """The pieces of one choice."""
 
     __slots__ = (
+        "_budget",
         "annotations",
         "content",
         "delta_members",
@@ -217,20 +230,21 @@ class _ChoiceParts:
     )
 
     def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self.role: str | None = None
         self.content: list[str] = []
-        self.refusal: list[str] = []
-        self.reasoning: list[str] = []
+        self.refusal: list[str] | None = None
+        self.reasoning: list[str] | None = None
         self.reasoning_is_content = False  # some of it came as `reasoning_content`
-        self.tool_calls = ToolCalls(budget)
-        self.annotations: list[Any] = []
-        self.logprobs: list[TokenLogprob] = []
-        self.refusal_logprobs: list[TokenLogprob] = []
+        self.tool_calls: ToolCalls | None = None
+        self.annotations: list[Any] | None = None
+        self.logprobs: list[TokenLogprob] | None = None
+        self.refusal_logprobs: list[TokenLogprob] | None = None
         self.token_ids: list[int] | None = None
         self.finish_reason: str | None = None
-        self.members = Members(budget, increments=False)
-        self.delta_members = Members(budget, increments=True)
-        self.logprobs_members = Members(budget, increments=True)
+        self.members: Members | None = None
+        self.delta_members: Members | None = None
+        self.logprobs_members: Members | None = None
 
     def add(self, choice: ChunkChoice) -> int:
         """Add all of this piece except its content; return how many tool calls it opened."""
@@ -238,25 +252,38 @@ class _ChoiceParts:
         self.role = self.role or delta.role
         self.finish_reason = choice.finish_reason or self.finish_reason
         if delta.refusal is not None:
+            self.refusal = self.refusal or []
             self.refusal.append(delta.refusal)
         if delta.reasoning:
+            self.reasoning = self.reasoning or []
             self.reasoning.append(delta.reasoning)
             self.reasoning_is_content |= bool(delta.reasoning_content_field)
         opened = 0
         if delta.tool_calls:
+            if self.tool_calls is None:
+                self.tool_calls = ToolCalls(self._budget)
             before = len(self.tool_calls)
             for piece in delta.tool_calls:
                 self.tool_calls.add(piece)
             opened = len(self.tool_calls) - before
-        self.annotations += delta.annotations or ()
+        if delta.annotations:
+            self.annotations = self.annotations or []
+            self.annotations += delta.annotations
         if choice.logprobs is not None:
-            self.logprobs += choice.logprobs.content or ()
-            self.refusal_logprobs += choice.logprobs.refusal or ()
+            self._add_logprobs(choice.logprobs)
         if choice.token_ids is not None:
             if self.token_ids is None:
                 self.token_ids = []
             self.token_ids += choice.token_ids
         return opened
+
+    def _add_logprobs(self, logprobs: ChoiceLogprobs) -> None:
+        if logprobs.content:
+            self.logprobs = self.logprobs or []
+            self.logprobs += logprobs.content
+        if logprobs.refusal:
+            self.refusal_logprobs = self.refusal_logprobs or []
+            self.refusal_logprobs += logprobs.refusal
 
     def add_members(self, choice: ChunkChoice) -> None:
         """Add the members of this piece that have no field."""
@@ -264,24 +291,30 @@ class _ChoiceParts:
             given = choice.extra
             if _CUMULATIVE in given:
                 given = {name: value for name, value in given.items() if name != _CUMULATIVE}
+            if self.members is None:
+                self.members = Members(self._budget, increments=False)
             self.members.add(given)
         if choice.delta.extra:
+            if self.delta_members is None:
+                self.delta_members = Members(self._budget, increments=True)
             self.delta_members.add(choice.delta.extra)
         if choice.logprobs is not None and choice.logprobs.extra:
+            if self.logprobs_members is None:
+                self.logprobs_members = Members(self._budget, increments=True)
             self.logprobs_members.add(choice.logprobs.extra)
 
     def choice(self, index: int) -> Choice:
         """Return the choice so far, in objects of its own."""
         reasoning = _joined(self.reasoning)
         logprobs = None
-        logprobs_extra = self.logprobs_members.snapshot()
+        logprobs_extra = _snapshot(self.logprobs_members)
         if self.logprobs or self.refusal_logprobs or logprobs_extra:
             logprobs = ChoiceLogprobs(
-                content=self.logprobs[:] or None,
-                refusal=self.refusal_logprobs[:] or None,
+                content=_copy(self.logprobs),
+                refusal=_copy(self.refusal_logprobs),
                 extra=logprobs_extra or UNSET,
             )
-        extra = self.members.snapshot()
+        extra = _snapshot(self.members)
         if self.token_ids is not None:
             extra["token_ids"] = self.token_ids[:]
         return Choice(
@@ -293,9 +326,9 @@ class _ChoiceParts:
                 # Under the name the server used, which it wants back in `messages`.
                 reasoning_field=None if self.reasoning_is_content else reasoning,
                 reasoning_content_field=reasoning if self.reasoning_is_content else None,
-                tool_calls=self.tool_calls.whole() or None,
-                annotations=self.annotations[:] or None,
-                extra=self.delta_members.snapshot() or UNSET,
+                tool_calls=(None if self.tool_calls is None else self.tool_calls.whole()) or None,
+                annotations=_copy(self.annotations),
+                extra=_snapshot(self.delta_members) or UNSET,
             ),
             finish_reason=self.finish_reason,
             logprobs=logprobs,
@@ -303,7 +336,17 @@ class _ChoiceParts:
         )
 
 
-def _joined(pieces: list[str]) -> str | None:
+def _snapshot(members: Members | None) -> dict[str, Any]:
+    return {} if members is None else members.snapshot()
+
+
+def _copy(items: list[T] | None) -> list[T] | None:
+    return items[:] if items else None
+
+
+def _joined(pieces: list[str] | None) -> str | None:
+    if pieces is None:
+        return None
     # Keep the joined text, so that a snapshot after each chunk joins each piece once.
     if len(pieces) > 1:
         pieces[:] = ["".join(pieces)]

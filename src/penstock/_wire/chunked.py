@@ -145,7 +145,9 @@ class ChunkedBody:
                 raise FramingError(f"a chunk is followed by {excerpt(head, 20)!r}, not by CRLF")
             if len(head) > MAX_LINE + 1:  # one more for the CR of its own CRLF
                 raise FramingError(f"a chunk-size line of more than {MAX_LINE} bytes")
-        self._held = head
+            self._held = head
+        else:
+            self._held = _CRLF  # one object for all bodies
 
     def _read_trailers(self, data: bytes, budget: int) -> None:
         if self.finished:

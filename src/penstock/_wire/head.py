@@ -36,6 +36,8 @@ class ResponseHead(NamedTuple):
     """For instance b"HTTP/1.1"."""
     reason: bytes
     """What the status line says after the status, perhaps nothing."""
+    block: bytes = b""
+    """The header lines of a plain head as they came, each with its CRLF."""
 
 
 def plain_request(
@@ -68,7 +70,7 @@ def plain_response(head: bytes) -> ResponseHead | None:
     found = _RESPONSE.fullmatch(head)
     if found is None or b" \r\n" in found[4]:  # blanks behind a value are rare
         return None
-    version, status, reason, block = found.groups()
+    _, status, reason, block = found.groups()
     lines: list[tuple[bytes, bytes]] = _FIELD.findall(block)
     framing: set[bytes] = set()
     for name, value in lines:
@@ -77,8 +79,12 @@ def plain_response(head: bytes) -> ResponseHead | None:
             if lower in framing or not _FRAMING[lower].fullmatch(value):
                 return None
             framing.add(lower)
-    return ResponseHead(int(status), lines, version, reason or b"")
+    # Both are kept as long as the response: the usual reason is one object for all of them.
+    reason = _OK if reason == _OK else reason or b""
+    return ResponseHead(int(status), lines, b"HTTP/1.1", reason, block)
 
+
+_OK = b"OK"
 
 _FRAMING = {
     b"content-length": _LENGTH,
