@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import anyio
 import pytest
-from pydantic import BaseModel
+from openai.types.chat import ChatCompletion, CompletionCreateParams
+from pydantic import BaseModel, TypeAdapter
 
 from penstock import batch
 from penstock.batch.journal import read_journal
@@ -52,6 +53,10 @@ VLLM_FAILED = (
     b'{"id":"vllm-2","custom_id":"request-1","response":{"status_code":400,"request_id":'
     b'"vllm-batch-2","body":null},"error":{"object":"error","message":"no","code":400}}\n'
 )
+VLLM_REFUSED = (  # what vLLM 0.33 writes for an endpoint that it does not have
+    b'{"id":"vllm-3","custom_id":"request-1","response":{"status_code":400,"request_id":'
+    b'"vllm-batch-3","body":null},"error":"URL /v1/x is not a supported endpoint."}\n'
+)
 
 
 class Response(BaseModel):
@@ -76,6 +81,9 @@ class InputLine(BaseModel, extra="forbid"):
     body: dict[str, Any]
 
 
+PARAMS: TypeAdapter[Any] = TypeAdapter(CompletionCreateParams)
+
+
 @pytest.mark.parametrize(
     ("line", "answers"),
     [
@@ -83,6 +91,7 @@ class InputLine(BaseModel, extra="forbid"):
         (OPENAI_EXPIRED, False),
         (VLLM_OUTPUT, True),
         (VLLM_FAILED, False),
+        (VLLM_REFUSED, False),
     ],
 )
 def test_their_lines_count_for_our_rows(tmp_path: Path, line: bytes, answers: bool) -> None:
@@ -102,7 +111,7 @@ async def test_our_lines_are_theirs(tmp_path: Path) -> None:
     with source.open("ab") as file:
         file.write(OPENAI_INPUT)
     for each in source.read_bytes().splitlines():
-        InputLine.model_validate_json(each)
+        PARAMS.validate_python(InputLine.model_validate_json(each).body)
 
     def answer(request: Any) -> Any:
         if b"Hello world" not in request.body and number_of(request) == 2:
@@ -114,6 +123,9 @@ async def test_our_lines_are_theirs(tmp_path: Path) -> None:
     answered = [OutputLine.model_validate_json(each) for each in output.read_bytes().splitlines()]
     assert {each.custom_id for each in answered} == {"row 0", "row 1", "row 3", "request-1"}
     assert all(each.response is not None and each.error is None for each in answered)
+    for found in answered:
+        assert found.response is not None
+        ChatCompletion.model_validate(found.response.body, strict=True)
     [failed] = (tmp_path / "out.errors.jsonl").read_bytes().splitlines()
     parsed = OutputLine.model_validate_json(failed)
     # Readers of OpenAI's form look at the status, those of vLLM's at the error.
