@@ -92,9 +92,21 @@ MODULES = (
             Twin(
                 "AsyncClient",
                 "Client",
-                bases="Driver",
+                bases="ClientDriver",
                 # `close` is the twin of `aclose`.
                 without=names("__del__ __reduce__ __repr__ close endpoint"),
+            ),
+        ),
+    ),
+    Module(
+        "src/penstock/blocking/spread.py",
+        ("src/penstock/_client/spread.py",),
+        (
+            Twin(
+                "Spread",
+                "Spread",
+                bases="Driver[AsyncSpread]",
+                without=names("__reduce__ __repr__ close endpoint"),
             ),
         ),
     ),
@@ -201,7 +213,7 @@ RENAMED = {
     "ChunkFeed": "ChunkIterator",
     "CompletionStream": "Stream",
     "FanOut": "ResultIterator",
-    "HasCompletions": "Client",
+    "HasCompletions": "Client | Spread",
     "Race": "RaceBlock",
     "Source": "Iterable",
     "StopAsyncIteration": "StopIteration",
@@ -434,7 +446,7 @@ class Writer:
             if not isinstance(member, Function) or member.name in twin.without:
                 continue
             public = member.name.startswith("__") or not member.name.startswith("_")
-            if public and (member.name != "__init__" or twin.bases == "Driver"):
+            if public and (member.name != "__init__" or "Driver" in twin.bases):
                 parts.append(self._function(source, member, twin, f"{twin.name}."))
             if member.name == "__init__" and attributes:
                 made = "".join(text for _, text in attributes)
@@ -445,7 +457,7 @@ class Writer:
         """Yield the resources among the attributes that the constructor makes."""
         known = {twin.name for module in MODULES for twin in module.twins}
         for member in node.body:
-            if isinstance(member, Function) and member.name == "__init__":
+            if isinstance(member, Function) and member.name in ("__init__", "_set"):
                 for each, after in pairwise([*member.body, ast.Pass()]):
                     if (
                         isinstance(each, ast.AnnAssign)

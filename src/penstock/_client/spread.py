@@ -83,7 +83,7 @@ class Spread:
     - A client's observer is told of the calls to its server. A call that moves to another server
       begins and ends for the observers of both; an observer that they share is told once.
 
-    It has no blocking twin. Creating it does no I/O. TypeError or ValueError if there is no client,
+    Creating it does no I/O. TypeError or ValueError if there is no client,
     one is given twice, or something is not an `AsyncClient`.
     """
 

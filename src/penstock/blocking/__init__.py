@@ -7,6 +7,7 @@ machine that both faces share, `_loop`.
 from .client import Client
 from .feeds import ChunkIterator, RaceBlock, ResultIterator, fan_out, fan_out_chunks, race
 from .resources import Chat, Completions, Models, TextCompletions
+from .spread import Spread
 from .stream import EventStream, ResponseStream, Stream, TextCompletionStream
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RaceBlock",
     "ResponseStream",
     "ResultIterator",
+    "Spread",
     "Stream",
     "TextCompletionStream",
     "TextCompletions",

@@ -23,7 +23,7 @@ from .._wire.credentials import hides_arguments
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
-from ._loop.facade import Driven, Driver
+from ._loop.facade import ClientDriver, Driven
 from .resources import Chat, Models, TextCompletions
 from .stream import EventStream, ResponseStream
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client(Driver):
+class Client(ClientDriver):
     # own docstring
     """A blocking client of one OpenAI-compatible server. It owns its connections.
 

@@ -22,6 +22,7 @@ from ._loop.feeding import Entered, Feeding, FeedingInBatches
 from ._loop.loop_thread import LoopThread
 from ._loop.sources import in_threads, pulled_in_threads
 from .client import Client
+from .spread import Spread
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkIterator", "RaceBlock", "ResultIterator", "fan_out", "fan_out_chunks", "race"]
 
-Entry: TypeAlias = Request | tuple[Client, Request]
+Entry: TypeAlias = Request | tuple[Client | Spread, Request]
 
 T = TypeVar("T")
 
@@ -93,7 +94,8 @@ def fan_out(
     owner = getattr(fn, "__self__", None)
     call: Any
     clients: list[LoopThread] = []
-    if isinstance(owner, Client) and getattr(fn, "__func__", None) is Client.complete:
+    complete = getattr(fn, "__func__", None)
+    if isinstance(owner, (Client, Spread)) and complete in (Client.complete, Spread.complete):
         call = owner.asynchronous.complete
         clients = [owner.loop]
     elif iscoroutinefunction(fn) or not callable(fn):
@@ -121,7 +123,7 @@ class ChunkIterator(FeedingInBatches):
 
 
 def fan_out_chunks(
-    client: Client,
+    client: Client | Spread,
     requests: Iterable[Request],
     *,
     limit: int | Limiter = 64,
@@ -168,7 +170,7 @@ class RaceBlock(Entered):
 
 
 def race(
-    client: Client,
+    client: Client | Spread,
     requests: Iterable[Entry],
     *,
     delay: float | None = 0.0,
@@ -183,7 +185,7 @@ def race(
     clients = {id(client): client}
     entries: list[Any] = list(requests)
     for index, entry in enumerate(entries):
-        if isinstance(entry, tuple) and entry and isinstance(entry[0], Client):
+        if isinstance(entry, tuple) and entry and isinstance(entry[0], (Client, Spread)):
             other = entry[0]
             clients[id(other)] = other
             entries[index] = (other.asynchronous, *entry[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ..._client.api_key import APIKey
 from ..._client.client import AsyncClient
@@ -13,7 +13,12 @@ from ..._http.pieces import Run
 from ...providers import Provider
 from .loop_thread import LoopThread
 
-__all__ = ["Driven", "Driver", "Resource"]
+if TYPE_CHECKING:
+    from ..._client.spread import Spread
+
+__all__ = ["ClientDriver", "Driven", "Driver", "Resource"]
+
+A = TypeVar("A", AsyncClient, "Spread")
 
 
 class Resource:
@@ -33,13 +38,13 @@ class Resource:
         return self._loop.run(call)
 
 
-class Driver:
-    """A blocking client but for its methods: it drives an `AsyncClient` on the shared loop."""
+class Driver(Generic[A]):
+    """A blocking client but for its methods: it drives an async one on the shared loop."""
 
     _loop: LoopThread
-    _async: AsyncClient
+    _async: A
 
-    def _drive(self, make: Callable[..., AsyncClient], *args: Any, **options: Any) -> None:
+    def _drive(self, make: Callable[..., A], *args: Any, **options: Any) -> None:
         """Make the client that this one drives."""
         self._loop = LoopThread()
         if "api_key" in options:
@@ -57,7 +62,7 @@ class Driver:
         return self._loop.run(call)
 
     @property
-    def asynchronous(self) -> AsyncClient:
+    def asynchronous(self) -> A:
         """The client that this one drives; use it only on the loop."""
         return self._async
 
@@ -66,16 +71,20 @@ class Driver:
         """This client's share in the event loop."""
         return self._loop
 
-    @property
-    def provider(self) -> Provider:
-        """The provider that the client was made for."""
-        return self._async.provider
-
     def __reduce__(self) -> NoReturn:
         self._async.__reduce__()
 
     def __repr__(self) -> str:
         return repr(self._async)
+
+
+class ClientDriver(Driver[AsyncClient]):
+    """The blocking client of one server."""
+
+    @property
+    def provider(self) -> Provider:
+        """The provider that the client was made for."""
+        return self._async.provider
 
 
 class Driven(AsyncClient):
