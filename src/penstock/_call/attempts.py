@@ -124,7 +124,7 @@ class Sender(LiveCall):
         except PenstockError as error:
             self._step(Event.FAIL)
             self._ended("failed")
-            self.secrets.mask(error)
+            self.describe(error)
             raise
         except BaseException:
             if resumable and self._goes_on():
@@ -147,8 +147,10 @@ class Sender(LiveCall):
             self.lifecycle.advance(Event.CLOSE)
         await self.settle()
         self._step(Event.FAIL)
-        raise TotalTimeout(
-            f"not finished within {self.call.timeouts.total:g} s in all (Timeouts.total)"
+        raise self.describe(
+            TotalTimeout(
+                f"not finished within {self.call.timeouts.total:g} s in all (Timeouts.total)"
+            )
         )
 
     def _step(self, event: Event) -> None:
@@ -311,7 +313,6 @@ class Sender(LiveCall):
             self.route.failed(error, self.clock())
         # The only wait comes first: cancelled in it, the failure is still pending.
         await self.settle()
-        self.secrets.mask(error)
         self._pending = None
         self._fresh = self._fresh or stale
         # A dead idle connection costs no retry, and the next attempt uses a new connection.
@@ -332,6 +333,8 @@ class Sender(LiveCall):
             delay = None
         if delay is not None:
             without_frames(error)
+        # Not before it was decided on the server's words alone.
+        self.describe(error)
         if self.reports is not None:
             self.reports.attempt_failed(self.attempts, error, delay, self.clock())
         if delay is None:

@@ -275,7 +275,7 @@ class BodyReader(ABC, Generic[T]):
             self.explain(verdict)
             if verdict.request_id is None:
                 verdict.request_id = request_id(self.headers)
-            error = self._verdict = sender.secrets.mask(verdict)
+            error = self._verdict = sender.describe(verdict)
             self.report("failed", error)
             await sender.fail(error, self.usage)
         sender.finish(self.usage)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import msgspec
@@ -26,6 +26,7 @@ from .faults import public_error
 from .held import Held
 from .lifecycle import Event, Lifecycle, StreamState
 from .phases import Phases
+from .place import add_place
 from .reports import Reports, Summary
 from .secrets import Secrets
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from .route import Route
 
 __all__ = ["LiveCall"]
+
+E = TypeVar("E", bound=PenstockError)
 
 
 class LiveCall:
@@ -104,6 +107,11 @@ class LiveCall:
     def translate(self, error: Exception) -> Exception:
         """Return the public error for an error of the layers below; anything unknown as it is."""
         return public_error(error, self.exchange)
+
+    def describe(self, error: E) -> E:
+        """Return the error, which from now on says where the request went, and no secret."""
+        add_place(error, self.service, self.call.outgoing)
+        return self.secrets.mask(error)
 
     # --- the body ---
 
