@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from penstock.testing import by_stream, text_reply
+from penstock.testing import by_stream, no_leaks, text_reply
+from tests.frameworks.agent_run import Provider, spans_of
 from tests.frameworks.clients import async_client
 from tests.frameworks.conftest import Serve
 
@@ -138,3 +140,24 @@ def test_langsmith_sees_a_call_once(serve: Serve, use: Callable[[Any], Awaitable
     assert seen["type"] == "llm"
     assert "blue." in str(seen["outputs"])
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("instrumented", [True, False])
+def test_an_agent_run_has_one_span_for_each_call(instrumented: bool) -> None:
+    """Where pydantic-ai has a span for a call, penstock's observer adds what it knows to it."""
+    provider = Provider()
+    with no_leaks():
+        spans = asyncio.run(spans_of(provider, framework=instrumented))
+        gc.collect()
+    assert provider.requests == 3  # one was refused, and sent again
+    chats = [span for span in spans if span.name == "chat gpt-5-mini"]
+    assert [[event.name for event in span.events] for span in chats] == [
+        ["penstock.attempt_failed", "penstock.response_started", "penstock.first_token"],
+        ["penstock.response_started", "penstock.first_token"],
+    ]
+    if instrumented:
+        run = next(span for span in spans if span.name == "invoke_agent weather")
+        assert {span.parent.span_id for span in spans if span.parent} == {run.context.span_id}
+        assert len(spans) == 4
+    else:
+        assert len(spans) == 2
