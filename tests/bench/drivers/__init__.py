@@ -12,6 +12,8 @@ __all__ = ["available", "load"]
 # The package without which there is no such client, and the module with its driver.
 _DRIVERS = {
     "penstock": ("penstock", "penstock_client"),
+    "penstock-observer": ("penstock", "penstock_observer"),
+    "penstock-otel": ("opentelemetry", "penstock_otel"),
     "openai": ("openai", "openai_sdk"),
     "openai-aiohttp": ("openai", "openai_sdk_aiohttp"),
     "aiohttp": ("aiohttp", "aiohttp_by_hand"),

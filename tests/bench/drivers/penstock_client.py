@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import penstock
@@ -10,7 +10,7 @@ import penstock
 from ..payloads import MESSAGES
 from .base import Address, Driver, Merging, Pause, Received
 
-__all__ = ["DRIVER"]
+__all__ = ["DRIVER", "driver"]
 
 TIMEOUTS = penstock.Timeouts(slot=60, read=60, first_token=60, idle=60, total=600)
 
@@ -72,16 +72,22 @@ def _whole(completion: penstock.ChatCompletion) -> Received:
     return Received(1, completion.choices[0].message.content or "")
 
 
-@asynccontextmanager
-async def open_peer(address: Address) -> AsyncIterator[PenstockPeer]:
-    async with penstock.AsyncClient(
-        address.base_url,
-        api_key="none",
-        timeouts=TIMEOUTS,
-        proxy="",
-        ssl_context=address.ssl_context,
-    ) as client:
-        yield PenstockPeer(client)
+def driver(observer: Callable[[], object] | None = None) -> Driver:
+    """Return penstock's driver; `observer` makes what watches its client."""
+
+    @asynccontextmanager
+    async def open_peer(address: Address) -> AsyncGenerator[PenstockPeer]:
+        async with penstock.AsyncClient(
+            address.base_url,
+            api_key="none",
+            timeouts=TIMEOUTS,
+            proxy="",
+            ssl_context=address.ssl_context,
+            observer=None if observer is None else observer(),
+        ) as client:
+            yield PenstockPeer(client)
+
+    return Driver(open_peer, loops=("asyncio", "uvloop", "trio"))
 
 
-DRIVER = Driver(open_peer, loops=("asyncio", "uvloop", "trio"))
+DRIVER = driver()
