@@ -22,6 +22,8 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from penstock.testing.plugin import real_backend as anyio_backend
 
+from .support.sweeps import unsampled
+
 __all__ = ["anyio_backend", "collect_ignore"]
 
 collect_ignore = ["frameworks"]  # they have environments of their own: nox -s tests_frameworks
@@ -52,6 +54,23 @@ settings.register_profile(
     report_multiple_bugs=False,
 )
 settings.load_profile(os.environ.get("PENSTOCK_HYPOTHESIS", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "sampled(share): a costly test of which the suite runs this share of the parameter sets,"
+        " each value at least once; all of them by PENSTOCK_SWEEP=all, or if it is named by its id",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any("::" in argument for argument in config.args):
+        return
+    left_out = unsampled(items)
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

@@ -103,6 +103,7 @@ async def test_rows_are_pulled_as_they_can_start() -> None:
         assert pulled == before
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("limit", [1, 2, 20])
 @pytest.mark.parametrize("wait", [None, "0", "3"])
 async def test_rows_that_are_always_refused_for_load_do_not_end_the_job(

@@ -46,6 +46,7 @@ def server() -> Iterator[Server]:
 JOBS = {(job.workload, job.client): job for job in jobs(IN_PROCESS, CLIENTS, "tiny")}
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(("workload", "client"), sample(JOBS, 0.35))
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # what peers leave open is theirs
 def test_every_client_receives_the_whole_answer(workload: str, client: str, server: Server) -> None:

@@ -877,6 +877,7 @@ def test_the_interpreter_ends_without_close(name: str) -> None:
         assert becomes_true(lambda: server.open_connections == 0)
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(
     ("name", "used"),
     [*((name, False) for name in HANDLERS), ("a call", True), ("a server by its name", True)],

@@ -45,6 +45,7 @@ async def test_gzip_is_read_though_not_asked_for() -> None:
     assert network.requests[0].headers["accept-encoding"] == "identity"
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("fault", [Reset(), End(), Stall()], ids=["reset", "end", "stall"])
 async def test_a_fault_at_every_byte(fault: Fault) -> None:
     for offset in range(len(WHOLE.data)):

@@ -300,6 +300,7 @@ def test_a_device_that_is_full(tmp_path: Path) -> None:
         assert b"No space left" in ended.stderr
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
 )

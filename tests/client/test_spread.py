@@ -671,6 +671,7 @@ async def test_an_abandoned_stream_gives_its_place_back() -> None:
         assert all(server.in_flight == 0 for server in spread.statistics().servers)
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("fault", ["none", "refused", "busy"])
 def test_cancelled_at_any_point_nothing_is_left(backend: BackendName, fault: str) -> None:

@@ -106,6 +106,7 @@ async def trouble(servers: list[FlakyServer], happened: list[str]) -> None:
         happened.append("all back")
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_lost_and_nothing_is_sent_twice(way: str, backend: str) -> None:

@@ -28,6 +28,7 @@ ERROR = json.dumps({"error": {"message": "too large", "code": "too_large"}}).enc
 TYPE = ("Content-Type", "application/json")
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize(
     ("how", "status"), [("stops", 413), ("reads", 401), ("closes", 429), ("half-closes", 400)]
@@ -145,6 +146,7 @@ async def test_a_reset_without_an_answer_is_a_failed_connection(tls: bool) -> No
                 await client.request("POST", "/x", json=BODY)
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("how", ["stops", "reads"])
 async def test_cancelled_at_any_moment_an_upload_leaves_nothing(tls: bool, how: str) -> None:

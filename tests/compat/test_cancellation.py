@@ -43,6 +43,7 @@ async def uploaded(client: Any) -> None:
     await client.post("/files", content=Pieces())
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 @pytest.mark.parametrize("do", [whole, streamed, uploaded])
 def test_nothing_stays_open(

@@ -142,6 +142,7 @@ def any_of(request: RecordedRequest) -> Reply:
     return sse_reply(tokens("Hel", "lo", "!"), one_segment_each=True)
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("seed", range(2))
 async def test_churn(generation: Generation, seed: int) -> None:
     chance = random.Random(seed)

@@ -452,6 +452,7 @@ def test_an_asyncio_loop_that_is_closed_without_a_word() -> None:
     assert open_fds() <= before
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("way", ["dropped", "closed"])
 @pytest.mark.parametrize("backend", REAL_BACKENDS)
 def test_connections_go_when_it_does(backend: Backend, way: str) -> None:

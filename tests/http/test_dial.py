@@ -233,6 +233,7 @@ async def test_a_handshake_that_stalls_ends_by_the_connect_deadline(total: float
         await server.wait_closed()
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("tls_kind", ["none", "whole", "stall"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])

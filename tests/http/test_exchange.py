@@ -781,6 +781,7 @@ async def test_closed_while_another_task_reads() -> None:
                 exchange.close()
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("framing", ["length", "chunked", "held open"])
 def test_a_sweep_of_cancellations_settles_the_connection(

@@ -90,6 +90,7 @@ async def test_what_cannot_be_connected_to(tmp_path: Path, kind: str) -> None:
     assert open_fds() == before
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_sweep_of_cancellations_leaves_no_socket(

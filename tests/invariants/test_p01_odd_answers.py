@@ -116,6 +116,7 @@ def same(found: str, expected: str) -> bool:
     return found == expected
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("name", STREAMED)
 async def test_streamed_and_split_at_every_place(name: str) -> None:
     reply, expected = STREAMED[name]
@@ -140,6 +141,7 @@ async def test_streamed_and_cancelled_at_every_read(name: str, phase: float) -> 
     assert network.open_connections == 0
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", STREAMED)
 async def test_streamed_and_cut_at_every_byte(name: str, fault: Fault) -> None:

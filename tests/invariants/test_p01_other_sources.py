@@ -91,6 +91,7 @@ async def test_stalled_at_every_byte_with_deadlines_for_progress(name: str) -> N
             assert items == expected.items
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("name", SOURCES)
 async def test_cancelled_at_every_byte(name: str) -> None:
     source = SOURCES[name]

@@ -27,6 +27,7 @@ REAL = ("llamacpp", "litellm", "litellm-usage")  # long ones
 WITH_HEAD = ("length-done", "logprobs")  # the others' heads are read in the same way
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", RECORDINGS)
 async def test_cut_at_every_byte(name: str, fault: Fault) -> None:
@@ -190,6 +191,7 @@ async def _by_collect(stream: penstock.CompletionStream) -> None:
     await stream.collect()
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("way", [_by_anext, _by_text, _by_collect])
 @pytest.mark.parametrize("fault", ["end", "reset", "stall"])
 async def test_every_way_of_reading_tells(

@@ -21,6 +21,7 @@ NAMES = ["chunked-done", "length", "close", "two-choices", "litellm-usage"]
 AT_ONCE = 3  # more of them, and a busy machine needs longer than the deadline
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", NAMES)

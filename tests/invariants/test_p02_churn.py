@@ -57,6 +57,7 @@ class Unruly:
         )
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("seed", range(1, 21 if EVERYTHING else 3))
 async def test_churn(seed: int, tls: bool) -> None:

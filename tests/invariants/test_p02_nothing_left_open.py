@@ -142,6 +142,7 @@ SWEPT: list[tuple[str, BackendName]] = [
 ]
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(("name", "backend"), SWEPT)
 def test_cancelled_at_every_suspension_point(name: str, backend: BackendName) -> None:
     do, script, options = SCENARIOS[name]
@@ -177,6 +178,7 @@ def test_cancelled_at_every_suspension_point(name: str, backend: BackendName) ->
 ON_SOCKETS = ["stream", "partly", "create", "models", "gzip", "fan-out"]
 
 
+@pytest.mark.sampled(0.2)
 @backends
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("name", ON_SOCKETS)

@@ -135,6 +135,7 @@ async def read_once(stream: Any) -> None:
         await stream.__anext__()
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("by", ["stream", "client", "nobody"])
 async def test_who_polls_no_further_closes_it(by: str) -> None:
     network = MemoryNetwork(Reply((Stall(),)))

@@ -74,6 +74,7 @@ async def read_all(
 APART = ["chunked-segments", "close-done", "tools", "two-choices"]
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize(
     ("name", "phase", "bare"), sample(itertools.product(APART, TIMEOUTS, [False, True]), 0.4)
 )
@@ -131,6 +132,7 @@ async def test_collect_can_be_repeated(phase: float) -> None:
     assert len(network.requests) == 1
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("phase", TIMEOUTS)
 @pytest.mark.parametrize("limit", [1, 2, 5])
 async def test_a_merged_feed(phase: float, limit: int) -> None:

@@ -229,6 +229,7 @@ def clientele(kind: str) -> tuple[MemoryNetwork, AsyncClient, list[dict[str, Any
     return network, client_on(network, max_retries=0), requests
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("outer", OUTERS)
 @pytest.mark.parametrize("made", [fan_out_chunks, fan_out_channels, race, "a stream"])
 async def test_streams(made: Any, outer: str) -> None:

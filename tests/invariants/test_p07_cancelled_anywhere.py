@@ -107,6 +107,7 @@ async def nothing_is_left(network: MemoryNetwork, client: AsyncClient, limiter: 
     assert network.open_connections == idle
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_at_every_point_of_the_host(backend: BackendName, kind: Kind) -> None:
@@ -137,6 +138,7 @@ def test_at_every_point_of_the_host(backend: BackendName, kind: Kind) -> None:
 How = Literal["host by scope", "host natively", "child natively", "the block is left"]
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("kind", ["fan_out", "ordered", "chunks", "channels"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_at_every_point_of_a_child(backend: BackendName, kind: Kind) -> None:

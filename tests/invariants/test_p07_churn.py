@@ -194,6 +194,7 @@ def test_many_seeds(backend: str) -> None:
     gc.collect()
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.anyio
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 async def test_on_sockets(tls: bool) -> None:

@@ -92,6 +92,7 @@ def interrupt_once(kind: Kind, seconds: float, backend: str, options: dict[str, 
     assert not any(connection.open for connection in network.connections)
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_at_any_instant(kind: Kind, anyio_backend: Any) -> None:
     random = Random(kind)

@@ -180,6 +180,7 @@ WAYS: list[Body] = [
 ]
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(("way", "kind"), sample(itertools.product(WAYS, KINDS), 0.4))
 async def test_nobody_is_cancelled_and_all_is_closed(way: Body, kind: Kind) -> None:
     count("cases")
@@ -192,6 +193,7 @@ async def test_nobody_is_cancelled_and_all_is_closed(way: Body, kind: Kind) -> N
     await anyio.sleep(1)
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_several_at_once_left_in_any_order(kind: Kind) -> None:
     async with surroundings(kind) as first, surroundings(kind) as second:
@@ -203,6 +205,7 @@ async def test_several_at_once_left_in_any_order(kind: Kind) -> None:
 
 
 # asyncio.run() cancels tasks that have not begun, and says so of their coroutines.
+@pytest.mark.sampled(0.2)
 @pytest.mark.filterwarnings("ignore:coroutine 'Feed._run' was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
@@ -227,6 +230,7 @@ def test_abandoned_when_the_event_loop_ends(backend: BackendName, kind: Kind, he
     assert not any(connection.open for connection in network.connections)
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_cancelled_at_every_point(backend: BackendName, kind: Kind) -> None:
@@ -322,7 +326,7 @@ async def end(items: AsyncGenerator[Any, None], how: End) -> None:
             await items.athrow(LookupError)
 
 
-@settings(max_examples=settings().max_examples // 4)  # they are long
+@settings(max_examples=settings().max_examples // 8)  # they are long
 @given(uses, st.integers(0, 1000))
 async def test_any_use_of_several_generators(
     made: list[tuple[Kind, int, list[Step], End]], seed: int

@@ -172,6 +172,7 @@ def paced(name: str, seconds: float) -> Reply:
     )
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 @pytest.mark.parametrize("tie", [False, True])
 def test_cancelled_at_every_point(backend: BackendName, tie: bool) -> None:

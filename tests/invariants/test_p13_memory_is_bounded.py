@@ -33,6 +33,7 @@ READ = 10 * len(EVENT)
 ENDLESS = sse_reply([Repeat(EVENT * 10, None)])
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("kind", ["a stream", "chunks", "channels", "race"])
 @backends
 def test_reading_stops_at_the_bound(backend: str, kind: str) -> None:
@@ -143,6 +144,7 @@ def test_what_was_taken_is_not_kept(backend: str) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.anyio
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("kind", ["chunks", "channels"])

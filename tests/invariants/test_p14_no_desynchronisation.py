@@ -57,6 +57,7 @@ def answer(request: RecordedRequest, *, chunked: bool = True) -> Reply:
     return json_reply(completion(text), chunked=chunked)
 
 
+@pytest.mark.sampled(0.34)
 @tcp_and_tls
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("chunked", [True, False], ids=["chunked", "length"])

@@ -550,6 +550,7 @@ async def test_statistics_say_who_asked_to_wait() -> None:
 # --- cancelled anywhere ---
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("how", ["call", "stream", "items", "retried"])
 def test_a_cancellation_at_every_point_gives_back_what_was_not_sent(

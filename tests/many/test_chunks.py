@@ -126,6 +126,7 @@ async def test_no_requests_at_all(requests: Any) -> None:
 # --- bounds ---
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("limit", [1, 3, 64])
 @pytest.mark.parametrize("buffer", [None, 1, 5])
 @pytest.mark.parametrize("as_limiter", [False, True])

@@ -183,6 +183,7 @@ async def test_leaving_early_is_told_once_as_abandoned(way: str) -> None:
     assert watcher.outcomes() == ["abandoned"]
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("when", ["unread", "read", "in back-off"])
 async def test_a_stream_that_is_collected_is_told_as_abandoned(when: str) -> None:
     script = sse_reply([*HALF, Stall()], done=False)

@@ -66,6 +66,7 @@ async def failure(script: Reply, **options: Any) -> tuple[PenstockError, MemoryN
 # --- events ---
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(
     "flood",
     [
@@ -115,6 +116,7 @@ WAYS: dict[str, Callable[[AsyncClient], Awaitable[object]]] = {
 }
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("framing", ["chunked", "length", "close", "gzip"])
 async def test_a_whole_body_above_the_bound(
@@ -141,6 +143,7 @@ async def test_a_whole_body_above_the_bound(
     assert network.open_connections == 0
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("status", [400, 404, 500])
 @pytest.mark.parametrize("coded", [False, True])
 async def test_an_error_body_above_the_bound_leaves_the_status(status: int, coded: bool) -> None:
@@ -169,6 +172,7 @@ def bomb(coding: str, size: int) -> bytes:
     return zlib.compress(bytes(size))
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 @pytest.mark.parametrize("status", [200, 400])
 async def test_a_decompression_bomb(
@@ -202,6 +206,7 @@ async def test_a_bomb_of_many_layers_is_refused() -> None:
 # --- framing ---
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
@@ -267,6 +272,7 @@ def calls(numbers: Iterator[int], count: int, kind: str) -> bytes:
     return sse_event({"choices": [{"index": 0, "delta": {"tool_calls": parts}}]})
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("each", [1, 25])
 async def test_choices_without_an_end(each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion, "MAX_CHOICES", 200)
@@ -299,6 +305,7 @@ async def test_very_many_choices_in_one_event() -> None:
     assert peak < 40 * MIB
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("kind", ["index", "far index", "id", "neither"])
 async def test_tool_calls_without_an_end(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accumulate, "MAX_TOOL_CALLS", 1000)
@@ -390,6 +397,7 @@ async def raced(client: AsyncClient) -> object:
         return await winner.collect()
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("kind", NOISE)
 async def test_a_race_against_servers_that_never_say_anything(
     kind: str, monkeypatch: pytest.MonkeyPatch

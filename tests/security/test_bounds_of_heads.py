@@ -46,6 +46,7 @@ ENDLESS: dict[str, Reply] = {
 }
 
 
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize("kind", ENDLESS)
 async def test_a_head_without_an_end(kind: str) -> None:
     network = MemoryNetwork(ENDLESS[kind])

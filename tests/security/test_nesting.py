@@ -66,6 +66,7 @@ WAYS: dict[str, Way] = {
 }
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("kind", OPENINGS)
 @pytest.mark.parametrize("reply", REPLIES)
 async def test_any_depth(reply: str, kind: str) -> None:

@@ -170,6 +170,7 @@ def assert_unseen(secret: str, shown: str) -> None:
     assert at < 0, shown[max(0, at - 300) : at + 100]
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_whatever_a_server_sends_back(echo: str, backend: str) -> None:

@@ -230,6 +230,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("kind", WHOLE)
 async def test_truncation_never_looks_like_success(
     kind: str, monkeypatch: pytest.MonkeyPatch

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 from typing import Any
 
 import pytest
@@ -33,9 +31,8 @@ CUT: dict[str, Any] = {**GOOD, "kind": "reset", "whole": False}
 
 
 def short(backend: str = "asyncio", **more: Any) -> Settings:
-    seed = 1 if "CI" in os.environ else random.SystemRandom().randrange(10**6)
-    settings = {"operations": 30, "tasks": 30, "patience": 0.6}
-    return Settings(**{**settings, "seed": seed, "backend": backend, **more})
+    settings = {"seed": 1, "operations": 16, "tasks": 16, "patience": 0.6}
+    return Settings(**{**settings, "backend": backend, **more})
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
@@ -43,13 +40,13 @@ def test_a_short_one(backend: str) -> None:
     settings = short(backend)
     run = soak(settings)
     assert run.violations == [], f"python -m tests.soak --backend {backend} --seed {settings.seed}"
-    assert run.requests == sum(run.outcomes.values()) > run.operations == 60
+    assert run.requests == sum(run.outcomes.values()) > run.operations == 32
     assert run.sent > 0
     assert run.descriptors[0] == run.descriptors[1]
 
 
 def test_a_short_one_of_interruptions_and_forks() -> None:
-    with interrupting(seed=random.SystemRandom().randrange(10**6), times=12) as found:
+    with interrupting(seed=1, times=12) as found:
         pass
     assert found.violations == []
     assert found.forks == 2
@@ -72,7 +69,8 @@ def test_it_finds_a_slot_that_is_kept(
             release(self)
 
     monkeypatch.setattr(Held, "release_slots", forgetful)
-    run = soak(short())
+    # On a machine under load, too, some answers have a status before they are given up.
+    run = soak(short(operations=30, tasks=30, patience=3.0))
     assert any("slots were not given back" in violation for violation in run.violations)
     # Told as they come, and not at the end alone.
     told = capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import pytest
 from penstock.testing.plugin import REAL_BACKENDS
 from penstock.testing.sweep import ALL_MODES, BackendName, Mode
 
-__all__ = ["EVERYTHING", "in_turn", "sample", "some_modes"]
+__all__ = ["EVERYTHING", "in_turn", "sample", "some_modes", "unsampled"]
 
 T = TypeVar("T", bound=tuple[object, ...])
 
@@ -42,14 +43,32 @@ def sample(combinations: Iterable[T], share: float, *, seed: object = 0) -> list
     return [given[number] for number in sorted(chosen)]
 
 
+def unsampled(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Return what the mark `sampled(share)` leaves out; `sample` chooses what stays."""
+    functions: defaultdict[str, dict[tuple[str, ...], pytest.Item]] = defaultdict(dict)
+    shares: dict[str, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None and isinstance(item, pytest.Function):
+            function = item.nodeid.partition("[")[0]
+            shares[function] = mark.args[0]
+            values = tuple(repr(value) for value in item.callspec.params.values())
+            functions[function][values] = item
+    left_out: set[pytest.Item] = set()
+    for function, tests in functions.items():
+        chosen = sample(tests, shares[function], seed=function)
+        left_out.update(tests[values] for values in tests.keys() - set(chosen))
+    return left_out
+
+
 def some_modes(backend: BackendName, number: int) -> list[Mode] | None:
-    """Return two of the ways to cancel, by a number that differs from case to case.
+    """Return one of the ways to cancel, by a number that differs from case to case.
 
     None is all of them: with PENSTOCK_SWEEP=all, and on trio, which has a single one.
     """
     if EVERYTHING or backend == "trio":
         return None
-    return [ALL_MODES[number % 4], ALL_MODES[(number + 1) % 4]]
+    return [ALL_MODES[number % len(ALL_MODES)]]
 
 
 def in_turn(number: int, *, uvloop: bool = True) -> pytest.MarkDecorator:

@@ -91,6 +91,7 @@ async def test_idle_connections_that_are_half_dead(fault: Fault) -> None:
                 assert len(server.connections) == 2
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("fault", [Reset(), End()])
 @pytest.mark.parametrize("max_retries", [0, 2])
 async def test_many_half_dead_connections_on_sockets(max_retries: int, fault: Fault) -> None:

@@ -163,6 +163,7 @@ def test_an_endless_scenario_is_an_error() -> None:
         cancel_sweep("trio", scenario, max_points=20)
 
 
+@pytest.mark.sampled(0.34)
 @backends
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 def test_real_sockets(backend: BackendName, tls: bool) -> None:

@@ -155,6 +155,7 @@ def test_however_the_pieces_fall(texts: list[str], cuts: list[int], looked: list
     }
 
 
+@pytest.mark.sampled(0.34)
 @pytest.mark.parametrize("arguments", ["{", "{}"])
 @pytest.mark.parametrize("ended", [False, True])
 def test_asking_after_each_piece_of_many_calls_takes_linear_time(
