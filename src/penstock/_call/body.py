@@ -76,6 +76,7 @@ class BodyReader(ABC, Generic[T]):
         "_decoder",
         "_exchange",
         "_reading",
+        "_rests",
         "_verdict",
         "batch",
         "managed",
@@ -100,6 +101,8 @@ class BodyReader(ABC, Generic[T]):
         """How the answer ends once the batch is handed out; None while it goes on."""
         self._reading = False
         """True while a task is in a read: a second one gets StreamBusyError."""
+        self._rests = False
+        """True if the next read may be one for `take_single`."""
 
     # --- what differs between answers ---
 
@@ -110,6 +113,14 @@ class BodyReader(ABC, Generic[T]):
     def arrived(self, items: Sequence[T]) -> PenstockError | None:
         """Note items before they join the batch; return an error to end the answer."""
         return None
+
+    def at_rest(self) -> bool:
+        """Return True if the next read may be one for `take_single`."""
+        return False
+
+    def take_single(self, data: bytes) -> bool:
+        """Take a usual read at once; return False, with nothing changed, if it is another."""
+        return False
 
     def explain(self, error: PenstockError) -> None:
         """Add to the error what is known about the answer so far."""
@@ -170,6 +181,12 @@ class BodyReader(ABC, Generic[T]):
                 else:
                     # Not in a coroutine of its own: once for each network read (3 %).
                     try:
+                        if self._rests:
+                            data = await self._exchange.receive()
+                            if self.take_single(data):
+                                return True
+                            self._rests = False
+                            self._exchange.put_back(data)
                         data = await self._exchange.read()
                     except Exception as error:  # noqa: BLE001 - told apart, or raised again
                         data = b""
@@ -230,6 +247,7 @@ class BodyReader(ABC, Generic[T]):
             self._verdict = decoder.error
         elif decoder.done:
             self._verdict = COMPLETE
+        self._rests = self._verdict is None and self.at_rest()
         if not items:
             return False
         error = self.arrived(items)

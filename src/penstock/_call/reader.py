@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from .._http.exchange import Exchange
 from .._wire.accumulate import Accumulator
 from .._wire.completion import CompletionDecoder
+from .._wire.single import single_token
 from .._wire.token import has_prompt_progress
 from ..errors import APIResponseError, PenstockError
 from ..types import ChatCompletion, ChatCompletionChunk, TextCompletion, ToolCall
@@ -117,6 +118,48 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
         """Return the decoder for a body whose head is in."""
         content_type = exchange.headers.get("content-type")
         return CompletionDecoder(content_type, choices=self.sender.call.choices)
+
+    def at_rest(self) -> bool:
+        """Return True if the next read may be one for `take_single`."""
+        return (
+            not math.isnan(self.timings.first_token)
+            and self._exchange.at_rest
+            and isinstance(self._decoder, CompletionDecoder)
+            and self._decoder.at_rest
+        )
+
+    def take_single(self, data: bytes) -> bool:
+        """Take a read that is one token; return False, with nothing changed, if it is not.
+
+        Live streams are hardly anything else. One function in place of the dozen that other
+        reads pass.
+        """
+        chunk = single_token(data)
+        if chunk is None:
+            return False
+        sender, pos, decoder = self.sender, self.pos, self._decoder
+        if self._folded < pos:
+            self.fold()
+        if (
+            decoder is None
+            or self._chat.excess is not None
+            or sender.lifecycle.state is not StreamState.FLOWING
+        ):
+            return False
+        self._exchange.body_bytes += len(data)
+        limits, timings = sender.limits, self.timings
+        limits.token_in_read()
+        timings.last_read = limits.now
+        timings.waited = limits.waited
+        timings.token_arrived(limits.now)
+        decoder.events += 1
+        if pos == len(self.batch):
+            self.batch = [chunk]
+        else:
+            del self.batch[:pos]
+            self.batch.append(chunk)
+        self.pos = self._folded = 0
+        return True
 
     def take_tool_call(self) -> ToolCall | None:
         """Return a complete tool call that was not given before, if there is one by now."""

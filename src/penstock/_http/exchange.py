@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Awaitable
 from typing import Any, cast
 
 from .._wire.encoding import EncodingError, content_decoder
 from .._wire.excerpt import one_line
-from .._wire.framing import FramingError, body_framing, keeps_alive
+from .._wire.framing import ChunkedBody, FramingError, body_framing, keeps_alive
 from .._wire.head import ResponseHead
 from ..errors import PenstockError
 from ..headers import Headers
@@ -255,12 +256,7 @@ class Exchange:
                     self._fault = error
                     raise
                 if not raw:
-                    if self._framing.eof():
-                        self._check_encoding()
-                    else:
-                        self._fault = ConnectionFailed(
-                            "the connection ended in the middle of the body", ended=True
-                        )
+                    self._ended()
                     continue
                 self._deadline.byte_arrived()
             self.body_bytes += len(raw)
@@ -282,6 +278,41 @@ class Exchange:
             if data:
                 return data
         raise self._fault
+
+    def _ended(self) -> None:
+        """Take the end of the connection."""
+        if self._framing.eof():
+            self._check_encoding()
+        else:
+            self._fault = ConnectionFailed(
+                "the connection ended in the middle of the body", ended=True
+            )
+
+    @property
+    def at_rest(self) -> bool:
+        """True between two chunks of a chunked body that is not compressed."""
+        return (
+            isinstance(self._framing, ChunkedBody)
+            and self._framing.at_rest
+            and self._decoder is None
+            and self._fault is None
+            and not self._rest
+        )
+
+    def receive(self) -> Awaitable[bytes]:
+        """Return what returns the next bytes of the connection, for an exchange at rest.
+
+        The caller takes them as a whole and adds them to `body_bytes`, or puts them back.
+        """
+        return self._stream.receive(self._deadline)
+
+    def put_back(self, raw: bytes) -> None:
+        """Have the next `read` take what `receive` has returned."""
+        if raw:
+            self._deadline.byte_arrived()
+            self._rest = raw
+        else:
+            self._ended()
 
     def _check_encoding(self) -> None:
         decoder = self._decoder

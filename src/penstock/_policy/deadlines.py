@@ -107,6 +107,10 @@ class Deadlines:
         self._token_error = IdleTimeout
         self._token_limit = _limit(self._timeouts.idle)
 
+    def token_in_read(self) -> None:
+        """Note that bytes arrived with a token, and that it is not the first one."""
+        self._silent = self._tokenless = 0.0
+
     def prompt_progressed(self) -> None:
         """Note that the server reads the prompt, as it says: `first_token` starts anew."""
         if self._token_error is FirstTokenTimeout:

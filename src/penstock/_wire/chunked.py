@@ -17,7 +17,7 @@ import re
 
 from .excerpt import excerpt
 
-__all__ = ["ChunkedBody", "FramingError"]
+__all__ = ["ChunkedBody", "FramingError", "known_sizes"]
 
 # Bounds on what a peer can make us buffer. In practice servers send neither extensions nor
 # trailers; aiohttp allows 8 KiB a line, Node 16 KiB in all. The bound on a line also keeps
@@ -38,7 +38,7 @@ _FOLDED = re.compile(rb"[ \t]+[^\x00\n\v\f\r]*")  # obs-fold (RFC 9112, section 
 
 # Sizes of the heads seen so far: one lookup replaces the checks and int(). Only plain sizes of
 # up to three digits are kept, a few thousand entries at most.
-_known_sizes: dict[bytes, int] = {}
+known_sizes: dict[bytes, int] = {}
 _LONGEST_KNOWN = len(_CRLF) + 3
 
 
@@ -84,7 +84,7 @@ class ChunkedBody:
             # One whole chunk, the usual read of a live stream (saves 4 % of such a read).
             # Known sizes are never 0.
             end = data.find(_CRLF)
-            size = _known_sizes.get(_CRLF + data[:end])
+            size = known_sizes.get(_CRLF + data[:end])
             if size is not None and end + size + 4 == len(data) and data.endswith(_CRLF):
                 return data[end + 2 : -2]
         payloads: list[bytes] = []
@@ -111,7 +111,7 @@ class ChunkedBody:
             # One search, one lookup and two slices a chunk: looking up the whole head checks the
             # end of one chunk and reads the next size at once (-12 %).
             while end >= 0:
-                size = _known_sizes.get(head)
+                size = known_sizes.get(head)
                 if size is None:
                     size = _parse_head(head)
                     if size == 0:
@@ -134,6 +134,11 @@ class ChunkedBody:
             error.payload = b"".join(payloads)
             raise
         return payloads[0] if len(payloads) == 1 else b"".join(payloads)
+
+    @property
+    def at_rest(self) -> bool:
+        """True between two chunks."""
+        return not self._left and self._held == _CRLF and self._trailer_budget is None
 
     def eof(self) -> bool:
         """The peer closed: was the body complete? (RFC 9112, section 8)."""
@@ -186,5 +191,5 @@ def _parse_head(head: bytes) -> int:
         raise FramingError(f"a malformed end of chunk or chunk-size line: {excerpt(head, 80)!r}")
     size = int(match[1], 16)
     if size and len(head) <= _LONGEST_KNOWN and match[1] == head[2:]:
-        _known_sizes[head] = size
+        known_sizes[head] = size
     return size

@@ -19,6 +19,7 @@ from penstock.types import ChatCompletionChunk
 from .decode import MAX_CHOICES, ChunkDecodeError, check_objects
 from .habits import ChunkDecoder
 from .odd_answers import OddAnswer, parsed
+from .single import LARGEST
 from .sse import LARGE_EVENT, MAX_EVENT_BYTES, EventStreamDecoder, EventTooLargeError, NamedEvent
 from .stream_error import body_excerpt, is_event_stream, stream_error, unstreamed_error
 from .token import has_token
@@ -370,7 +371,7 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
     """Takes the body of one streamed chat completion."""
 
-    __slots__ = ("_chunks_of",)
+    __slots__ = ("_chunks_of", "_max_event_bytes")
 
     def __init__(
         self,
@@ -381,6 +382,7 @@ class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
     ) -> None:
         super().__init__(content_type, choices=choices, max_event_bytes=max_event_bytes)
         self._chunks_of = ChunkDecoder()
+        self._max_event_bytes = max_event_bytes
 
     @property
     def decode(self) -> Callable[[bytes], ChatCompletionChunk]:
@@ -389,6 +391,24 @@ class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
 
     is_token = staticmethod(has_token)
     whole = staticmethod(partial(whole_completion, chat=True))
+
+    @property
+    def at_rest(self) -> bool:
+        """True between two events of an answer whose only choice, 0, goes on.
+
+        A token may then be taken by `single_token`: it would change nothing but `events`.
+        """
+        return (
+            self._head is None
+            and self._unfinished == 1
+            and len(self._finished) == 1
+            and 0 in self._finished
+            and not (self.done or self.error is not None)
+            and not (self._odd.is_open or self._odd.words)
+            and not self._chunks_of.has_habits
+            and self._sse.at_rest
+            and self._max_event_bytes >= LARGEST
+        )
 
     def reported(self, chunk: ChatCompletionChunk) -> PenstockError | None:
         """Return the error that a chunk reports, by itself, in a choice or in Groq's member."""

@@ -46,6 +46,11 @@ class ChunkDecoder:
         self._choice: tuple[str, ...] = ()
         self._delta: tuple[str, ...] = ()
 
+    @property
+    def has_habits(self) -> bool:
+        """True if the server adds members of its own."""
+        return self._chunk is not None
+
     def decode(self, data: bytes) -> ChatCompletionChunk:
         """Decode one event's data, as `decode_chunk` does."""
         if self._chunk is not None and (chunk := self._by_habit(data)) is not None:

@@ -115,6 +115,11 @@ class EventStreamDecoder:
         # The last byte was a CR; a following LF belongs to the same line end.
         self._after_cr = False
 
+    @property
+    def at_rest(self) -> bool:
+        """True between two events that are separated as they should be."""
+        return not (self._rest or self._at_start or self._after_cr or self.careless)
+
     def feed(self, data: bytes) -> Sequence[bytes | NamedEvent]:
         """Take the next bytes of the stream and return the events they complete.
 
