@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.observing import RequestStarted
-from penstock.otel.attributes import operation, request_attributes
+from penstock.otel.attributes import metric_attributes, operation, parameters, request_attributes
 from penstock.otel.names import chosen
 
 
@@ -52,7 +53,7 @@ MEMBERS = st.sampled_from(
 
 @given(body=JSON | st.dictionaries(MEMBERS, JSON))
 def test_whatever_the_body_is_the_values_can_be_recorded(body: Any) -> None:
-    for name, value in request_attributes(started(), body, chosen()).items():
+    for name, value in request_attributes(started(), body, chosen(), {}).items():
         assert isinstance(name, str)
         assert isinstance(value, (str, bool, int, float)) or (
             isinstance(value, list) and all(isinstance(each, str) for each in value)
@@ -63,7 +64,8 @@ def test_whatever_the_body_is_the_values_can_be_recorded(body: Any) -> None:
 def test_the_environment_chooses_the_names(opt_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in)
     body = {"response_format": {"type": "json_schema"}, "service_tier": "flex"}
-    attributes = request_attributes(started("azure"), body, chosen())
+    labels = metric_attributes(started("azure"), chosen())
+    attributes = request_attributes(started("azure"), body, chosen(), labels)
     if opt_in:
         assert attributes["gen_ai.provider.name"] == "azure.ai.openai"
         assert attributes["gen_ai.output.type"] == "json"
@@ -74,3 +76,15 @@ def test_the_environment_chooses_the_names(opt_in: str, monkeypatch: pytest.Monk
         assert attributes["gen_ai.openai.request.response_format"] == "json_schema"
         assert attributes["gen_ai.openai.request.service_tier"] == "flex"
         assert "gen_ai.provider.name" not in attributes
+
+
+@given(body=JSON | st.dictionaries(MEMBERS | st.just("messages"), JSON))
+def test_the_parameters_of_a_body_are_found_without_the_rest(body: Any) -> None:
+    data = json.dumps(body).encode()
+    whole = request_attributes(started(), body, chosen(), {})
+    assert request_attributes(started(), parameters(data), chosen(), {}) == whole
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
+def test_what_is_no_object_has_no_parameters(data: bytes) -> None:
+    assert parameters(data) == {}

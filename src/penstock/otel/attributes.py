@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from .._typed.members import is_list, is_object
 from ..observing.events import Finished, RequestStarted
@@ -10,9 +13,11 @@ from .names import Names
 
 __all__ = [
     "INFERENCE",
+    "Attributes",
     "answer_attributes",
     "metric_attributes",
     "operation",
+    "parameters",
     "request_attributes",
 ]
 
@@ -47,6 +52,36 @@ _NUMBERS = {
 }
 
 
+class _Parameters(msgspec.Struct, gc=False):
+    """What attributes say of a request: decoded without its messages, which may be long."""
+
+    temperature: Any = None
+    top_p: Any = None
+    top_k: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    presence_penalty: Any = None
+    frequency_penalty: Any = None
+    seed: Any = None
+    n: Any = None
+    stop: Any = None
+    response_format: Any = None
+    service_tier: Any = None
+
+
+_decode = msgspec.json.Decoder(_Parameters).decode
+
+
+def parameters(body: bytes) -> dict[str, Any]:
+    """Return the members of a request's body that attributes are made of."""
+    try:
+        return msgspec.structs.asdict(_decode(body))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return {}
+
+
+@lru_cache(maxsize=256)
 def operation(path: str) -> str | None:
     """Return the name of the operation behind a path; None if no model is asked there."""
     parts = path.partition("?")[0].rstrip("/").split("/")
@@ -66,9 +101,11 @@ def metric_attributes(event: RequestStarted, names: Names) -> Attributes:
     return attributes
 
 
-def request_attributes(event: RequestStarted, body: object, names: Names) -> Attributes:
-    """Return the attributes of a span when its request starts."""
-    attributes = metric_attributes(event, names)
+def request_attributes(
+    event: RequestStarted, body: object, names: Names, labels: Attributes
+) -> Attributes:
+    """Return the attributes of a span when its request starts, `labels` of its metrics included."""
+    attributes = dict(labels)
     if operation(event.path) is None:
         attributes["http.request.method"] = event.method
         attributes["url.path"] = event.path.partition("?")[0]

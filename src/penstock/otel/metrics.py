@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from ..observing.events import AttemptFailed, ClientMade, Finished, RequestStarted
-from .attributes import answer_attributes, error_type, metric_attributes
-from .names import Names
+from ..observing.events import AttemptFailed, ClientMade, Finished
+from .attributes import Attributes, error_type
 
 __all__ = ["Metrics"]
 
@@ -24,8 +23,7 @@ _TOKENS = [4**power for power in range(14)]
 class Metrics:
     """Measures requests when they end; slots and connections when somebody reads the metrics."""
 
-    def __init__(self, meter: Meter, names: Names) -> None:
-        self._names = names
+    def __init__(self, meter: Meter) -> None:
         self._clients: list[ClientMade] = []
         self._duration = meter.create_histogram(
             "gen_ai.client.operation.duration",
@@ -75,34 +73,37 @@ class Metrics:
         self._clients = [each for each in self._clients if each.statistics() is not None]
         self._clients.append(event)
 
-    def started(self, event: RequestStarted) -> None:
-        """A request has begun."""
-        self._active.add(1, metric_attributes(event, self._names))
+    def started(self, labels: Attributes) -> None:
+        """A request has begun. `labels`: what all its measurements have."""
+        self._active.add(1, labels)
 
-    def retried(self, started: RequestStarted, event: AttemptFailed) -> None:
+    def retried(self, labels: Attributes, event: AttemptFailed) -> None:
         """A request will be sent again."""
-        attributes = metric_attributes(started, self._names)
-        self._retries.add(1, {**attributes, "error.type": error_type(event.error)})
+        self._retries.add(1, {**labels, "error.type": error_type(event.error)})
 
-    def finished(self, started: RequestStarted, event: Finished, *, inference: bool) -> None:
-        """A request has ended. What a span of somebody else measures is left to it."""
-        attributes = metric_attributes(started, self._names)
-        self._active.add(-1, attributes)
-        if not inference:
-            return
+    def finished(
+        self, labels: Attributes, event: Finished, answered: Attributes, *, stream: bool
+    ) -> None:
+        """An inference has ended; `answered` are the attributes of its answer."""
+        attributes = labels
         if event.response_model is not None:
-            attributes["gen_ai.response.model"] = event.response_model
-        outcome = {} if event.error is None else {"error.type": error_type(event.error)}
-        self._duration.record(event.time - event.started, {**attributes, **outcome})
-        known = answer_attributes(event, self._names)
+            attributes = {**labels, "gen_ai.response.model": event.response_model}
+        outcome = attributes
+        if event.error is not None:
+            outcome = {**attributes, "error.type": error_type(event.error)}
+        self._duration.record(event.time - event.started, outcome)
         for kind in ("input", "output"):
-            tokens = known.get(f"gen_ai.usage.{kind}_tokens")
+            tokens = answered.get(f"gen_ai.usage.{kind}_tokens")
             if tokens is not None:
                 self._tokens.record(tokens, {**attributes, "gen_ai.token.type": kind})
-        if started.stream and event.statistics.first_token is not None:
+        if stream and event.statistics.first_token is not None:
             self._first.record(event.statistics.first_token, attributes)
         if event.statistics.gaps.mean is not None:
             self._each.record(event.statistics.gaps.mean, attributes)
+
+    def ended(self, labels: Attributes) -> None:
+        """A request of any kind has ended."""
+        self._active.add(-1, labels)
 
     def _connections(self, options: CallbackOptions) -> Iterable[Observation]:
         for client, figures in self._read(lambda client: client.statistics()):

@@ -22,9 +22,12 @@ from ..observing.events import (
 )
 from .attributes import (
     INFERENCE,
+    Attributes,
     answer_attributes,
     error_type,
+    metric_attributes,
     operation,
+    parameters,
     request_attributes,
 )
 from .content import input_attributes, output_attributes
@@ -41,6 +44,21 @@ class _Group:
         self.span = span
         self.outside = outside
         self.requests = 0
+
+
+class _Request:
+    """One request that has begun."""
+
+    __slots__ = ("guest", "labels", "operation", "span", "stream")
+
+    def __init__(self, event: RequestStarted, labels: Attributes) -> None:
+        self.labels = labels
+        """What all its measurements have."""
+        self.operation = operation(event.path)
+        self.stream = event.stream
+        self.span: Span = trace.INVALID_SPAN
+        self.guest = False
+        """Whether the span is a framework's own."""
 
 
 class Observer:
@@ -71,15 +89,10 @@ class Observer:
     ) -> None:
         self._tracer = trace.get_tracer("penstock", __version__, tracer_provider)
         self._names = chosen()
-        self._metrics = Metrics(
-            metrics.get_meter("penstock", __version__, meter_provider), self._names
-        )
+        self._metrics = Metrics(metrics.get_meter("penstock", __version__, meter_provider))
         self._content = content
         self._propagate = propagate
-        self._requests: dict[int, RequestStarted] = {}
-        self._spans: dict[int, Span] = {}
-        self._guests: set[int] = set()
-        """Requests whose span is a framework's own."""
+        self._requests: dict[int, _Request] = {}
         self._groups: dict[int, _Group] = {}
 
     def client_made(self, event: ClientMade) -> None:
@@ -88,21 +101,23 @@ class Observer:
 
     def request_started(self, event: RequestStarted) -> None:
         """Start the request's span."""
-        self._requests[event.id] = event
-        self._metrics.started(event)
+        labels = metric_attributes(event, self._names)
+        self._requests[event.id] = request = _Request(event, labels)
+        self._metrics.started(labels)
+        asked = request.operation
         current = trace.get_current_span()
-        asked = operation(event.path)
         if asked in INFERENCE and _is_inference(current):
-            self._guests.add(event.id)
-            self._spans[event.id] = current
+            request.guest, request.span = True, current
             return
-        body = event.body.json() if asked is not None else None
-        attributes = request_attributes(event, body, self._names)
+        body: Any = None
+        if asked is not None:
+            body = event.body.json() if self._content else parameters(bytes(event.body))
+        attributes = request_attributes(event, body, self._names, labels)
         if self._content:
             attributes |= input_attributes(body)
         name = f"{asked} {event.model}" if event.model else asked
         path = event.path.partition("?")[0]
-        self._spans[event.id] = self._tracer.start_span(
+        request.span = self._tracer.start_span(
             name or f"{event.method} {path}",
             context=self._parent(event.group),
             kind=SpanKind.CLIENT,
@@ -114,11 +129,12 @@ class Observer:
         if not self._propagate:
             return None
         headers: dict[str, str] = {}
-        propagate.inject(headers, context=trace.set_span_in_context(self._spans[event.id]))
+        propagate.inject(headers, context=trace.set_span_in_context(self._requests[event.id].span))
         return headers
 
     def attempt_failed(self, event: AttemptFailed) -> None:
         """Note an attempt that failed, in the span and, if it is sent again, as a retry."""
+        request = self._requests[event.id]
         attributes: dict[str, Any] = {
             "penstock.attempt": event.attempt,
             "error.type": error_type(event.error),
@@ -128,30 +144,29 @@ class Observer:
             attributes["http.response.status_code"] = status
         if event.retry_in is not None:
             attributes["penstock.retry_in"] = event.retry_in
-            self._metrics.retried(self._requests[event.id], event)
-        self._spans[event.id].add_event("penstock.attempt_failed", attributes)
+            self._metrics.retried(request.labels, event)
+        request.span.add_event("penstock.attempt_failed", attributes)
 
     def response_started(self, event: ResponseStarted) -> None:
         """Note the head of the response."""
-        self._spans[event.id].add_event(
+        self._requests[event.id].span.add_event(
             "penstock.response_started", {"http.response.status_code": event.status_code}
         )
 
     def first_token(self, event: FirstToken) -> None:
         """Note the first token."""
-        self._spans[event.id].add_event("penstock.first_token")
+        self._requests[event.id].span.add_event("penstock.first_token")
 
     def finished(self, event: Finished) -> None:
         """End the request's span."""
-        started = self._requests.pop(event.id)
-        span = self._spans.pop(event.id)
-        guest = event.id in self._guests
-        self._guests.discard(event.id)
-        inference = operation(started.path) is not None and not guest
-        self._metrics.finished(started, event, inference=inference)
-        if guest:
+        request = self._requests.pop(event.id)
+        self._metrics.ended(request.labels)
+        if request.guest:  # the rest is left to the framework
             return
-        span.set_attributes(answer_attributes(event, self._names))
+        span, answered = request.span, answer_attributes(event, self._names)
+        if request.operation is not None:
+            self._metrics.finished(request.labels, event, answered, stream=request.stream)
+        span.set_attributes(answered)
         if self._content:
             span.set_attributes(output_attributes(event.answer))
         if event.error is not None:
