@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from penstock.cli.demo_figures import Answer, Figures
 from penstock.cli.demo_view import print_figures, view
+from penstock.observing import Gaps
+from penstock.observing.figures import NOTHING
 from penstock.types import Usage
 
 
@@ -54,8 +57,10 @@ def test_panels_show_the_end_of_each_text(width: int, streams: int) -> None:
 def test_the_table_has_a_row_for_each_stream_and_the_totals() -> None:
     screen = console(terminal=False)
     usage = Usage(prompt_tokens=10, completion_tokens=21, total_tokens=31)
+    gaps = Gaps(count=4, mean=0.5, p50=0.5, p99=0.5, max=0.5)
+    statistics = msgspec.structs.replace(NOTHING, first_token=0.5, gaps=gaps)
     answers = [
-        Answer(0, "a", "x", 100.5, 102.5, "stop", usage, ended=True),
+        Answer(0, "a", "x", "stop", usage, statistics, ended=True),
         Answer(1, "b", error="gone", ended=True),
     ]
     print_figures(screen, Figures("m", "trio", answers, started=100.0, ended=103.0))

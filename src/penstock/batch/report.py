@@ -23,7 +23,7 @@ class Report(msgspec.Struct, frozen=True):
     failures: dict[str, int]
     """How many of them failed with each code."""
     requests: int
-    """Requests sent."""
+    """Requests made, as observers count them; one that met a dead idle connection counts once."""
     retries: int
     """Requests among them that asked a row again."""
     usage: dict[str, int]

@@ -87,10 +87,9 @@ async def _demo(arguments: argparse.Namespace, base_url: str) -> int:
                 async for event in events:
                     answer = figures.answers[event.index]
                     if isinstance(event, ChunkEvent):
-                        text = answer.add(event.chunk, time.monotonic())
+                        text = answer.add(event.chunk)
                     else:
-                        answer.ended = True
-                        answer.error = None if event.error is None else str(event.error)
+                        answer.end(event)
                         text = ""
                     with writing():
                         show(answer, text)

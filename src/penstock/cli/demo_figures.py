@@ -4,39 +4,52 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..types import ChatCompletionChunk, Usage
+if TYPE_CHECKING:
+    from .._many.results import FailureEvent, SuccessEvent
+    from ..observing import StreamStatistics
+    from ..types import ChatCompletionChunk, Usage
 
 __all__ = ["Answer", "Figures"]
 
 
 @dataclass
 class Answer:
-    """One prompt, its answer so far, and the times that matter on the monotonic clock."""
+    """One prompt, its answer so far, and the library's own figures once it has ended."""
 
     index: int
     prompt: str
     text: str = ""
-    first_token: float | None = None
-    last_token: float | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    statistics: StreamStatistics | None = None
     error: str | None = None
     ended: bool = False
 
-    def add(self, chunk: ChatCompletionChunk, now: float) -> str:
+    def add(self, chunk: ChatCompletionChunk) -> str:
         """Take in one chunk; the text that it brought."""
-        self.usage = chunk.usage or self.usage
-        text = ""
-        for choice in chunk.choices:
-            self.finish_reason = choice.finish_reason or self.finish_reason
-            text += choice.delta.content or ""
-        if text:
-            if self.first_token is None:
-                self.first_token = now
-            self.last_token = now
-            self.text += text
+        text = "".join(choice.delta.content or "" for choice in chunk.choices)
+        self.text += text
         return text
+
+    def end(self, event: SuccessEvent | FailureEvent) -> None:
+        """Take in what became of it."""
+        self.ended = True
+        self.statistics = event.statistics
+        completion = event.completion
+        if event.error is not None:
+            self.error = str(event.error)
+            completion = getattr(event.error, "partial", None)
+        if completion is not None:
+            self.usage = completion.usage
+            reasons = [choice.finish_reason for choice in completion.choices]
+            self.finish_reason = reasons[0] if reasons else None
+
+    @property
+    def first_token(self) -> float | None:
+        """Seconds from the beginning of the request to the first token."""
+        return None if self.statistics is None else self.statistics.first_token
 
     @property
     def tokens(self) -> int | None:
@@ -46,9 +59,9 @@ class Answer:
     @property
     def tokens_per_second(self) -> float | None:
         """The pace after the first token."""
-        if not self.tokens or self.first_token is None or self.last_token is None:
+        if not self.tokens or self.statistics is None or self.statistics.gaps.mean is None:
             return None
-        seconds = self.last_token - self.first_token
+        seconds = self.statistics.gaps.count * self.statistics.gaps.mean
         return (self.tokens - 1) / seconds if seconds > 0 else None
 
 

@@ -135,7 +135,7 @@ def print_figures(console: Console, figures: Figures) -> None:
     width = max(8, min(40, console.width - NUMBERS_WIDTH))
     table.add_column("", f"{len(answers)}", justify="right")
     table.add_column("prompt", "together", width=width, no_wrap=True, overflow="ellipsis")
-    first = _seconds(min(firsts, default=None), figures.started)
+    first = _seconds(min(firsts, default=None))
     table.add_column("first token", first, justify="right", no_wrap=True)
     pace = f"{tokens / seconds:.1f}" if seconds else ""
     table.add_column("tokens/s", pace, justify="right", no_wrap=True)
@@ -147,7 +147,7 @@ def print_figures(console: Console, figures: Figures) -> None:
         table.add_row(
             f"{answer.index}",
             answer.prompt,
-            _seconds(answer.first_token, figures.started),
+            _seconds(answer.first_token),
             "" if its_pace is None else f"{its_pace:.1f}",
             "failed" if answer.error else answer.finish_reason or "",
             "" if usage is None else _sum(usage.prompt_tokens or 0, usage.completion_tokens or 0),
@@ -155,8 +155,8 @@ def print_figures(console: Console, figures: Figures) -> None:
     console.print(table)
 
 
-def _seconds(moment: float | None, started: float) -> str:
-    return "" if moment is None else f"{moment - started:.2f} s"
+def _seconds(time: float | None) -> str:
+    return "" if time is None else f"{time:.2f} s"
 
 
 def _sum(prompt: int, answer: int) -> str:
