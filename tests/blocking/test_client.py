@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -206,6 +207,17 @@ def test_nobody_there() -> None:
         pytest.raises(penstock.APIConnectionError),
     ):
         client.complete(REQUEST)
+
+
+def test_the_traceback_of_a_failed_connection_is_short() -> None:
+    with (
+        Client(f"http://127.0.0.1:{closed_port()}/v1", max_retries=0) as client,
+        pytest.raises(penstock.APIConnectionError) as caught,
+    ):
+        client.complete(REQUEST)
+    text = "".join(traceback.format_exception(caught.value))
+    assert len(text.splitlines()) < 40
+    assert "asyncio" not in text
 
 
 def test_answers_as_values() -> None:

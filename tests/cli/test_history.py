@@ -72,6 +72,12 @@ def test_a_file_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="Unix has a device without an end")
+def test_a_device_is_not_read() -> None:
+    with pytest.raises(UsageError, match=r"^cannot read /dev/zero: it is not a file$"):
+        History("/dev/zero", None)
+
+
 def test_a_folder_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot"):
         History(str(tmp_path / "missing" / "talk.jsonl"), "be brief")

@@ -11,7 +11,7 @@ import pytest
 
 from penstock.testing import Server, serve_in_thread
 
-from .answers import hello
+from .answers import hello, server_with
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="Linux has a device that is full")
@@ -19,31 +19,32 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="Linux has a device th
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serve_in_thread(hello()) as server:
+    with serve_in_thread(server_with(hello())) as server:
         yield server
 
 
 def run(server: Server, command: str, redirection: str) -> tuple[int, str, str]:
     """Exit status, output and errors of a command of the shell."""
-    line = f"'{sys.executable}' -m penstock {command} --base-url {server.base_url} --model m"
+    where = "" if command.startswith("serve") else f"--base-url {server.base_url}"
+    line = f"'{sys.executable}' -m penstock {command} {where}"
     done = subprocess.run(
         ["sh", "-c", f"{line} {redirection}"], capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout, done.stderr
 
 
-COMMANDS = ("chat hi", "demo --streams 2")
+COMMANDS = ("chat hi --model m", "demo --streams 2 --model m", "models")
 
 
 @needs_full
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "serve --port 0"])
 def test_a_full_disk(server: Server, command: str) -> None:
     code, _, errors = run(server, command, f">{FULL}")
     assert code == 1
     assert errors == "penstock: cannot write to standard output: No space left on device\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "serve --port 0"])
 def test_closed_standard_output(server: Server, command: str) -> None:
     before = len(server.requests)
     code, _, errors = run(server, command, ">&-")

@@ -40,11 +40,18 @@ def test_it_serves_until_it_is_told_to_end(by: signal.Signals) -> None:
         assert process.stderr.read() == "loading the model ...\n"
 
 
+def test_a_number_that_is_no_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--port", "65536"])
+    assert "argument --port: must be at most 65535, not 65536\n" in capsys.readouterr().err
+
+
 def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        status = main(["serve", "--port", str(taken.getsockname()[1])])
+        port = taken.getsockname()[1]
+        status = main(["serve", "--port", str(port)])
     assert status == 1
     err = capsys.readouterr().err.splitlines()
     assert err[0] == "loading the model ..."
-    assert err[1].startswith("penstock: the embedded server did not start")
+    assert err[1] == f"penstock: cannot serve on port {port}: Address already in use"
     assert len(err) == 2

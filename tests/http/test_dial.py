@@ -310,6 +310,12 @@ async def test_refused_by_a_proxy() -> None:
     assert open_fds() == before
 
 
+async def test_a_proxy_whose_name_is_none() -> None:
+    dialer = Dialer(ORIGIN, proxy=Proxy("http", "does-not-exist.invalid", 3128))
+    with pytest.raises(ConnectionFailed, match=r"cannot resolve the proxy does-not-exist\.invalid"):
+        await dialer.dial(deadline())
+
+
 async def test_a_proxy_that_is_not_there() -> None:
     port = closed_port()
     dialer = Dialer(ORIGIN, proxy=Proxy("http", "127.0.0.1", port))

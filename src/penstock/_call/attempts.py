@@ -224,7 +224,8 @@ class Sender(LiveCall):
             public = self.translate(error)
             if public is error:
                 raise
-            raise public from error
+            # Its text says what went wrong; the frames of sockets and threads would say no more.
+            raise public from without_frames(error)
         refusal = None
         if exchange.status >= 400:  # an answer like any other, but not to the limiters
             refusal = self._refused(refusal_error(exchange, b""))

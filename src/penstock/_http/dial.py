@@ -107,12 +107,12 @@ class Dialer:
                 raise ConnectionFailed(
                     f"cannot connect to {self._uds}: {_reason(error)}"
                 ) from error
-        addresses = await self._lookups.resolve(hop)
+        addresses = await self._lookups.resolve(hop, self._shown(hop.host))
         try:
             return await _first_to_connect(addresses, hop.port, connectors.connect_tcp)
         except OSError as error:
             raise ConnectionFailed(
-                f"cannot connect to {self._shown(hop)}: {_reason(error)}"
+                f"cannot connect to {self._shown(hop.host_and_port)}: {_reason(error)}"
             ) from error
 
     async def _reach_by_backend(
@@ -126,10 +126,11 @@ class Dialer:
             raise ConnectTimeout("the network backend reported a connect timeout") from error
         except Exception as error:
             text = str(error) or type(error).__name__
-            raise ConnectionFailed(f"cannot connect to {self._shown(hop)}: {text}") from error
+            where = self._shown(hop.host_and_port)
+            raise ConnectionFailed(f"cannot connect to {where}: {text}") from error
 
-    def _shown(self, hop: Origin) -> str:
-        return hop.host_and_port if self.proxy is None else f"the proxy {hop.host_and_port}"
+    def _shown(self, hop: str) -> str:
+        return hop if self.proxy is None else f"the proxy {hop}"
 
     async def _start_tls(
         self, stream: NetworkStream, hostname: str, deadline: Deadline

@@ -37,11 +37,12 @@ class Lookups:
     def __init__(self) -> None:
         self._running: dict[tuple[object, str, int], _Lookup] = {}
 
-    async def resolve(self, hop: Origin) -> list[tuple[str, int]]:
+    async def resolve(self, hop: Origin, shown: str = "") -> list[tuple[str, int]]:
         """Return (address, family) pairs, in which the families take turns (RFC 8305, 4).
 
-        Raises ConnectionFailed. A cancelled call does not disturb the others that wait for
-        the same look-up; the last one to leave cancels it.
+        Raises ConnectionFailed, which names the hop as `shown`, or else by its host. A cancelled
+        call does not disturb the others that wait for the same look-up; the last one to leave
+        cancels it.
         """
         try:
             literal = ipaddress.ip_address(hop.host.partition("%")[0])
@@ -63,7 +64,7 @@ class Lookups:
                 # Another one may have begun since this one ended.
                 if self._running.get(key) is lookup:
                     del self._running[key]
-        return lookup.addresses()
+        return lookup.addresses(shown or hop.host)
 
 
 class _Lookup:
@@ -98,12 +99,10 @@ class _Lookup:
         finally:
             self.done.set()
 
-    def addresses(self) -> list[tuple[str, int]]:
+    def addresses(self, shown: str) -> list[tuple[str, int]]:
         """Return what was found; an exception of its own for each caller."""
         if isinstance(self._error, (OSError, UnicodeError)):
-            raise ConnectionFailed(
-                f"cannot resolve {self._hop.host}: {self._error}"
-            ) from self._error
+            raise ConnectionFailed(f"cannot resolve {shown}: {self._error}") from self._error
         if self._error is not None:
             raise self._error
         by_family: dict[int, list[tuple[str, int]]] = {}

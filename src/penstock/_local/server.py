@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -53,6 +55,7 @@ class LocalServer:
 
     def __init__(self, *, parallel: int, port: int = 0) -> None:
         self._command = [str(parallel), str(port)]
+        self._port = port
         self._process: subprocess.Popen[bytes] | None = None
         self.base_url: str = ""
         """Where it serves, once it does."""
@@ -62,6 +65,7 @@ class LocalServer:
         model = model_file()
         if find_spec("xllamacpp") is None:
             raise LocalServerError(f"the embedded server is not installed: {HOW_TO_INSTALL}")
+        _check_port(self._port)
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "penstock._local.process", str(model), *self._command],
             stdin=subprocess.PIPE,
@@ -96,6 +100,18 @@ class LocalServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+
+def _check_port(port: int) -> None:
+    """Raise LocalServerError if the port is taken: the server itself does not say why it fails."""
+    with socket.socket() as probe:
+        if sys.platform != "win32":  # there it would be no obstacle that another has it
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise LocalServerError(f"cannot serve on port {port}: {reason}") from error
 
 
 def _base_url(process: subprocess.Popen[bytes]) -> str:

@@ -1,4 +1,4 @@
-"""How the demo looks: panels side by side in a terminal, plain lines anywhere else."""
+"""How the demo looks: a screen of its own in a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from rich.console import ConsoleOptions, RenderResult
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from .demo_figures import Answer, Figures
 
@@ -23,8 +23,10 @@ __all__ = ["DemoConsole", "print_figures", "view"]
 
 PANEL_WIDTH = 38
 PANEL_HEIGHT = 9
+LOWEST_PANEL = 3
 PLAIN_LINE = 76
 NUMBERS_WIDTH = 60  # of the table, without its prompts
+WIDE = 70  # a terminal that has room for the prompts
 
 
 class DemoConsole(Console):
@@ -38,9 +40,11 @@ class DemoConsole(Console):
 @contextmanager
 def view(console: Console, figures: Figures) -> Generator[Callable[[Answer, str], None]]:
     """Show the answers while the block runs; call what it gives with an answer and its new text."""
-    if console.is_terminal:
-        with Live(_Panels(figures), console=console, refresh_per_second=12):
+    if console.is_terminal and not console.is_dumb_terminal:
+        # A screen of its own can be resized, and leaves nothing behind.
+        with Live(_Screen(figures), console=console, screen=True, refresh_per_second=12):
             yield _nothing_more_to_do
+        console.print(_Screen(figures))
     else:
         yield _PlainLines(console).show
 
@@ -49,8 +53,8 @@ def _nothing_more_to_do(_answer: Answer, _text: str) -> None:
     """The panels read the answers themselves, twelve times a second."""
 
 
-class _Panels:
-    """One panel for each answer, showing its last lines."""
+class _Screen:
+    """The last lines of each answer: a panel for each, or a line where the screen is small."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
@@ -58,30 +62,47 @@ class _Panels:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         answers = self._figures.answers
         columns = max(1, min(len(answers), options.max_width // PANEL_WIDTH))
-        rows = -(-len(answers) // columns)
-        height = max(4, min(PANEL_HEIGHT, (console.height - 1) // rows))
+        height = min(PANEL_HEIGHT, (console.height - 1) // -(-len(answers) // columns))
+        if height >= LOWEST_PANEL:
+            width = options.max_width // columns
+            cells: list[RenderableType] = [
+                _panel(console, answer, width - 4, height) for answer in answers
+            ]
+        else:
+            columns = -(-len(answers) // max(1, console.height - 1))
+            width = options.max_width // columns
+            cells = [_line(console, answer, width - 1) for answer in answers]
         grid = Table.grid(expand=True)
         for _ in range(columns):
             grid.add_column(ratio=1)
-        width = options.max_width // columns - 4
-        panels = [self._panel(console, answer, width, height) for answer in answers]
-        for start in range(0, len(panels), columns):
-            grid.add_row(*panels[start : start + columns])
+        for start in range(0, len(cells), columns):
+            grid.add_row(*cells[start : start + columns])
         yield grid
 
-    def _panel(self, console: Console, answer: Answer, width: int, height: int) -> Panel:
-        if answer.error is not None:
-            body, style = Text(answer.error), "red"
-        else:
-            body, style = Text(answer.text), "green" if answer.ended else "cyan"
-        lines = body.wrap(console, max(width, 8))[-(height - 2) :]
-        return Panel(
-            Text("\n").join(lines),
-            title=Text(f"{answer.index} {answer.prompt}", overflow="ellipsis", no_wrap=True),
-            title_align="left",
-            border_style=style,
-            height=height,
-        )
+
+def _panel(console: Console, answer: Answer, width: int, height: int) -> Panel:
+    body = Text(answer.text if answer.error is None else answer.error)
+    lines = body.wrap(console, max(width, 8))[-(height - 2) :]
+    return Panel(
+        Text("\n").join(lines),
+        title=Text(f"{answer.index} {answer.prompt}", overflow="ellipsis", no_wrap=True),
+        title_align="left",
+        border_style=_style(answer),
+        height=height,
+    )
+
+
+def _line(console: Console, answer: Answer, width: int) -> Text:
+    number = f"{answer.index} "
+    text = Text(answer.error or answer.text.strip() or answer.prompt)
+    last = text.wrap(console, max(8, width - len(number)))[-1]
+    return Text(number, style=_style(answer), no_wrap=True, overflow="crop").append_text(last)
+
+
+def _style(answer: Answer) -> str:
+    if answer.error is not None:
+        return "red"
+    return "green" if answer.ended else "cyan"
 
 
 class _PlainLines:
@@ -121,37 +142,43 @@ def _cut(text: str) -> tuple[str, str]:
 
 def print_figures(console: Console, figures: Figures) -> None:
     """The table of one run: what each stream took, and the totals."""
-    table = Table(
-        title=f"{figures.model} on {figures.backend}",
-        caption="usage: tokens of the prompt + of the answer = total",
-        box=box.SIMPLE_HEAD,
-        show_footer=True,
-    )
     answers = figures.answers
     tokens = sum(answer.tokens or 0 for answer in answers)
     prompt_tokens = sum(answer.usage.prompt_tokens or 0 for answer in answers if answer.usage)
     seconds = figures.seconds
     firsts = [answer.first_token for answer in answers if answer.first_token is not None]
-    width = max(8, min(40, console.width - NUMBERS_WIDTH))
+    wide = console.width >= WIDE
+    table = Table(
+        title=f"{figures.model} on {figures.backend}",
+        caption="usage: tokens of the prompt + of the answer = total" if wide else None,
+        box=box.SIMPLE_HEAD,
+        show_footer=True,
+        padding=(0, 1, 0, 1 if wide else 0),
+    )
     table.add_column("", f"{len(answers)}", justify="right")
-    table.add_column("prompt", "together", width=width, no_wrap=True, overflow="ellipsis")
+    if wide:
+        width = max(8, min(40, console.width - NUMBERS_WIDTH))
+        table.add_column("prompt", "together", width=width, no_wrap=True, overflow="ellipsis")
     first = _seconds(min(firsts, default=None))
     table.add_column("first token", first, justify="right", no_wrap=True)
     pace = f"{tokens / seconds:.1f}" if seconds else ""
     table.add_column("tokens/s", pace, justify="right", no_wrap=True)
     table.add_column("finish", f"{seconds:.2f} s", no_wrap=True)
-    table.add_column("usage", _sum(prompt_tokens, tokens), justify="right", no_wrap=True)
+    if wide:
+        table.add_column("usage", _sum(prompt_tokens, tokens), justify="right", no_wrap=True)
     for answer in answers:
         its_pace = answer.tokens_per_second
         usage = answer.usage
-        table.add_row(
+        row = [
             f"{answer.index}",
-            answer.prompt,
             _seconds(answer.first_token),
             "" if its_pace is None else f"{its_pace:.1f}",
             "failed" if answer.error else answer.finish_reason or "",
-            "" if usage is None else _sum(usage.prompt_tokens or 0, usage.completion_tokens or 0),
-        )
+        ]
+        if wide:
+            used = usage and _sum(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+            row = [row[0], answer.prompt, *row[1:], used or ""]
+        table.add_row(*row)
     console.print(table)
 
 

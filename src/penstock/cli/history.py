@@ -55,6 +55,8 @@ class History:
 
 
 def _read(path: Path) -> list[Message]:
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise UsageError(f"cannot read {path}: it is not a file")
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:

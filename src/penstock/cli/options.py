@@ -11,6 +11,7 @@ __all__ = [
     "add_backend",
     "add_key",
     "add_server",
+    "port",
     "positive",
     "whole",
 ]
@@ -35,6 +36,14 @@ def positive(text: str) -> int:
     return whole(text, 1)
 
 
+def port(text: str) -> int:
+    """Return the number of a TCP port; 0 is any free one."""
+    number = whole(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"must be at most 65535, not {number}")
+    return number
+
+
 def above_zero(text: str) -> float:
     """Return a number above 0."""
     number = float(text)
@@ -44,7 +53,7 @@ def above_zero(text: str) -> float:
 
 
 # argparse says "invalid ... value" with these names.
-whole.__name__ = positive.__name__ = "whole number"
+whole.__name__ = positive.__name__ = port.__name__ = "whole number"
 above_zero.__name__ = "number"
 
 

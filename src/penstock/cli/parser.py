@@ -6,7 +6,7 @@ import argparse
 
 from .._version import __version__
 from .batch_options import add_batch_options
-from .options import above_zero, add_backend, add_key, add_server, positive, whole
+from .options import above_zero, add_backend, add_key, add_server, port, positive
 
 __all__ = ["parser"]
 
@@ -111,7 +111,7 @@ def _models(models: argparse.ArgumentParser) -> None:
 
 def _serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
-        "--port", type=whole, default=8080, metavar="N", help="default: 8080; 0 is any free port"
+        "--port", type=port, default=8080, metavar="N", help="default: 8080; 0 is any free port"
     )
     serve.add_argument(
         "--parallel",

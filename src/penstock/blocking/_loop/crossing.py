@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import anyio
 
-from ...errors import StreamClosedError
+from ...errors import PenstockError, StreamClosedError
 
 __all__ = ["CLOSED", "CallGroup", "Crossing", "Shore", "cancel_once", "current_group"]
 
@@ -117,6 +117,8 @@ class Crossing(Generic[R]):
             return self._value
         self._error = None
         try:
+            if isinstance(error, PenstockError):
+                raise error.with_traceback(None)  # without the loop's frames, which are our own
             if not isinstance(error, asyncio.CancelledError):
                 raise error
             if self._why_cancelled is None and not self._shore.stopping:
