@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -106,8 +106,10 @@ class Service(msgspec.Struct, eq=False, weakref=True):
 
     owner: Service | None = None
     """The service that this one was derived from, whose connections it uses."""
-    derived: WeakSet[Service] = msgspec.field(default_factory=lambda: WeakSet[Service]())
-    """Services that use these connections with other settings; they end with this one."""
+    derived: WeakValueDictionary[int, Service] = msgspec.field(
+        default_factory=lambda: WeakValueDictionary[int, Service]()
+    )
+    """Services that use these connections with other settings, by `id`; they end with this one."""
 
     def derive(
         self,
@@ -131,7 +133,7 @@ class Service(msgspec.Struct, eq=False, weakref=True):
             recent_keys=self.recent_keys,
             owner=self,
         )
-        self.derived.add(service)
+        self.derived[id(service)] = service
         return service
 
     def all_live(self) -> list[Live]:
@@ -184,5 +186,7 @@ class Service(msgspec.Struct, eq=False, weakref=True):
         """Return this service and those derived from it, at any depth."""
         services: list[Service] = [self]
         for service in services:
-            services.extend(service.derived)
+            # References, because other threads may ask while services come and go.
+            derived = (reference() for reference in service.derived.valuerefs())
+            services.extend(each for each in derived if each is not None)
         return services

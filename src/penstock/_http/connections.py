@@ -111,7 +111,8 @@ class Connections:
 
         Outside the event loop that uses them, return how many there are.
         """
-        return self.keep_usable() if _here() is self._home else len(self._idle)
+        home = self._home
+        return self.keep_usable() if home is not None and _here() is home else len(self._idle)
 
     def keep_usable(self) -> int:
         """Close the idle connections that cannot take a request here; return how many can."""
