@@ -91,7 +91,8 @@ def test_blocks_of_every_kind_go_together(tmp_path: Path) -> None:
         ds = ray.data.from_arrow(tables).filter(lambda row: row["prompt"] != "drop")
         ds = complete(ds, "prompt", model="m", base_url=server.base_url, batch_size=3)
         ds.write_parquet(str(tmp_path))
-    table = pq.read_table(tmp_path)
+    # The prompts of a block of nulls have a type of their own after a filter of Ray's.
+    table = pq.read_table(tmp_path, columns=["answer"])
     assert table.schema.field("answer").type == answer_type()
     errors = Counter(answer["error"] for answer in table.column("answer").to_pylist())
     assert errors == {None: 3, "bad_request": 3, "invalid_row": 3}
