@@ -11,7 +11,7 @@ from typing import Any
 from ..report import Report
 from . import bars, capacity, growth, ratios
 
-__all__ = ["ALL", "FOR_THE_PAGE", "draw"]
+__all__ = ["ALL", "FOR_THE_PAGE", "draw", "ready", "save"]
 
 
 FOR_THE_PAGE = ("speed-ratios", "speed-growth", "speed-capacity")
@@ -22,6 +22,15 @@ def draw(report: Report, folder: Path, names: Sequence[str] = ALL) -> None:
     """Draw those that the report has the parts for. Nothing without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         return
+    pyplot = ready()
+    for name in names:
+        figure = _picture(name, pyplot, report)
+        if figure is not None:
+            save(pyplot, figure, folder / f"{name}.svg")
+
+
+def ready() -> Any:
+    """Return matplotlib's pyplot, set up for all pictures."""
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("agg")
     matplotlib.rcParams.update(
@@ -33,12 +42,13 @@ def draw(report: Report, folder: Path, names: Sequence[str] = ALL) -> None:
             "axes.titlesize": 9.5,
         }
     )
-    pyplot: Any = import_module("matplotlib.pyplot")
-    for name in names:
-        figure = _picture(name, pyplot, report)
-        if figure is not None:
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            pyplot.close(figure)
+    return import_module("matplotlib.pyplot")
+
+
+def save(pyplot: Any, figure: Any, path: Path) -> None:
+    """Write a figure as SVG."""
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def _picture(name: str, pyplot: Any, report: Report) -> Any:
