@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import anyio
@@ -10,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import Limiter, PenstockError, Timeouts
+from penstock import (
+    Client,
+    Limiter,
+    PenstockError,
+    Spread,
+    Timeouts,
+    fan_out,
+    fan_out_chunks,
+    race,
+)
 from penstock._call.phases import Phase, Phases
 from penstock.observing import Finished, Waits
 from penstock.testing.clock import virtual
@@ -123,7 +134,125 @@ def test_the_parts_of_every_request_add_up_to_its_duration(
 
     name, options = virtual(backend)
     anyio.run(main, backend=name, backend_options=options)
+    check_sums(watcher)
+
+
+def check_sums(watcher: Watcher) -> None:
     for finished in watcher.of("finished"):
         spent = parts(finished.statistics.waits)
         assert min(spent) >= 0
         assert sum(spent) == pytest.approx(finished.time - finished.started, abs=1e-6)
+    started = [event.id for event in watcher.of("request_started")]
+    assert sorted(set(started)) == sorted(event.id for event in watcher.of("finished"))
+
+
+async def completed(client: Any) -> None:
+    await client.complete(REQUEST)
+
+
+async def created(client: Any) -> None:
+    await client.chat.completions.create(**REQUEST)
+
+
+async def listed(client: Any) -> None:
+    await client.models.list()
+
+
+async def events(client: Any) -> None:
+    async with client.events("/chat/completions", json=REQUEST) as stream:
+        async for _ in stream:
+            await anyio.sleep(1)
+
+
+async def asked_by_functions(client: Any) -> None:
+    async with fan_out(client.complete, [REQUEST] * 4, limit=2) as results:
+        async for _ in results:
+            await anyio.sleep(1)
+
+
+async def chunks(client: Any) -> None:
+    async with fan_out_chunks(client, [REQUEST] * 4, limit=3) as feed:
+        async for _ in feed:
+            await anyio.sleep(0.5)
+
+
+async def raced(client: Any) -> None:
+    async with race(client, [REQUEST] * 3, delay=2) as stream:
+        await stream.collect()
+
+
+async def broken_off_and_read_on(client: Any) -> None:
+    async with client.chat.completions.stream(**REQUEST) as stream:
+        while True:
+            with anyio.move_on_after(3) as scope:
+                try:
+                    await anext(stream)
+                except StopAsyncIteration:
+                    return
+            if scope.cancelled_caught:
+                await anyio.sleep(1)
+
+
+WAYS: list[Any] = [
+    *(completed, created, listed, events, asked_by_functions, chunks, raced),
+    broken_off_and_read_on,
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@settings(max_examples=12)
+@given(
+    backend=st.sampled_from(["asyncio", "trio"]),
+    scripts=st.lists(st.lists(replies(), min_size=1, max_size=4), min_size=1, max_size=3),
+    slots=st.sampled_from([None, 1, 2]),
+    patience=st.floats(1, 200),
+)
+def test_so_they_do_however_a_request_is_made(
+    way: Any,
+    backend: str,
+    scripts: list[list[Reply]],
+    slots: int | None,
+    patience: float,
+) -> None:
+    """With several scripts it is made at several servers, by a Spread."""
+    watcher = Watcher()
+    limiter = None if slots is None else Limiter(slots)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    client_on(
+                        MemoryNetwork(script, delay=number),
+                        f"http://{number}.test/v1",
+                        observer=watcher,
+                        limiter=limiter,
+                        timeouts=Timeouts(read=60),
+                    )
+                )
+                for number, script in enumerate(scripts)
+            ]
+            client: Any = clients[0]
+            if len(clients) > 1:
+                client = await stack.enter_async_context(Spread(clients))
+            with anyio.move_on_after(patience), suppress(PenstockError):
+                await way(client)
+
+    name, options = virtual(backend)
+    anyio.run(main, backend=name, backend_options=options)
+    check_sums(watcher)
+
+
+@pytest.mark.parametrize("script", [WORDS, [Pause(0.01), *WORDS[:1], Pause(0.01), *WORDS[1:]]])
+def test_so_they_do_in_the_blocking_client(script: list[Any]) -> None:
+    watcher = Watcher()
+    network = MemoryNetwork([error_reply(503, headers={"retry-after": "0"}), sse_reply(script)])
+    with Client("http://api.test/v1", network=network, observer=watcher) as client:
+        client.complete(REQUEST)
+        for _ in client.chat.completions.stream(**REQUEST):
+            time.sleep(0.001)
+        stream = client.chat.completions.stream(**REQUEST)
+        next(iter(stream))
+        stream.close()
+    check_sums(watcher)
+    assert len(watcher.of("finished")) == 3

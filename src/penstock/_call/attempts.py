@@ -167,6 +167,7 @@ class Sender(LiveCall):
             raise self.translate(ConnectionFailed(f"cannot load a module: {error}")) from error
         self.clock = event_loop_clock()
         self.started = now = self.clock()
+        self.phases.enter(Phase.SLOT, now)
         if self.call.timeouts.total is not None:
             self._total_at = now + self.call.timeouts.total
         if self.route is not None:
