@@ -122,6 +122,14 @@ class BodyReader(ABC, Generic[T]):
         """Take a usual read at once; return False, with nothing changed, if it is another."""
         return False
 
+    def begin_rest(self) -> None:
+        """Have the next read given to `take_single` first."""
+        self._rests = True
+
+    def end_rest(self) -> None:
+        """Have the next read made the general way."""
+        self._rests = False
+
     def explain(self, error: PenstockError) -> None:
         """Add to the error what is known about the answer so far."""
 
@@ -185,7 +193,7 @@ class BodyReader(ABC, Generic[T]):
                             data = await self._exchange.receive()
                             if self.take_single(data):
                                 return True
-                            self._rests = False
+                            self.end_rest()
                             self._exchange.put_back(data)
                         data = await self._exchange.read()
                     except Exception as error:  # noqa: BLE001 - told apart, or raised again
@@ -247,7 +255,8 @@ class BodyReader(ABC, Generic[T]):
             self._verdict = decoder.error
         elif decoder.done:
             self._verdict = COMPLETE
-        self._rests = self._verdict is None and self.at_rest()
+        if self._verdict is None and self.at_rest():
+            self.begin_rest()
         if not items:
             return False
         error = self.arrived(items)

@@ -17,7 +17,7 @@ from .body import BodyReader
 from .call import Call, Service
 from .lifecycle import StreamState
 
-__all__ = ["MAX_BYTES_AHEAD", "MAX_CHUNKS_AHEAD", "AnswerReader", "Reader"]
+__all__ = ["MAX_BYTES_AHEAD", "MAX_CHUNKS_AHEAD", "AnswerReader", "Reader", "Sink"]
 
 # A race reads ahead to the first token. Before it servers send a role, and some the log
 # probabilities of the prompt.
@@ -105,13 +105,26 @@ class AnswerReader(BodyReader[C], Generic[C, W]):
         self._folded = self.pos
 
 
+class Sink(Protocol):
+    """Takes tokens where they arrive."""
+
+    def has_room(self) -> bool:
+        """Return True if another one may be put."""
+        ...
+
+    def put(self, chunk: ChatCompletionChunk, /) -> None:
+        """Take one."""
+        ...
+
+
 class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
     """Reads the chunks of one chat completion."""
 
-    __slots__ = ("_chat",)
+    __slots__ = ("_chat", "_sink")
 
     def __init__(self, service: Service, call: Call) -> None:
         self._chat = Accumulator()
+        self._sink: Sink | None = None
         super().__init__(service, call, self._chat)
 
     def new_decoder(self, exchange: Exchange) -> CompletionDecoder:
@@ -128,11 +141,45 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
             and self._decoder.at_rest
         )
 
-    def take_single(self, data: bytes) -> bool:
+    def begin_rest(self) -> None:
+        """Have the next read given to `take_single` first."""
+        super().begin_rest()
+        if self._sink is not None:
+            self._exchange.listen(self._forward)
+
+    def end_rest(self) -> None:
+        """Have the next read made the general way."""
+        super().end_rest()
+        if self._sink is not None:
+            self._exchange.listen(None)
+
+    def forward(self, sink: Sink) -> None:
+        """Give the sink tokens where they arrive, while a task waits for them in `fill`.
+
+        So no task is woken for a usual read. `fill` returns with all others.
+        """
+        self._sink = sink
+
+    def _forward(self, data: bytes, now: float) -> float | bytes:
+        """Take a read that is one token for the sink; return when the next one is due."""
+        sink = self._sink
+        if (
+            sink is None
+            or not (self._rests and self._reading)
+            or self.pos != len(self.batch)
+            or not sink.has_room()
+            or not self.take_single(data, now)
+        ):
+            return data
+        self.pos = 1
+        sink.put(self.batch[0])
+        return self.sender.limits.begin(now)
+
+    def take_single(self, data: bytes, now: float | None = None) -> bool:
         """Take a read that is one token; return False, with nothing changed, if it is not.
 
         Live streams are hardly anything else. One function in place of the dozen that other
-        reads pass.
+        reads pass. `now` ends the wait for it, if no task has done so.
         """
         chunk = single_token(data)
         if chunk is None:
@@ -148,6 +195,8 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
             return False
         self._exchange.body_bytes += len(data)
         limits, timings = sender.limits, self.timings
+        if now is not None:
+            limits.end(now)
         limits.token_in_read()
         timings.last_read = limits.now
         timings.waited = limits.waited

@@ -11,7 +11,7 @@ from .._wire.status import with_headers
 from ..types import ChatCompletion, ChatCompletionChunk, ToolCall
 from .base_stream import BaseStream
 from .call import Call, Service
-from .reader import Reader
+from .reader import Reader, Sink
 from .views import TextView, ToolCallView, content_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ else:
 
     C_co = TypeVar("C_co", bound=ChatCompletion, covariant=True)
 
-__all__ = ["CompletionStream"]
+__all__ = ["CompletionStream", "forward_tokens"]
 
 
 @final
@@ -126,3 +126,12 @@ class CompletionStream(BaseStream[ChatCompletionChunk], Generic[C_co]):
         text = (choices[0].message.content if choices else None) or ""
         value = self._so_far.value(text)
         return value if self._output is None else self._output.unwrapped(value)
+
+
+def forward_tokens(stream: object, sink: Sink) -> None:
+    """Give the sink a stream's tokens where they arrive, while a task waits in `read_batch`.
+
+    `read_batch` returns all else. Streams that are not of chat completions give it nothing.
+    """
+    if isinstance(stream, CompletionStream):
+        stream._reader.forward(sink)  # pyright: ignore[reportPrivateUsage] - of this module

@@ -26,6 +26,7 @@ from .network import (
     ConnectionFailed,
     Deadline,
     NetworkStream,
+    Tap,
     Upload,
     without_frames,
 )
@@ -53,6 +54,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         "_pid",
         "_size",
         "_stuck",
+        "_tap",
         "_timer",
         "_timer_at",
         "_transport",
@@ -80,6 +82,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._deadline = math.inf
+        self._tap: Tap | None = None
 
     # --- called by the transport ---
 
@@ -95,13 +98,25 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             bound_unsent(sock)
 
     def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        if self._tap is not None and waiter is not None and not waiter.done():
+            now = self._loop.time()
+            # What arrives when the time is up goes to the task, which has to be told.
+            taken = self._tap(data, now) if now < self._deadline else data
+            if not isinstance(taken, bytes):
+                self._deadline = taken
+                if taken < self._timer_at:
+                    self._arm()
+                if taken <= now:
+                    waiter.set_result(None)
+                return
+            data = taken
         self._chunks.append(data)
         self._size += len(data)
         if self._size > HIGH_WATER and self._transport is not None and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         # As `_wake` does, for each network read.
-        waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -171,6 +186,9 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._error is not None:
             raise ConnectionFailed(_reason(self._error)) from self._error
         return b""
+
+    def listen(self, tap: Tap | None) -> None:
+        self._tap = tap
 
     async def _too_late(self, deadline: Deadline) -> NoReturn:
         # An outer scope that has expired goes first. Its cancellation needs one more loop
@@ -298,6 +316,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         if self._closed:
             return
         self._closed = True
+        self._tap = None
         if self._pid != os.getpid():
             return
         # Shut down, not only closed: the peer learns of it now, even if this is garbage

@@ -25,7 +25,7 @@ from .connections import Connections
 from .debug_log import httpcore_logs
 from .duplex import Duplex
 from .head_gate import HeadGate, HeadTooLarge
-from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, without_frames
+from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Tap, without_frames
 from .outgoing import Outgoing, as_bytes, as_httpcore
 from .pieces import Pieces, UnsendableRequest
 
@@ -305,6 +305,10 @@ class Exchange:
         The caller takes them as a whole and adds them to `body_bytes`, or puts them back.
         """
         return self._stream.receive(self._deadline)
+
+    def listen(self, tap: Tap | None) -> None:
+        """Have what `receive` waits for given to `tap`: see `NetworkStream.listen`."""
+        self._stream.listen(tap)
 
     def put_back(self, raw: bytes) -> None:
         """Have the next `read` take what `receive` has returned."""

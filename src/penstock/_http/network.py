@@ -15,6 +15,7 @@ Rules that every stream keeps:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Protocol, TypeVar
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ConnectionFailed",
     "Deadline",
     "NetworkStream",
+    "Tap",
     "Upload",
     "without_frames",
 ]
@@ -123,6 +125,10 @@ class Upload:
         return await stream.upload(self, deadline)
 
 
+Tap = Callable[[bytes, float], float | bytes]
+"""Takes bytes where they arrive: see `NetworkStream.listen`."""
+
+
 class NetworkStream(ABC):
     """A connected stream of bytes."""
 
@@ -141,6 +147,14 @@ class NetworkStream(ABC):
     @abstractmethod
     def receive_nowait(self) -> bytes:
         """Return what has arrived so far, perhaps b""; raises nothing."""
+
+    def listen(self, tap: Tap | None) -> None:  # noqa: B027 - most streams cannot
+        """Have bytes that a `receive` waits for given to `tap` where they arrive.
+
+        `tap` gets them and the event loop's time. It takes them and returns when the wait must
+        end from now on: then `receive` goes on waiting. Or it returns the bytes that `receive`
+        is to return. Streams that need a task to read call it never.
+        """
 
     def take_in(self) -> None:  # noqa: B027 - most streams need nothing
         """Have `receive_nowait` return what the event loop has not read from the socket yet.

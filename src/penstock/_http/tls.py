@@ -20,6 +20,7 @@ from .network import (
     ConnectionFailed,
     Deadline,
     NetworkStream,
+    Tap,
     Upload,
     without_frames,
 )
@@ -67,6 +68,8 @@ class TLSStream(NetworkStream):
         "_over",
         "_pid",
         "_records",
+        "_tap",
+        "_tapped",
         "_unread",
     )
 
@@ -79,6 +82,9 @@ class TLSStream(NetworkStream):
         # A plain OSError where OpenSSL reports only what the last system call had left behind.
         self._failure: OSError | None = None
         self._unread = b""
+        self._tap: Tap | None = None
+        # The tap has taken what the inner stream read: its empty read is no end.
+        self._tapped = False
         # Records of an upload that the network has not taken: nothing may come between them.
         self._records = Upload(b"")
         self._incoming = ssl.MemoryBIO()
@@ -137,6 +143,26 @@ class TLSStream(NetworkStream):
         self._incoming.write(self._inner.receive_nowait())
         return self._decrypt()
 
+    def listen(self, tap: Tap | None) -> None:
+        self._tap = tap
+        self._inner.listen(None if tap is None else self._take)
+
+    def _take(self, data: bytes, now: float) -> float | bytes:
+        tap = self._tap
+        if tap is None:
+            return data
+        self._incoming.write(data)
+        text = self._decrypt()
+        if text and not (self._over or self._outgoing.pending):
+            taken = tap(text, now)
+            if not isinstance(taken, bytes):
+                return taken
+            text = taken
+        # `receive` finds it here.
+        self._unread = text
+        self._tapped = True
+        return b""
+
     def _decrypt(self) -> bytes:
         # Every whole record, so that a burst of events costs one loop iteration.
         pieces: list[bytes] = []
@@ -164,8 +190,9 @@ class TLSStream(NetworkStream):
         data = await self._inner.receive(deadline)
         if data:
             self._incoming.write(data)
-        else:
+        elif not self._tapped:
             self._incoming.write_eof()
+        self._tapped = False
 
     async def _flush(self, deadline: Deadline) -> None:
         try:

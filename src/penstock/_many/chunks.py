@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
 import msgspec
 
-from .._call.stream import CompletionStream
+from .._call.stream import CompletionStream, forward_tokens
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
 from ..observing.events import GroupKind
@@ -119,6 +120,7 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         try:
             stream = opened = open_stream(self._client, item)
             async with opened:
+                forward_tokens(opened, _Sink(index, item, self._has_room, self._post))
                 while chunks := await opened.read_batch():
                     self._post(_Batch(index, item, chunks))
                     # A stream waits for room after it has posted, not before: so no task that
@@ -144,6 +146,11 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
             self._caught_up = anyio.Event()
         await self._caught_up.wait()
 
+    def _has_room(self) -> bool:
+        """Return True if a stream may post what has arrived without waiting behind it."""
+        host = self._host
+        return len(self._posts) < self._buffer and host is not None and not host.ending
+
     def _may_pull(self) -> bool:
         limit = self._limit
         return self._pulled - self._delivered < limit + self._buffer
@@ -159,6 +166,33 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
     def _leave(self) -> None:
         super()._leave()
         self._batch = None
+
+
+class _Sink:
+    """Posts a stream's tokens where they arrive, so that its task sleeps on.
+
+    Two tasks were woken for each token otherwise, the stream's and the consumer's.
+    """
+
+    __slots__ = ("_has_room", "_index", "_post", "_request")
+
+    def __init__(
+        self,
+        index: int,
+        request: Request,
+        has_room: Callable[[], bool],
+        post: Callable[[_Batch], None],
+    ) -> None:
+        self._index = index
+        self._request = request
+        self._has_room = has_room
+        self._post = post
+
+    def has_room(self) -> bool:
+        return self._has_room()
+
+    def put(self, chunk: ChatCompletionChunk) -> None:
+        self._post(_Batch(self._index, self._request, [chunk]))
 
 
 def fan_out_chunks(
