@@ -120,7 +120,7 @@ def tests_frameworks(session: nox.Session, group: str) -> None:
     For instance: nox --session "tests_frameworks(a)" -- -k langchain
     """
     sync(session, f"frameworks-{group}")
-    session.run("python", "-m", "pytest", "tests/frameworks", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/frameworks", "--timeout=300", *session.posargs)
 
 
 @nox.session
@@ -132,7 +132,7 @@ def tests_frameworks_newest(session: nox.Session, group: str) -> None:
     unbounded = [requirement.split(">=")[0] for requirement in named]
     session.install("--upgrade", "--resolution=highest", "--editable=.", "--group=test", *unbounded)
     session.run("uv", "pip", "list", external=True)
-    session.run("python", "-m", "pytest", "tests/frameworks", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/frameworks", "--timeout=300", *session.posargs)
 
 
 OPENAI_RELEASES = ["2.45", "2.54", "3.0", "3.3", "3.31", "3.57"]
