@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.observing import RequestStarted
-from penstock.otel.attributes import metric_attributes, operation, parameters, request_attributes
+from penstock.observing import Finished, RequestStarted
+from penstock.otel.attributes import (
+    answer_attributes,
+    metric_attributes,
+    operation,
+    parameters,
+    request_attributes,
+)
 from penstock.otel.names import chosen
+from penstock.types import Usage
 
 
 @pytest.mark.parametrize(
@@ -88,3 +95,28 @@ def test_the_parameters_of_a_body_are_found_without_the_rest(body: Any) -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_what_is_no_object_has_no_parameters(data: bytes) -> None:
     assert parameters(data) == {}
+
+
+@pytest.mark.parametrize("count", [-1, 2**63, 10**30])
+def test_counts_that_no_exporter_can_send_are_left_out(count: int) -> None:
+    """One of them would cost all the spans of its batch."""
+    usage = Usage(prompt_tokens=count, completion_tokens=3)
+    answered = answer_attributes(finished(usage), chosen())
+    assert "gen_ai.usage.input_tokens" not in answered
+    assert answered["gen_ai.usage.output_tokens"] == 3
+    asked = request_attributes(started(), {"seed": 10**30, "n": count}, chosen(), {})
+    assert asked == {"gen_ai.request.stream": True}
+
+
+def finished(usage: Usage) -> Finished:
+    return Finished(
+        id=1,
+        model="m",
+        outcome="completed",
+        error=None,
+        usage=usage,
+        attempts=1,
+        request_id=None,
+        started=0.0,
+        time=1.0,
+    )

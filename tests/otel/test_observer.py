@@ -305,3 +305,19 @@ async def test_a_span_lasts_as_long_as_its_stream_is_open() -> None:
             await anext(stream)
             assert recording.spans == []
         assert len(recording.spans) == 1
+
+
+@pytest.mark.anyio
+async def test_a_framework_may_end_its_span_before_the_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    recording = Recording()
+    tracer = recording.tracers.get_tracer("framework")
+    async with client_on(MemoryNetwork(HELLO), observer=recording.observer()) as client:
+        with tracer.start_as_current_span("chat m", attributes={"gen_ai.operation.name": "chat"}):
+            stream = client.chat.completions.stream(**REQUEST)
+            await stream.__aenter__()
+        await stream.collect()
+        await stream.aclose()
+    assert [span.name for span in recording.spans] == ["chat m"]
+    assert caplog.records == []

@@ -54,3 +54,12 @@ def test_what_only_claims_to_be_compressed_is_overwritten() -> None:
     answer = status_reply(200, KEY, {"content-encoding": "gzip"}).data
     tape.segments = [Segment(0, answer)]
     assert exchange_of(tape, bodies=False).data == answer.replace(KEY.encode(), b"x" * len(KEY))
+
+
+def test_what_unpacks_to_too_much_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.testing.hiding._SEARCHED", 1000)
+    tape = Tape(REQUEST)
+    for size in (1000, 1001):
+        answer = status_reply(200, gzip.compress(b"a" * size), {"content-encoding": "gzip"}).data
+        tape.segments = [Segment(0, answer)]
+        assert (exchange_of(tape, bodies=False).data == answer) == (size == 1000)

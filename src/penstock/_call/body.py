@@ -357,7 +357,10 @@ class BodyReader(ABC, Generic[T]):
 
     def _summary(self, now: float) -> Summary:
         self.timings.waited = max(self.timings.waited, self.sender.limits.waited)
-        return Summary(self.statistics(now), self.usage(), self.answer())
+        answer = self.answer()
+        # Of a stream, both would be added up anew.
+        usage = self.usage() if answer is None else answer.usage
+        return Summary(self.statistics(now), usage, answer)
 
 
 def _busy() -> StreamBusyError:

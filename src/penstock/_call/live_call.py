@@ -44,6 +44,7 @@ class LiveCall:
     __slots__ = (
         "_held",
         "_scope",
+        "_shown_id",
         "attempts",
         "call",
         "clock",
@@ -85,6 +86,8 @@ class LiveCall:
         """Where the time went until the body."""
         self.secrets: Secrets = Secrets(service, call.outgoing)
         self._held = Held()
+        self._shown_id: tuple[str, str | None] | None = None
+        """The server's id of the request, and the same without secrets."""
         self._scope: anyio.CancelScope | None = None
         """Around `open`, while a task is in it."""
 
@@ -230,7 +233,7 @@ class LiveCall:
         summary: Callable[[float], Summary],
     ) -> None:
         """Tell the observers, if there are any, that the call is over; once."""
-        if self.reports is None:
+        if self.reports is None or self.reports.over:
             return
         try:
             now = self.clock()
@@ -247,4 +250,9 @@ class LiveCall:
 
     def _request_id(self) -> str | None:
         exchange = self.exchange
-        return self.secrets.mask_text(None if exchange is None else request_id(exchange.headers))
+        sent = None if exchange is None else request_id(exchange.headers)
+        if sent is None:
+            return None
+        if self._shown_id is None or self._shown_id[0] != sent:
+            self._shown_id = (sent, self.secrets.mask_text(sent))
+        return self._shown_id[1]

@@ -183,7 +183,8 @@ class Reports:
         now: float,
     ) -> None:
         """The call is over; nothing when it had not begun, or was over already."""
-        if self._finished or self._event is None:
+        begun = self._event
+        if self._finished or begun is None:
             return
         self._finished = True
         if not self._told.wants("finished"):
@@ -198,7 +199,7 @@ class Reports:
             usage=known.usage,
             attempts=attempts,
             request_id=request_id,
-            started=self._event.time,
+            started=begun.time,
             time=now,
             statistics=known.statistics,
             finish_reasons=known.finish_reasons,
@@ -206,11 +207,16 @@ class Reports:
             response_model=None if answer is None else answer.model or None,
             retries=tuple(self._retries),
             lost_race=self._lost(outcome),
-            group=self._event.group,
+            group=begun.group,
             answer=answer,
             server=self.server,
         )
         self._told.tell("finished", event, self._context)
+
+    @property
+    def over(self) -> bool:
+        """Whether the end has been told, or no beginning."""
+        return self._finished or self._event is None
 
     def _lost(self, outcome: Outcome) -> bool:
         decided = self._group is not None and self._group.decided

@@ -52,6 +52,9 @@ _NUMBERS = {
 }
 
 
+_LARGEST = 2**63 - 1
+
+
 class _Parameters(msgspec.Struct, gc=False):
     """What attributes say of a request: decoded without its messages, which may be long."""
 
@@ -115,10 +118,10 @@ def request_attributes(
         return attributes
     for name, attribute in _NUMBERS.items():
         value = body.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, float) or _is_count(value, -_LARGEST):
             attributes[attribute] = value
     choices = body.get("n")
-    if isinstance(choices, int) and not isinstance(choices, bool) and choices != 1:
+    if _is_count(choices) and choices != 1:
         attributes["gen_ai.request.choice.count"] = choices
     stop = body.get("stop")
     if isinstance(stop, str):
@@ -158,15 +161,21 @@ def answer_attributes(event: Finished, names: Names) -> Attributes:
         optional["error.type"] = error_type(event.error)
     usage = event.usage
     if usage is not None:
-        optional["gen_ai.usage.input_tokens"] = usage.prompt_tokens
-        optional["gen_ai.usage.output_tokens"] = usage.completion_tokens
         prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-        if prompt is not None:
-            optional["gen_ai.usage.cache_read.input_tokens"] = prompt.cached_tokens
-        if completion is not None:
-            optional["gen_ai.usage.reasoning.output_tokens"] = completion.reasoning_tokens
+        counts = {
+            "gen_ai.usage.input_tokens": usage.prompt_tokens,
+            "gen_ai.usage.output_tokens": usage.completion_tokens,
+            "gen_ai.usage.cache_read.input_tokens": prompt and prompt.cached_tokens,
+            "gen_ai.usage.reasoning.output_tokens": completion and completion.reasoning_tokens,
+        }
+        optional |= {name: count for name, count in counts.items() if _is_count(count)}
     attributes.update({name: value for name, value in optional.items() if value is not None})
     return attributes
+
+
+def _is_count(value: object, least: int = 0) -> bool:
+    """Return whether this is a whole number that exporters can send: they have 64 bits for it."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST
 
 
 def error_type(error: BaseException) -> str:

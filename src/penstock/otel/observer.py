@@ -60,6 +60,11 @@ class _Request:
         self.guest = False
         """Whether the span is a framework's own."""
 
+    def add_event(self, name: str, attributes: Attributes | None = None) -> None:
+        """Add an event to the span, unless a framework has ended it before the stream."""
+        if self.span.is_recording():
+            self.span.add_event(name, attributes)
+
 
 class Observer:
     """Makes a span for each request, and measures it. Give it to a client as its observer.
@@ -145,17 +150,17 @@ class Observer:
         if event.retry_in is not None:
             attributes["penstock.retry_in"] = event.retry_in
             self._metrics.retried(request.labels, event)
-        request.span.add_event("penstock.attempt_failed", attributes)
+        request.add_event("penstock.attempt_failed", attributes)
 
     def response_started(self, event: ResponseStarted) -> None:
         """Note the head of the response."""
-        self._requests[event.id].span.add_event(
+        self._requests[event.id].add_event(
             "penstock.response_started", {"http.response.status_code": event.status_code}
         )
 
     def first_token(self, event: FirstToken) -> None:
         """Note the first token."""
-        self._requests[event.id].span.add_event("penstock.first_token")
+        self._requests[event.id].add_event("penstock.first_token")
 
     def finished(self, event: Finished) -> None:
         """End the request's span."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 LEFT_OUT = "[left out]"
 
+_SEARCHED = 64 * 1024 * 1024
+"""Bytes of a compressed answer, unpacked, that are searched for secrets."""
+
 _SET_COOKIE = re.compile(rb"(?<=\nset-cookie:)[^\r\n]*", re.I)
 _CODING = re.compile(rb"\ncontent-encoding:[ \t]*([^\r\n]*)", re.I)
 
@@ -119,7 +122,10 @@ def _hides_something(head: bytes, body: bytes, cover: Callable[[str], str] | Non
         return True
     try:
         # 32: gzip or zlib, whichever it is.
-        text = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body).decode("latin-1")
+        reader = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        text = reader.decompress(body, _SEARCHED).decode("latin-1")
     except zlib.error:
+        return True
+    if reader.unconsumed_tail:  # a bomb, perhaps
         return True
     return cover is not None and cover(text) != text
