@@ -50,7 +50,7 @@ class _Batch:
         self.position = 0
 
 
-class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
+class ChunkFeed(Feed[Request, "ChunkEvent | _Batch | ResultEvent"]):
     """Async iterator of `ChunkEvent` and `ResultEvent`; made by `fan_out_chunks`."""
 
     kind: ClassVar[GroupKind] = "fan_out_chunks"
@@ -83,9 +83,11 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
             # No further coroutine where a post is ready (saves 4 % with the two lines below).
             if self._posts and self._reads_left and self._news is None:
                 self._reads_left -= 1
-                post: _Batch | ResultEvent | None = self._take()
+                post: ChunkEvent | _Batch | ResultEvent | None = self._take()
             else:
                 post = await self._next_post()
+            if isinstance(post, ChunkEvent):
+                return post
             if post is None:
                 raise StopAsyncIteration
             if isinstance(post, ResultEvent):
@@ -155,7 +157,7 @@ class ChunkFeed(Feed[Request, "_Batch | ResultEvent"]):
         limit = self._limit
         return self._pulled - self._delivered < limit + self._buffer
 
-    def _take(self) -> _Batch | ResultEvent:
+    def _take(self) -> ChunkEvent | _Batch | ResultEvent:
         post = self._posts.popleft()
         if self._caught_up is not None and len(self._posts) <= self._buffer:
             # Wake all of them, since the server of any one may be silent now.
@@ -181,7 +183,7 @@ class _Sink:
         index: int,
         request: Request,
         has_room: Callable[[], bool],
-        post: Callable[[_Batch], None],
+        post: Callable[[ChunkEvent], None],
     ) -> None:
         self._index = index
         self._request = request
@@ -192,7 +194,7 @@ class _Sink:
         return self._has_room()
 
     def put(self, chunk: ChatCompletionChunk) -> None:
-        self._post(_Batch(self._index, self._request, [chunk]))
+        self._post(ChunkEvent(self._index, self._request, chunk))
 
 
 def fan_out_chunks(
