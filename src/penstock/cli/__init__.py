@@ -65,5 +65,12 @@ def _is_users_business(error: Exception) -> bool:
     return isinstance(error, PenstockError | UsageError)
 
 
+# Messages name arguments of the client; here they are options.
+OPTIONS = {"check base_url": "check --base-url", "(Timeouts.total)": "(--timeout)"}
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    for argument, option in OPTIONS.items():
+        text = text.replace(argument, option)
+    return text

@@ -33,5 +33,6 @@ async def _list(arguments: argparse.Namespace, base_url: str | None) -> int:
         seconds = time.monotonic() - began
         for model in models:
             write(f"{json.dumps(model.to_dict()) if arguments.json else model.id}\n")
-        complain(f"{len(models)} models at {client.base_url} after {seconds:.2f} s")
+        count = "1 model" if len(models) == 1 else f"{len(models)} models"
+        complain(f"{count} at {client.base_url} after {seconds:.2f} s")
     return 0

@@ -107,7 +107,7 @@ def connect(
     except ValueError as error:  # a bad URL, or no key
         # The message names arguments of the client; here they are options.
         words = str(error).replace("pass api_key=", "name another server with --base-url")
-        words = words.replace("base_url", "--base-url")
+        words = words.replace(": base_url is", " is").replace("base_url is", "--base-url is")
         raise UsageError(words) from error
 
 
