@@ -17,7 +17,10 @@ from .conftest import SITE
 
 MODULES = [*PACKAGES, "penstock.errors", "penstock.types", "penstock.providers"]
 
-FIXTURES = ["memory_network", "scripted_server", "check_leaks", "virtual_backend", "real_backend"]
+FIXTURES = [
+    "cassette", "check_leaks", "memory_network", "real_backend", "scripted_server",
+    "virtual_backend",
+]  # fmt: skip
 
 # The classes of `client.chat.completions` and its neighbours, which nobody makes by hand.
 BEHIND_ATTRIBUTES = ["penstock._client.resources." + name

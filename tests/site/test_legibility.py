@@ -68,5 +68,5 @@ def test_screenshots(visit: Open, tmp_path: Path, path: str, width: int, scheme:
     folder = Path(os.environ.get("PENSTOCK_SCREENSHOTS", tmp_path))
     name = path.strip("/").replace("/", "-") or "index"
     shot = folder / f"{name}-{width}-{scheme}.png"
-    page.screenshot(path=shot, full_page=True)
+    page.screenshot(path=shot, full_page=True, timeout=60_000)
     assert shot.stat().st_size > 10_000
