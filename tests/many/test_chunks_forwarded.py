@@ -21,12 +21,14 @@ from penstock import (
     ReadTimeout,
     Timeouts,
     TotalTimeout,
+    fan_out_channels,
     fan_out_chunks,
 )
 from penstock._call.reader import Reader
 from penstock._http.foreign_stream import ForeignStream
 from penstock._http.network import Deadline, Tap
 from penstock._many import chunks
+from penstock._many.channels import ChunkReceiveStream
 from penstock._many.chunks import ChunkFeed
 from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
@@ -135,6 +137,62 @@ def test_each_request_gives_the_same_either_way(
     general, none = merged(scripts, backend, buffer, pauses, tapped=False)
     assert none == 0
     assert now == general
+
+
+def received(
+    body: list[bytes], backend: str, buffer: int, pauses: list[int], *, tapped: bool
+) -> tuple[list[Any], int]:
+    """Return what a channel gave, and how many tokens were put where they arrived."""
+    seen: list[Any] = []
+    full: list[int] = []
+    connect = TappedStream if tapped else ForeignStream
+    put = ChunkReceiveStream.put
+
+    def counted(receive: ChunkReceiveStream, chunk: ChatCompletionChunk) -> None:
+        put(receive, chunk)
+        full.append(len(receive._chunks))
+
+    async def main() -> None:
+        network = MemoryNetwork(spaced([*USUAL[:6], *body], Reset()))
+        waits = iter(pauses)
+        async with (
+            client_on(network) as client,
+            fan_out_channels(client, [REQUEST], limit=1, buffer=buffer) as channels,
+        ):
+            channel = await anext(channels)
+            try:
+                async for chunk in channel.receive:
+                    seen.append(chunk)
+                    await anyio.sleep(next(waits, 0))
+            except PenstockError as error:
+                seen.append((type(error), str(error)))
+            seen.append(channel.partial)
+
+    name, options = virtual(backend)
+    with (
+        mock.patch("penstock._http.dial.ForeignStream", connect),
+        mock.patch.object(ChunkReceiveStream, "put", counted),
+    ):
+        anyio.run(main, backend=name, backend_options=options)
+    assert max(full, default=0) <= buffer
+    return seen, len(full)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(reads(), st.integers(1, 4), st.lists(st.integers(0, 3)))
+def test_a_channel_gives_the_same_either_way(
+    backend: str, body: list[bytes], buffer: int, pauses: list[int]
+) -> None:
+    now, _ = received(body, backend, buffer, pauses, tapped=True)
+    general, none = received(body, backend, buffer, pauses, tapped=False)
+    assert none == 0
+    assert now == general
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_channel_is_given_tokens_where_they_arrive(backend: str) -> None:
+    _, taken = received(USUAL[2:], backend, 2, [], tapped=True)
+    assert taken > 10
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import msgspec
 from anyio.abc import ObjectReceiveStream
 
-from .._call.stream import CompletionStream
+from .._call.stream import CompletionStream, forward_tokens
 from .._limiter.limiter import Limiter
 from .._limiter.slots import Slot
 from ..errors import StreamBusyError, StreamClosedError
@@ -108,6 +108,16 @@ class ChunkReceiveStream(ObjectReceiveStream[ChatCompletionChunk]):
             if self._news is not None:
                 self._news.set()
 
+    def has_room(self) -> bool:
+        """Return True if `put` may be called."""
+        return len(self._chunks) < self._buffer and not (self._closed or self._ended)
+
+    def put(self, chunk: ChatCompletionChunk) -> None:
+        """Put a chunk into the channel where it arrives, while no `send_all` waits."""
+        self._chunks.append(chunk)
+        if self._news is not None:
+            self._news.set()
+
     def finish(self, error: Exception | None) -> None:
         """Say that no further chunk comes, and why if it is for an error."""
         self._ended = True
@@ -198,6 +208,7 @@ class ChannelFeed(Feed[Request, CompletionChannel]):
             finally:
                 self._post(CompletionChannel(index, item, receive))
             async with stream:
+                forward_tokens(stream, receive)
                 while chunks := await stream.read_batch():
                     await receive.send_all(chunks)
                     if receive.is_closed:
