@@ -322,8 +322,8 @@ async def test_whatever_shares_a_limiter(
         tokens_per_minute=tokens_per_minute,
     )
     watcher = Watcher()
-    options = {"limiter": limiter, "max_retries": 9, "observer": watcher}
-    async with client_on(load.network, **options) as client:
+    client = client_on(load.network, limiter=limiter, max_retries=9, observer=watcher)
+    async with client:
 
         async def item(level: int) -> int:
             for call in calls:
