@@ -149,7 +149,9 @@ async def test_what_is_sent_again_is_logged(caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO, "penstock"):
         async with client_on(network) as client:
             await client.complete(REQUEST)
-    assert caplog.messages == ["attempt 1 failed (RateLimitError); sending again in 7.00 s"]
+    assert caplog.messages == [
+        "attempt 1 at api.test:80 failed (RateLimitError); sending again in 7.00 s"
+    ]
 
 
 @pytest.mark.parametrize("status", [404, 500])

@@ -32,8 +32,8 @@ ENDLESS = sse_reply([*tokens(SECRET, finish=None), Stall()], done=False)
 EXTRA = {
     "penstock.request": {"model"},
     "penstock.connection": {"host", "attempt", "reused", "seconds"},
-    "penstock.retry": {"attempt", "reason", "status_code", "wait", "model"},
-    "penstock.stream": {"reason", "seconds", "bytes", "model"},
+    "penstock.retry": {"attempt", "reason", "status_code", "wait", "host", "model"},
+    "penstock.stream": {"reason", "seconds", "bytes", "host", "model"},
 }
 
 

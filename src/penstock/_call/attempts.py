@@ -344,7 +344,7 @@ class Sender(LiveCall):
         # Neither connection nor slot is held while waiting, not even a lent one.
         self._held.step_aside()
         self._step(Event.RETRY)
-        log.retrying(self.call, self.attempts, error, delay)
+        log.retrying(self.call, self.service, self.attempts, error, delay)
         self._due = self.clock() + delay
         # So that a client that is closed ends the wait as well.
         self.service.live.add(self)

@@ -178,7 +178,7 @@ class LiveCall:
         if self._held.metered:
             self._held.settle_tokens(usage())
         seconds, received = self._so_far()
-        log.broke_off(self.call, error, seconds=seconds, received=received)
+        log.broke_off(self.call, self.service, error, seconds=seconds, received=received)
         self._ended("failed")
         await self.settle()
         raise error

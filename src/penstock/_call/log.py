@@ -75,12 +75,14 @@ def answered(call: Call, attempt: int, status_code: int, seconds: float) -> None
         )
 
 
-def retrying(call: Call, attempt: int, error: Exception, wait: float) -> None:
+def retrying(call: Call, service: Service, attempt: int, error: Exception, wait: float) -> None:
     """An attempt failed, and the request is sent again."""
     reason = type(error).__name__
+    host = service.connections.dialer.origin.host_and_port
     _retry.info(
-        "attempt %d failed (%s); sending again in %.2f s",
+        "attempt %d at %s failed (%s); sending again in %.2f s",
         attempt,
+        host,
         reason,
         wait,
         extra={
@@ -88,20 +90,31 @@ def retrying(call: Call, attempt: int, error: Exception, wait: float) -> None:
             "reason": reason,
             "status_code": getattr(error, "status_code", None),
             "wait": wait,
+            "host": host,
             "model": call.model,
         },
     )
 
 
-def broke_off(call: Call, error: Exception, *, seconds: float, received: int) -> None:
+def broke_off(
+    call: Call, service: Service, error: Exception, *, seconds: float, received: int
+) -> None:
     """An answer failed after its first byte."""
     reason = type(error).__name__
+    host = service.connections.dialer.origin.host_and_port
     _stream.warning(
-        "the answer broke off after %.3f s and %d bytes (%s)",
+        "the answer of %s broke off after %.3f s and %d bytes (%s)",
+        host,
         seconds,
         received,
         reason,
-        extra={"reason": reason, "seconds": seconds, "bytes": received, "model": call.model},
+        extra={
+            "reason": reason,
+            "seconds": seconds,
+            "bytes": received,
+            "host": host,
+            "model": call.model,
+        },
     )
 
 
