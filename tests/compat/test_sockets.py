@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from penstock import Limiter, ReadTimeout
+from penstock._http import tls
 from penstock.testing import no_leaks, serve, sse_reply, tokens
 from penstock.testing.replies import error_reply, status_reply
 from penstock.testing.script import RecordedRequest, Reply, Send, Stall
@@ -39,6 +43,45 @@ async def test_tls(generation: Generation) -> None:
         async with client_of(generation) as client:
             with pytest.raises(generation.httpx.ConnectError, match=r"(?i)certificate"):
                 await client.get(server.base_url)
+
+
+async def test_authorities_are_loaded_in_another_thread(
+    generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    made = tls.default_context
+
+    def noted() -> ssl.SSLContext:
+        threads.append(threading.get_ident())
+        return made()
+
+    monkeypatch.setattr(tls, "default_context", noted)
+    async with serve(OK, tls=True) as server, client_of(generation) as client:
+
+        async def ask() -> None:
+            with pytest.raises(generation.httpx.ConnectError, match=r"(?i)certificate"):
+                await client.get(server.base_url)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(ask)
+        await ask()
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
+
+
+async def test_authorities_that_are_missing(
+    generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    async with serve(OK, tls=True) as server, client_of(generation) as client:
+        with pytest.raises(generation.httpx.ConnectError, match="SSL_CERT_FILE"):
+            await client.get(server.base_url)
+        with (
+            generation.httpx.Client(transport=generation.ours.Transport()) as blocking,
+            pytest.raises(generation.httpx.ConnectError, match="SSL_CERT_FILE"),
+        ):
+            await anyio.to_thread.run_sync(blocking.get, server.base_url)
 
 
 async def test_a_unix_socket(generation: Generation, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .._call.call import Call, Service
     from .._http.lazy import httpcore
     from .._limiter.limiter import Limiter
+    from .._wire.url import Origin
 
 __all__ = ["AsyncSending", "Sending"]
 
@@ -86,10 +87,10 @@ class Transporting:
         return (self._timeouts or Timeouts()).close
 
     def _call(
-        self, home: Home, request: Any, body: bytes | Pieces
+        self, home: Home, origin: Origin, request: Any, body: bytes | Pieces
     ) -> tuple[Service, Call, Plan | None]:
         plan: Plan | None = request.extensions.get(PLAN)
-        service = home.service(origin_of(self._module, request))
+        service = home.service(origin)
         call = call_of(request, body, self._timeouts, plan, check_end=self._check_streams)
         return service, call, plan
 
@@ -149,6 +150,8 @@ class AsyncSending(Transporting):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send the request; return the response when its head is in, as httpx wants it."""
+        origin = origin_of(self._module, request)
+        await self._homes.ready_for(origin)
         if self._homes.closed:
             raise RuntimeError(_CLOSED)
         body: bytes | Pieces
@@ -156,7 +159,7 @@ class AsyncSending(Transporting):
             body = pieces_of(request, request.stream)
         else:
             body = await request.aread()
-        service, call, plan = self._call(self._homes.here(), request, body)
+        service, call, plan = self._call(self._homes.here(), origin, request, body)
         stream: Any
         if plan is not None and plan.stream:
             stream = CompletionStream(service, call)
@@ -200,7 +203,8 @@ class Sending(Transporting):
             body = pieces_of(request, iter(request.stream), self._loop.workers.run)
         else:
             body = request.read()
-        service, call, plan = self._call(self._homes.of(self._loop), request, body)
+        origin = origin_of(self._module, request)
+        service, call, plan = self._call(self._homes.of(self._loop), origin, request, body)
         stream: Any
         if plan is not None and plan.stream:
             original: Any = CompletionStream(service, call)
