@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ def at_once(function: Callable[[], Any]) -> list[Any]:
         start.wait()
         try:
             ended.append(function())
-        except BaseException as error:  # noqa: BLE001 - compared by the test
+        except Exception as error:  # noqa: BLE001 - compared by the test
             ended.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(THREADS)]
@@ -52,17 +52,17 @@ def at_once(function: Callable[[], Any]) -> list[Any]:
 
 
 @contextmanager
-def looking(*statistics: Callable[[], Any]) -> Iterator[None]:
+def looking(*statistics: Callable[[], Any]) -> Generator[None]:
     """Read these statistics in another thread, again and again; raise what that raises."""
     done = threading.Event()
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     def look() -> None:
         try:
             while not done.is_set():
                 for read in statistics:
                     read()
-        except BaseException as error:  # noqa: BLE001 - raised below
+        except Exception as error:  # noqa: BLE001 - raised below
             failed.append(error)
 
     thread = threading.Thread(target=look)

@@ -57,10 +57,8 @@ async def ready() -> None:
         async with lock:
             if is_ready():
                 return
-            from anyio import to_thread
-
             try:
-                await to_thread.run_sync(load, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(load, abandon_on_cancel=True)
             except RuntimeError:
                 # The interpreter is shutting down and starts no threads.
                 load()
