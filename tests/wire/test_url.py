@@ -196,3 +196,13 @@ def test_host_and_port(origin: Origin, authority: str, pair: str) -> None:
     assert (origin.authority, origin.host_and_port) == (authority, pair)
     assert str(origin) == f"{origin.scheme}://{pair}"
     assert str(BaseURL(origin, "/v1")) == f"{origin.scheme}://{pair}/v1"
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/models"])
+@pytest.mark.parametrize("base", ["https://api.test", "https://api.test/v1/"])
+def test_common_paths_are_like_others(path: str, base: str) -> None:
+    url = BaseURL.parse(base)
+    assert url.target(path) == url.target(path.removeprefix("/"))
+    assert url.target(path, Query.of({"a": 1}, "query")) == url.target(f"{path}?a=1")
+    other = url.with_query(Query.of({"b": 2}, "query"))
+    assert other.target(path) == url.target(f"{path}?b=2")
