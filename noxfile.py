@@ -328,12 +328,12 @@ def package(session: nox.Session) -> None:
     built = Path(session.create_tmp()) / "dist"
     shutil.rmtree(built, ignore_errors=True)
     session.run("uv", "build", "--quiet", f"--out-dir={built}", external=True)
-    (wheel,) = built.glob("*.whl")
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     session.install(str(wheel))
     session.run("python", "-I", "tests/tools/readme_alone.py")
     session.run("penstock", "--version")
     session.install(*nox.project.dependency_groups(nox.project.load_toml(), "release"))
-    session.run("twine", "check", "--strict", *(str(path) for path in built.iterdir()))
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
 
 
 @nox.session
