@@ -19,6 +19,7 @@ from penstock import (
     IdleTimeout,
     PenstockError,
     ReadTimeout,
+    ResultEvent,
     Timeouts,
     TotalTimeout,
     fan_out_channels,
@@ -193,6 +194,33 @@ def test_a_channel_gives_the_same_either_way(
 def test_a_channel_is_given_tokens_where_they_arrive(backend: str) -> None:
     _, taken = received(USUAL[2:], backend, 2, [], tapped=True)
     assert taken > 10
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("patience", [0.1, 0.5, 1.0])
+def test_cancelled_reads_lose_nothing(backend: str, patience: float) -> None:
+    taken = Taken()
+    seen: list[Any] = []
+
+    async def main() -> None:
+        network = MemoryNetwork(spaced([*USUAL, framed(FINISH)], Send(DONE)))
+        async with (
+            client_on(network) as client,
+            fan_out_chunks(client, [REQUEST], limit=1) as events,
+        ):
+            while not (seen and isinstance(seen[-1], ResultEvent)):
+                with anyio.move_on_after(patience):
+                    seen.append(await anext(events))
+        assert network.open_connections == 0
+
+    name, options = virtual(backend)
+    with mock.patch("penstock._http.dial.ForeignStream", TappedStream), taken.counting():
+        anyio.run(main, backend=name, backend_options=options)
+    assert taken.tokens > 10
+    *chunks_seen, result = seen
+    texts = [event.chunk.choices[0].delta.content or "" for event in chunks_seen]
+    assert len(texts) == len(USUAL) + 2
+    assert "".join(texts) == result.completion.choices[0].message.content
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
