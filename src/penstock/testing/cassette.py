@@ -183,6 +183,7 @@ class Cassette(lazy.httpcore.AsyncNetworkBackend):
                 return
             new = self._add(exchange_of(tape, bodies=True, more=self._redact))
             new.used = True
+            tape.segments = []  # the recording has them
             self._new[tape] = new
             self._unsaved += 1
             total = len(self._recordings) + len(self._new)
