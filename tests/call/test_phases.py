@@ -200,7 +200,7 @@ WAYS: list[Any] = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@settings(max_examples=12)
+@settings(max_examples=60)
 @given(
     backend=st.sampled_from(["asyncio", "trio"]),
     scripts=st.lists(st.lists(replies(), min_size=1, max_size=4), min_size=1, max_size=3),
