@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Client
+from penstock import Client, Spread
 from penstock.observing import (
     Finished,
     Observer,
@@ -72,6 +72,32 @@ async def test_one_that_raises_keeps_nothing_from_the_other(
             await client.complete(REQUEST)
     assert watcher.outcomes() == ["completed"] * 3
     assert len([each for each in caplog.records if each.name == "penstock.observer"]) == 1
+
+
+@pytest.mark.anyio
+async def test_one_that_raises_is_logged_once_by_all_clients(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def request_started(self, event: RequestStarted) -> None:
+            raise ZeroDivisionError
+
+        def finished(self, event: Finished) -> None:
+            raise ZeroDivisionError
+
+    broken = Broken()
+    for _ in range(2):
+        async with (
+            client_on(MemoryNetwork(error_reply(503)), observer=Watcher()) as first,
+            client_on(MemoryNetwork(HELLO), observer=broken) as second,
+        ):
+            spread = Spread([first, second])
+            await spread.complete(REQUEST)
+            await second.complete(REQUEST)
+    assert [each.getMessage().split()[2] for each in caplog.records] == [
+        "request_started",
+        "finished",
+    ]
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
+from weakref import WeakKeyDictionary
 
 from .events import (
     AttemptFailed,
@@ -89,6 +90,9 @@ _logger = logging.getLogger("penstock.observer")
 
 _added: list[object] = []
 
+# The methods of each observer that have raised, in whatever client.
+_raised: WeakKeyDictionary[object, set[str]] = WeakKeyDictionary()
+
 
 def add_observer(observer: object) -> None:
     """Have every client that is made from now on call this observer, too.
@@ -105,17 +109,49 @@ def remove_observer(observer: object) -> None:
         _added.remove(observer)
 
 
+class _Method:
+    """A method of an observer. Equal to the same method, as another client knows it."""
+
+    __slots__ = ("_function", "_raised")
+
+    def __init__(self, function: Callable[[Any], object], raised: set[str]) -> None:
+        self._function = function
+        self._raised = raised
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Method) and self._function == other._function
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def call(self, name: str, event: object, context: contextvars.Context | None) -> object:
+        """Return what it returns; None if it raises, which is logged the first time."""
+        try:
+            # A copy: one context cannot be entered twice, for instance by two threads.
+            return (
+                self._function(event)
+                if context is None
+                else context.copy().run(self._function, event)
+            )
+        except Exception:
+            if name not in self._raised:
+                self._raised.add(name)
+                _logger.exception(
+                    "observer method %s raised; further errors in it are not logged", name
+                )
+            return None
+
+
 class Notifier:
     """Calls the methods that one or several observers have. TypeError if one has none."""
 
-    __slots__ = ("_failed", "_methods")
+    __slots__ = ("_methods",)
 
     def __init__(self, *observers: object) -> None:
-        self._methods: dict[str, list[Any]] = {}
+        self._methods: dict[str, list[_Method]] = {}
         for observer in observers:
-            for name, method in _methods_of(observer).items():
-                self._methods.setdefault(name, []).append(method)
-        self._failed: set[tuple[str, int]] = set()
+            raised = _raised_of(observer)
+            for name, function in _methods_of(observer).items():
+                self._methods.setdefault(name, []).append(_Method(function, raised))
 
     @classmethod
     def of(cls, observer: object) -> Notifier | None:
@@ -159,36 +195,24 @@ class Notifier:
 
     def tell(self, name: str, event: object, context: contextvars.Context | None = None) -> None:
         """Call the methods of this name with the event. An exception in one is not raised."""
-        for number, method in enumerate(self._methods.get(name, ())):
-            self._call(name, number, method, event, context)
+        for method in self._methods.get(name, ()):
+            method.call(name, event, context)
 
     def headers(self, event: RequestStarted, context: contextvars.Context) -> dict[Any, Any]:
         """Return the headers that the observers ask for, unchecked."""
         headers: dict[Any, Any] = {}
-        for number, method in enumerate(self._methods.get("request_headers", ())):
-            given: Any = self._call("request_headers", number, method, event, context)
+        for method in self._methods.get("request_headers", ()):
+            given = method.call("request_headers", event, context)
             if isinstance(given, Mapping):
                 headers.update(dict(given))  # pyright: ignore[reportUnknownArgumentType]
         return headers
 
-    def _call(
-        self,
-        name: str,
-        number: int,
-        method: Any,
-        event: object,
-        context: contextvars.Context | None,
-    ) -> object:
-        try:
-            # A copy: one context cannot be entered twice, for instance by two threads.
-            return method(event) if context is None else context.copy().run(method, event)
-        except Exception:
-            if (name, number) not in self._failed:
-                self._failed.add((name, number))
-                _logger.exception(
-                    "observer method %s raised; further errors in it are not logged", name
-                )
-            return None
+
+def _raised_of(observer: object) -> set[str]:
+    try:
+        return _raised.setdefault(observer, set())
+    except TypeError:  # not hashable, or it takes no weak references: once for each client
+        return set()
 
 
 def _methods_of(observer: object) -> dict[str, Any]:
