@@ -70,18 +70,21 @@ def test_whatever_the_body_is_the_values_can_be_recorded(body: Any) -> None:
 @pytest.mark.parametrize("opt_in", ["", "http,gen_ai_latest_experimental"])
 def test_the_environment_chooses_the_names(opt_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in)
-    body = {"response_format": {"type": "json_schema"}, "service_tier": "flex"}
+    body = {"response_format": {"type": "json_schema"}, "service_tier": "flex", "seed": 3}
     labels = metric_attributes(started("azure"), chosen())
     attributes = request_attributes(started("azure"), body, chosen(), labels)
     if opt_in:
         assert attributes["gen_ai.provider.name"] == "azure.ai.openai"
         assert attributes["gen_ai.output.type"] == "json"
         assert attributes["openai.request.service_tier"] == "flex"
+        assert attributes["gen_ai.request.seed"] == 3
         assert "gen_ai.system" not in attributes
     else:
         assert attributes["gen_ai.system"] == "azure.ai.openai"
         assert attributes["gen_ai.openai.request.response_format"] == "json_schema"
         assert attributes["gen_ai.openai.request.service_tier"] == "flex"
+        assert attributes["gen_ai.openai.request.seed"] == 3
+        assert "gen_ai.request.seed" not in attributes
         assert "gen_ai.provider.name" not in attributes
 
 

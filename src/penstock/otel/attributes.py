@@ -48,7 +48,6 @@ _NUMBERS = {
     "max_output_tokens": "gen_ai.request.max_tokens",
     "presence_penalty": "gen_ai.request.presence_penalty",
     "frequency_penalty": "gen_ai.request.frequency_penalty",
-    "seed": "gen_ai.request.seed",
 }
 
 
@@ -120,6 +119,9 @@ def request_attributes(
         value = body.get(name)
         if isinstance(value, float) or _is_count(value, -_LARGEST):
             attributes[attribute] = value
+    seed = body.get("seed")
+    if _is_count(seed, -_LARGEST):
+        attributes[names.seed] = seed
     choices = body.get("n")
     if _is_count(choices) and choices != 1:
         attributes["gen_ai.request.choice.count"] = choices

@@ -23,6 +23,8 @@ class Names(msgspec.Struct, frozen=True):
 
     provider: str
     """Whose API it is."""
+    seed: str
+    """The seed of sampling."""
     output_type: str
     """The type of `response_format`."""
     request_tier: str
@@ -35,6 +37,7 @@ class Names(msgspec.Struct, frozen=True):
 
 _BY_DEFAULT = Names(
     provider="gen_ai.system",
+    seed="gen_ai.openai.request.seed",
     output_type="gen_ai.openai.request.response_format",
     request_tier="gen_ai.openai.request.service_tier",
     response_tier="gen_ai.openai.response.service_tier",
@@ -43,6 +46,7 @@ _BY_DEFAULT = Names(
 
 _LATEST = Names(
     provider="gen_ai.provider.name",
+    seed="gen_ai.request.seed",
     output_type="gen_ai.output.type",
     request_tier="openai.request.service_tier",
     response_tier="openai.response.service_tier",
