@@ -92,6 +92,30 @@ async def test_slots_and_connections_are_those_of_the_moment() -> None:
     assert states("penstock.limiter.slots") == {}
 
 
+@pytest.mark.parametrize("shared", [True, False])
+async def test_clients_of_one_server_are_counted_together(*, shared: bool) -> None:
+    recording = Recording()
+    observer = recording.observer()
+    limiters = [Limiter(2), Limiter(2)]
+    if shared:
+        limiters[1] = limiters[0]
+
+    def states(name: str) -> dict[str, Any]:
+        return {point.attributes["state"]: point.value for point in recording.points(name)}
+
+    async with (
+        client_on(MemoryNetwork(SLOW), observer=observer, limiter=limiters[0]) as first,
+        client_on(MemoryNetwork(SLOW), observer=observer, limiter=limiters[1]) as second,
+        anyio.create_task_group() as group,
+    ):
+        for client in (first, first, second):
+            group.start_soon(client.complete, REQUEST)
+        await anyio.sleep(1)
+        taken, waiting = (2, 1) if shared else (3, 0)
+        assert states("penstock.limiter.slots") == {"taken": taken, "waiting": waiting}
+        assert states("penstock.client.connections") == {"idle": 0, "active": taken}
+
+
 async def test_a_client_that_is_gone_is_not_kept() -> None:
     recording = Recording()
     observer = recording.observer()

@@ -64,4 +64,11 @@ def client_made(service: Service) -> ClientMade:
         return alive.limiter.statistics()
 
     origin = service.connections.dialer.origin
-    return ClientMade(origin.host, origin.port, service.provider, statistics, limiter_statistics)
+    return ClientMade(
+        origin.host,
+        origin.port,
+        service.provider,
+        statistics,
+        limiter_statistics,
+        limiter=None if service.limiter is None else id(service.limiter),
+    )

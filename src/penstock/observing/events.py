@@ -75,6 +75,8 @@ class ClientMade(msgspec.Struct, frozen=True):
     """Returns the client's figures of the moment; None once it is closed or gone."""
     limiter_statistics: Callable[[], LimiterStatistics | None]
     """Returns those of its limiter; None without one, or once the client is closed or gone."""
+    limiter: int | None = None
+    """Number of its limiter, the same for all clients that share it; None without one."""
 
 
 class RequestStarted(msgspec.Struct, frozen=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -13,6 +14,7 @@ from .attributes import Attributes, error_type
 __all__ = ["Metrics"]
 
 T = TypeVar("T")
+_Counts = Counter[tuple[str, int]]  # by host and port
 
 # Bounds of the histograms' buckets, as the conventions advise.
 _SECONDS = [0.01 * 2**power for power in range(14)]
@@ -106,16 +108,27 @@ class Metrics:
         self._active.add(-1, labels)
 
     def _connections(self, options: CallbackOptions) -> Iterable[Observation]:
+        idle: _Counts = Counter()
+        active: _Counts = Counter()
         for client, figures in self._read(lambda client: client.statistics()):
-            where = _server(client)
-            yield Observation(figures.idle_connections, {**where, "state": "idle"})
-            yield Observation(figures.active_connections, {**where, "state": "active"})
+            idle[client.host, client.port] += figures.idle_connections
+            active[client.host, client.port] += figures.active_connections
+        yield from _observations(idle, "idle")
+        yield from _observations(active, "active")
 
     def _slots(self, options: CallbackOptions) -> Iterable[Observation]:
+        taken: _Counts = Counter()
+        waiting: _Counts = Counter()
+        seen: set[tuple[int | None, str, int]] = set()
         for client, figures in self._read(lambda client: client.limiter_statistics()):
-            where = _server(client)
-            yield Observation(figures.in_flight, {**where, "state": "taken"})
-            yield Observation(figures.waiting, {**where, "state": "waiting"})
+            # Clients of one server may share a limiter. One of several servers counts at each.
+            key = client.limiter, client.host, client.port
+            if key not in seen:
+                seen.add(key)
+                taken[client.host, client.port] += figures.in_flight
+                waiting[client.host, client.port] += figures.waiting
+        yield from _observations(taken, "taken")
+        yield from _observations(waiting, "waiting")
 
     def _read(self, figures: Callable[[ClientMade], T | None]) -> Iterable[tuple[ClientMade, T]]:
         for client in list(self._clients):
@@ -124,5 +137,7 @@ class Metrics:
                 yield client, value
 
 
-def _server(client: ClientMade) -> dict[str, Any]:
-    return {"server.address": client.host, "server.port": client.port}
+def _observations(counts: _Counts, state: str) -> Iterable[Observation]:
+    """Yield one for each server: of several with the same attributes an SDK keeps only one."""
+    for (host, port), count in counts.items():
+        yield Observation(count, {"server.address": host, "server.port": port, "state": state})
