@@ -303,6 +303,23 @@ async def test_left_is_left() -> None:
         await anext(feed)
 
 
+class Late(Doubled):
+    """Posts each number when it is cancelled, too."""
+
+    async def _child(self, index: int, item: int, slot: Slot) -> None:
+        try:
+            await super()._child(index, item, slot)
+        finally:
+            self._post(item)
+
+
+async def test_what_is_posted_while_it_is_left_is_dropped() -> None:
+    async with Late([1, 2], 2) as feed:
+        await anext(feed)
+    with pytest.raises(penstock.StreamClosedError):
+        await anext(feed)
+
+
 @pytest.mark.parametrize("source", [5, None, object()])
 def test_what_is_no_source(source: Any) -> None:
     with pytest.raises(TypeError, match="iterable"):

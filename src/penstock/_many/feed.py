@@ -138,6 +138,8 @@ class Feed(ABC, Generic[T, P]):
         try:
             await host.end()  # noqa: ASYNC102 - shielded inside
         finally:
+            # Again, for what children posted whose reads were over when they were cancelled.
+            self._leave()
             # Of children that were cancelled before they ran.
             for slot in self._slots:
                 slot.release()
