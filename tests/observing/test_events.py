@@ -61,6 +61,26 @@ async def test_the_life_of_a_stream() -> None:
     assert finished.time == pytest.approx(4, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (b'{"input": "text", "model": "e"}', "e"),
+        (b'{"model": 7}', None),
+        (b'["model"]', None),
+        (b"\xff not JSON", None),
+        (b"", None),
+    ],
+)
+async def test_the_model_is_found_in_the_body_of_any_request(
+    body: bytes, model: str | None
+) -> None:
+    client, watcher = watched(MemoryNetwork(WHOLE))
+    async with client, client.stream("POST", "/embeddings", content=body) as stream:
+        await stream.read()
+    events = dict(watcher.events)
+    assert (events["request_started"].model, events["finished"].model) == (model, model)
+
+
 @pytest.mark.parametrize("way", ["create", "models", "request"])
 async def test_the_life_of_a_call(way: str) -> None:
     client, watcher = watched(MemoryNetwork([error_reply(500), WHOLE]))

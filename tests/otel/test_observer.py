@@ -292,7 +292,8 @@ async def test_other_endpoints_have_a_plain_span() -> None:
     assert plain.name == "GET /v1/files"
     assert (plain.attributes or {})["url.path"] == "/v1/files"
     assert "gen_ai.operation.name" not in (plain.attributes or {})
-    assert embeddings.name == "embeddings"
+    assert embeddings.name == "embeddings e"
+    assert (embeddings.attributes or {})["gen_ai.request.model"] == "e"
     assert len(recording.points("gen_ai.client.operation.duration")) == 1
 
 

@@ -52,6 +52,25 @@ class Summary(msgspec.Struct, frozen=True):
         return tuple(choice.finish_reason for choice in choices if choice.finish_reason)
 
 
+class _Body(msgspec.Struct, gc=False):
+    """What is looked for in the body of a request to any endpoint."""
+
+    model: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+
+def _asked_model(call: Call) -> str | None:
+    """Return the model of a call, also of one whose body the caller has made."""
+    if call.model is not None:
+        return call.model
+    try:
+        return _decode(call.outgoing.body).model
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
 class Reports:
     """The events of one call, under one number, the end of it once."""
 
@@ -124,7 +143,7 @@ class Reports:
         call, origin = self._call, self._dialer.origin
         return RequestStarted(
             self._number,
-            call.model,
+            _asked_model(call),
             call.outgoing.method,
             shown_target(call.outgoing.target),
             call.streaming,
@@ -193,7 +212,7 @@ class Reports:
         answer = known.answer
         event = Finished(
             id=self._number,
-            model=self._call.model,
+            model=begun.model,
             outcome=outcome,
             error=error,
             usage=known.usage,
