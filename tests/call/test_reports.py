@@ -15,6 +15,7 @@ from penstock._call.reports import Reports, Summary
 from penstock._call.timings import Timings
 from penstock._http.dial import Dialer
 from penstock._http.outgoing import Outgoing
+from penstock._wire.labels import Labels
 from penstock._wire.url import Origin
 from penstock.observing.notifier import Notifier
 from tests.support.chat import Watcher
@@ -50,7 +51,7 @@ def summary(now: float) -> Summary:
     figures = Timings().statistics(
         attempts=1, events=0, bytes=0, started=0.0, headers_at=0.0, phases=Phases(), until=now
     )
-    return Summary(figures, USAGE, ANSWER)
+    return Summary(figures, USAGE, ANSWER, Labels.of(ANSWER))
 
 
 def reports_to(*observers: object) -> Reports:

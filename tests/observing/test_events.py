@@ -81,6 +81,25 @@ async def test_the_model_is_found_in_the_body_of_any_request(
     assert (events["request_started"].model, events["finished"].model) == (model, model)
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (completion(id="a", model="m"), ("a", "m", ("stop",))),
+        ({"id": "b", "model": "m", "stop_reason": "end_turn"}, ("b", "m", ("end_turn",))),
+        ({"model": "m", "data": []}, (None, "m", ())),
+        ({"id": 1, "model": "", "choices": [{}]}, (None, None, ())),
+        ({"id": "c", "choices": "many"}, (None, None, ())),
+        ("text", (None, None, ())),
+    ],
+)
+async def test_any_answer_says_who_answered_and_why_it_ended(body: Any, expected: object) -> None:
+    client, watcher = watched(MemoryNetwork(json_reply(body)))
+    async with client:
+        await client.request("POST", "/chat/completions", json=REQUEST)
+    finished = dict(watcher.events)["finished"]
+    assert (finished.response_id, finished.response_model, finished.finish_reasons) == expected
+
+
 @pytest.mark.parametrize("way", ["create", "models", "request"])
 async def test_the_life_of_a_call(way: str) -> None:
     client, watcher = watched(MemoryNetwork([error_reply(500), WHOLE]))

@@ -22,6 +22,7 @@ import anyio
 
 from .._http.exchange import Exchange
 from .._policy.deadlines import AnswerEnded
+from .._wire.labels import Labels
 from ..errors import PenstockError, StreamBusyError, StreamClosedError
 from ..headers import Headers, request_id
 from ..observing.events import Outcome
@@ -141,6 +142,10 @@ class BodyReader(ABC, Generic[T]):
         """Return the tokens the answer has cost, as far as the server said."""
         answer = self.answer()
         return None if answer is None else answer.usage
+
+    def labels(self) -> Labels:
+        """Return what the body says of an answer that is no completion."""
+        return Labels()
 
     # --- reading ---
 
@@ -358,9 +363,10 @@ class BodyReader(ABC, Generic[T]):
     def _summary(self, now: float) -> Summary:
         self.timings.waited = max(self.timings.waited, self.sender.limits.waited)
         answer = self.answer()
-        # Of a stream, both would be added up anew.
-        usage = self.usage() if answer is None else answer.usage
-        return Summary(self.statistics(now), usage, answer)
+        if answer is None:
+            return Summary(self.statistics(now), self.usage(), labels=self.labels())
+        # Of a stream, the method would add it up anew.
+        return Summary(self.statistics(now), answer.usage, answer, Labels.of(answer))
 
 
 def _busy() -> StreamBusyError:

@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import anyio
 
 from .._http.exchange import Exchange
+from .._wire.labels import Labels, labels_in
 from .._wire.usage import usage_in
 from .._wire.whole_answer import WholeAnswer
 from ..errors import APIResponseError, PenstockError
@@ -92,6 +93,11 @@ class Fetch(BodyReader[R], Generic[R]):
         answer = self.batch[0] if self.batch else None
         usage: Usage | None = getattr(answer, "usage", None)
         return usage
+
+    def labels(self) -> Labels:
+        """Return what the body says of its answer."""
+        answer: object = self.batch[0] if self.batch else None
+        return labels_in(answer.content) if isinstance(answer, RawAnswer) else Labels()
 
     def redaction(self) -> Callable[[PenstockError], PenstockError]:
         """What masks the key in later errors; it holds the secrets alone, no connection."""

@@ -12,6 +12,7 @@ import msgspec
 from .._http.dial import Dialer
 from .._limiter.home_loop import HomeLoop
 from .._wire.credentials import shown_target
+from .._wire.labels import Labels
 from .._wire.request import checked_headers
 from ..observing.events import (
     AttemptFailed,
@@ -44,12 +45,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Token counts, if the server reported them."""
     answer: ChatCompletion | TextCompletion | None = None
     """The answer so far; None for calls that do not ask for a completion."""
-
-    @property
-    def finish_reasons(self) -> tuple[str, ...]:
-        """The finish_reason of each choice that had one, in order."""
-        choices = () if self.answer is None else self.answer.choices
-        return tuple(choice.finish_reason for choice in choices if choice.finish_reason)
+    labels: Labels = Labels()
+    """Who answered, and why the answer ended."""
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -209,7 +206,7 @@ class Reports:
         if not self._told.wants("finished"):
             return
         known = summary(now)
-        answer = known.answer
+        labels = known.labels
         event = Finished(
             id=self._number,
             model=begun.model,
@@ -221,13 +218,13 @@ class Reports:
             started=begun.time,
             time=now,
             statistics=known.statistics,
-            finish_reasons=known.finish_reasons,
-            response_id=None if answer is None else answer.id or None,
-            response_model=None if answer is None else answer.model or None,
+            finish_reasons=labels.finish_reasons,
+            response_id=labels.id,
+            response_model=labels.model,
             retries=tuple(self._retries),
             lost_race=self._lost(outcome),
             group=begun.group,
-            answer=answer,
+            answer=known.answer,
             server=self.server,
         )
         self._told.tell("finished", event, self._context)

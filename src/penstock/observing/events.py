@@ -175,9 +175,9 @@ class Finished(msgspec.Struct, frozen=True):
     statistics: StreamStatistics = NOTHING
     """Times, counts and gaps; `statistics.waits` adds up to `time - started`."""
     finish_reasons: tuple[str, ...] = ()
-    """The finish_reason of each choice that had one, in order."""
+    """The finish_reason of each choice that had one, in order; `stop_reason` of a message."""
     response_id: str | None = None
-    """The id of the completion, or None."""
+    """The id of the answer, or None."""
     response_model: str | None = None
     """The model that answered, as the server said, or None."""
     retries: tuple[AttemptFailed, ...] = ()

@@ -1,0 +1,36 @@
+"""What a JSON body says of its answer, whatever the interface."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock._wire.labels import Labels, labels_in
+
+CHOICES = [{"finish_reason": "stop"}, {"finish_reason": None}, {"finish_reason": "length"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"id": "a", "model": "m", "choices": CHOICES}, Labels("a", "m", ("stop", "length"))),
+        ({"id": "r", "model": "m", "status": "completed"}, Labels("r", "m")),
+        ({"id": "b", "model": "m", "stop_reason": "end_turn"}, Labels("b", "m", ("end_turn",))),
+        ({"model": "m", "data": []}, Labels(None, "m")),
+        ({"id": 1, "model": "", "choices": [{}], "stop_reason": []}, Labels()),
+        ({"id": "c", "choices": "many"}, Labels()),
+        ([{"id": "d"}], Labels()),
+        ("text", Labels()),
+    ],
+)
+def test_each_interface(body: Any, expected: Labels) -> None:
+    assert labels_in(json.dumps(body).encode()) == expected
+
+
+@given(data=st.binary(max_size=40) | st.just(b"[" * 100_000))
+def test_what_is_no_json_says_nothing(data: bytes) -> None:
+    assert labels_in(data) == Labels()
