@@ -385,3 +385,19 @@ async def test_an_error_inside_a_stream() -> None:
 def test_policies_that_make_no_sense(policy: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         Policy(**policy)
+
+
+async def test_the_log_says_why_it_waits_without_the_words_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = Run(error_reply(503, "these words"), patience=60.0)
+    await run.ask(row())
+    [record] = [each for each in caplog.records if each.name == "penstock.batch"]
+    shown = vars(record)
+    assert (record.levelname, shown["reason"], shown["status_code"], shown["patience"]) == (
+        "WARNING",
+        "server_error",
+        503,
+        60.0,
+    )
+    assert "these words" not in caplog.text

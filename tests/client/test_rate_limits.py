@@ -53,6 +53,8 @@ async def test_nobody_waits_for_years(
         # Never silent: the others wait, and it is said why.
         assert "asks to wait" in caplog.text
         assert "max_retry_wait" in caplog.text
+        [shown] = [vars(each) for each in caplog.records if each.name == "penstock.limiter"]
+        assert (shown["retry_after"], shown["wait"]) == (caught.value.retry_after, cap)
         assert await time_of(client.complete(REQUEST)) == pytest.approx(cap)
         assert await time_of(client.complete(REQUEST)) == 0
 

@@ -6,7 +6,8 @@
 | `penstock.stream`     | WARNING | an answer broke off after its first byte                      |
 | `penstock.request`    | DEBUG   | a request began, was answered, has ended                      |
 | `penstock.connection` | DEBUG   | an attempt has a connection, a new or a reused one            |
-| `penstock.limiter`    | WARNING | a limiter pauses all its users                                |
+| `penstock.limiter`    | WARNING | a server asks for a longer pause than `max_retry_wait`        |
+| `penstock.batch`      | WARNING | a batch waits for a server that does not answer               |
 | `penstock.observer`   | ERROR   | an observer raised                                            |
 
 Each record has the figures of its message as attributes, too (`extra`), for formatters that write

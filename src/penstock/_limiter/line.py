@@ -267,6 +267,7 @@ class Line:
                     " other requests wait %.0f s",
                     error.retry_after,
                     pause,
+                    extra={"retry_after": error.retry_after, "wait": pause},
                 )
         if self._adapts:
             self.limit.refused(epoch, self.in_flight)

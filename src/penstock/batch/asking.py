@@ -28,7 +28,7 @@ from .verdicts import Verdict, verdict_of
 
 __all__ = ["Asker", "OnCut", "Policy"]
 
-_logger = logging.getLogger("penstock")
+_logger = logging.getLogger("penstock.batch")
 
 OVERLOAD_RETRIES = 20
 FUSE = 100
@@ -271,7 +271,17 @@ class Asker:
                 f"no answer from the server ({verdict.failure.message}):"
                 f" waiting, for {policy.patience:g} s at most"
             )
-            _logger.warning("%s", self.notice)
+            # Not the notice: it may have the words of the server.
+            _logger.warning(
+                "no answer from the server (%s): waiting, for %g s at most",
+                verdict.failure.code,
+                policy.patience,
+                extra={
+                    "reason": verdict.failure.code,
+                    "status_code": verdict.failure.status_code,
+                    "patience": policy.patience,
+                },
+            )
         return True
 
     def _counts(self, verdict: Verdict, tally: _Tally) -> bool:
