@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
 from typing import Any
 
 import anyio
@@ -13,13 +14,13 @@ import msgspec
 import pytest
 
 import penstock
-from penstock import CompletionStream, Limiter, StreamState, Timeouts
+from penstock import CompletionStream, Limiter, Spread, StreamState, Timeouts
 from penstock.testing.cuts import split_at
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
 from penstock.testing.script import End, Pause, Reply, Reset, Stall
-from tests.support.chat import KEY, REQUEST, client_on
+from tests.support.chat import KEY, REQUEST, Watcher, client_on
 
 __all__ = ["anyio_backend"]
 
@@ -479,3 +480,22 @@ async def test_an_answer_that_has_begun_holds_no_prompt() -> None:
         assert dict(stream.headers) == headers
         assert stream.raw_headers == raw
         assert REQUEST["model"] in repr(stream)
+
+
+@pytest.mark.parametrize("spread", [False, True])
+@pytest.mark.parametrize("observed", [False, True])
+async def test_nothing_else_holds_the_prompt_of_an_answer_that_has_begun(
+    spread: bool, observed: bool
+) -> None:
+    watcher = Watcher() if observed else None
+    one = client_on(MemoryNetwork(HANGING), observer=watcher)
+    client = Spread([one, client_on(MemoryNetwork(HANGING))]) if spread else one
+    async with client, client.chat.completions.stream(**REQUEST) as stream:
+        body = stream._reader.sender.call.outgoing.body
+        if watcher is not None:
+            (started,) = watcher.of("request_started")
+            assert bytes(started.body) == body
+            watcher.events.clear()
+            del started
+        await anext(stream)
+        assert sys.getrefcount(body) <= 2  # `body`, and the argument

@@ -64,7 +64,7 @@ class LiveCall:
         self.call: Call = call
         self.lifecycle: Lifecycle = Lifecycle()
         self.route: Route | None = call.route
-        """Chooses the server of each attempt; None if there is one server."""
+        """Chooses the server of each attempt; None if there is one server, or no other attempt."""
         notifier = service.notifier
         if self.route is not None:
             notifier = self.route.first_notifier
@@ -125,7 +125,10 @@ class LiveCall:
             # It may last for hours. Prompts and heads are most of what an idle stream holds.
             self.exchange.headers.pack()
             outgoing = msgspec.structs.replace(self.call.outgoing, body=b"", pieces=None)
-            self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
+            self.call = msgspec.structs.replace(self.call, outgoing=outgoing, route=None)
+            self.route = None
+            if self.reports is not None:
+                self.reports.forget_body(self.call)
 
     async def read_failed(self, error: Exception) -> PenstockError:
         """Return the public error of a read that failed.

@@ -173,6 +173,12 @@ class Reports:
             self._retries.append(event)
         self._tell("attempt_failed", event)
 
+    def forget_body(self, call: Call) -> None:
+        """Keep the call, and what was told at its start, without the request's body."""
+        self._call = call
+        if self._event is not None:
+            self._event = msgspec.structs.replace(self._event, body=RequestBody(b""))
+
     def response_started(
         self, attempt: int, status_code: int, request_id: str | None, now: float
     ) -> None:
