@@ -392,7 +392,7 @@ async def test_an_interruption_while_the_output_is_sorted(place: Place) -> None:
             job = Job(client, place.input, place.output, ordered=True)
 
             async def interrupt(job: Job = job, looks: int = looks) -> None:
-                while not (job.report().rows and not job.is_asking):
+                while not (job.report().rows and not job.is_asking):  # noqa: ASYNC110 - only a look tells
                     await anyio.lowlevel.checkpoint()
                 for _ in range(looks):
                     await anyio.lowlevel.checkpoint()
