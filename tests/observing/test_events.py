@@ -100,6 +100,19 @@ async def test_any_answer_says_who_answered_and_why_it_ended(body: Any, expected
     assert (finished.response_id, finished.response_model, finished.finish_reasons) == expected
 
 
+async def test_so_do_the_events_of_any_endpoint() -> None:
+    client, watcher = watched(MemoryNetwork(sse_reply(tokens("a", "b"))))
+    async with (
+        client,
+        client.events("/chat/completions", json={**REQUEST, "stream": True}) as events,
+    ):
+        async for _ in events:
+            pass
+    finished = dict(watcher.events)["finished"]
+    assert (finished.response_id, finished.finish_reasons) == ("chatcmpl-1", ("stop",))
+    assert finished.response_model == "test-model"
+
+
 @pytest.mark.parametrize("way", ["create", "models", "request"])
 async def test_the_life_of_a_call(way: str) -> None:
     client, watcher = watched(MemoryNetwork([error_reply(500), WHOLE]))

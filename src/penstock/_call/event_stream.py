@@ -7,6 +7,7 @@ from typing import final
 
 from .._http.exchange import Exchange
 from .._wire.events import Event, EventDecoder
+from .._wire.labels import Labels, labels_in
 from .._wire.usage import usage_in
 from ..errors import PenstockError
 from ..types import Usage
@@ -20,24 +21,30 @@ __all__ = ["EventStream"]
 class EventReader(BodyReader[Event]):
     """Reads the events of one exchange."""
 
-    __slots__ = ("_endings", "_usage", "_wants_usage")
+    __slots__ = ("_endings", "_labels", "_usage", "_wants_usage")
 
     def __init__(self, service: Service, call: Call, endings: Collection[str]) -> None:
         super().__init__(service, call)
         self._endings = endings
         self._usage: Usage | None = None
+        self._labels = Labels()
         self._wants_usage = False
 
     def arrived(self, items: Sequence[Event]) -> PenstockError | None:
-        """Note what the events say of tokens, where somebody asks for it."""
+        """Note what the events say of the answer, where somebody asks for it."""
         if self._wants_usage:
             for event in items:
                 self._usage = usage_in(event.data, self._usage)
+                self._labels = labels_in(event.data, self._labels)
         return None
 
     def usage(self) -> Usage | None:
         """Return the tokens the answer has cost, as far as the server said."""
         return self._usage
+
+    def labels(self) -> Labels:
+        """Return what the events so far say of their answer."""
+        return self._labels
 
     def new_decoder(self, exchange: Exchange) -> EventDecoder:
         """Return the decoder for a body whose head is in."""

@@ -1,8 +1,10 @@
-"""What a JSON body says of its answer, whatever the interface.
+"""What a JSON body, or the events of a stream, say of an answer, whatever the interface.
 
 completions                {"id", "model", "choices": [{"finish_reason"}]}
-responses, embeddings      {"id", "model"}
-messages                   {"id", "model", "stop_reason"}
+embeddings                 {"model"}
+responses                  {"id", "model"}; in events {"response": {"id", "model"}}
+messages                   {"id", "model", "stop_reason"}; in events
+{"message": {"id", "model"}}, {"delta": {"stop_reason"}}
 """
 
 from __future__ import annotations
@@ -33,8 +35,17 @@ class Labels(msgspec.Struct, frozen=True):
         return cls(answer.id or None, answer.model or None, reasons)
 
 
+_NONE = Labels()
+
+
 class _Choice(msgspec.Struct, gc=False):
     finish_reason: Any = None
+
+
+class _Inner(msgspec.Struct, gc=False):
+    id: Any = None
+    model: Any = None
+    stop_reason: Any = None
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -42,22 +53,37 @@ class _Body(msgspec.Struct, gc=False):
     model: Any = None
     choices: list[_Choice] = []
     stop_reason: Any = None
+    # The last three are text in other events.
+    response: _Inner | str | None = None
+    message: _Inner | str | None = None
+    delta: _Inner | str | None = None
 
 
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-def labels_in(data: bytes) -> Labels:
-    """Return what a body says; nothing where it is not JSON, or has other types."""
+def labels_in(data: bytes, before: Labels = _NONE) -> Labels:
+    """Return what a body says, or the next event of a stream after those that said `before`.
+
+    What is not JSON, or has other types, says nothing.
+    """
     try:
         body = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Labels()
-    reasons = [choice.finish_reason for choice in body.choices] or [body.stop_reason]
+        return before
+    inner = [each for each in (body.response, body.message, body.delta) if isinstance(each, _Inner)]
+    reasons = [choice.finish_reason for choice in body.choices]
+    reasons += [body.stop_reason, *(each.stop_reason for each in inner)]
     return Labels(
-        _text(body.id), _text(body.model), tuple(reason for reason in reasons if _text(reason))
+        before.id or _text(body, *inner, name="id"),
+        before.model or _text(body, *inner, name="model"),
+        before.finish_reasons + tuple(each for each in reasons if each and isinstance(each, str)),
     )
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _text(*members: _Body | _Inner, name: str) -> str | None:
+    for each in members:
+        value = getattr(each, name)
+        if value and isinstance(value, str):
+            return value
+    return None
