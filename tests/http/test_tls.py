@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import ssl
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock._http import tls
-from penstock._http.network import ClosedLocally, ConnectionFailed, Upload
+from penstock._http.network import ClosedLocally, ConnectionFailed, Deadline, Tap, Upload
 from penstock._http.tls import TLSStream, default_context, start_tls
 from penstock.testing.certificates import client_ssl_context, server_ssl_context
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -667,6 +668,52 @@ async def test_tls_inside_tls(cut: list[int]) -> None:
     await inner.aclose(1.0)
     assert pipe.closed
     assert server.ended
+
+
+class TappedPipe(Pipe):
+    """Has what a `receive` waits for taken where it arrives, as the streams of asyncio do."""
+
+    tap: Tap | None = None
+
+    def listen(self, tap: Tap | None) -> None:
+        self.tap = tap
+
+    async def receive(self, deadline: Deadline) -> bytes:
+        while True:
+            data = await super().receive(deadline)
+            taken = data if self.tap is None else self.tap(data, anyio.current_time())
+            if isinstance(taken, bytes):
+                return taken
+
+
+@pytest.mark.parametrize("takes", [True, False])
+@pytest.mark.parametrize("cut", [[1], [100], [65536]])
+async def test_a_tap_inside_tls_inside_tls(cut: list[int], takes: bool) -> None:
+    pipe = TappedPipe()
+    proxy = TLSPeer(pipe, cut=cut)
+    outer = await start_tls(pipe, client_ssl_context(), "localhost", NoDeadline())
+    server = TLSPeer(proxy)
+    inner = await start_tls(outer, client_ssl_context(), "127.0.0.1", NoDeadline())
+    taken = bytearray()
+
+    def tap(data: bytes, now: float) -> float | bytes:
+        if takes and data.startswith(TEXT):
+            taken.extend(data)
+            return math.inf
+        return data
+
+    inner.listen(tap)
+    for text in (TEXT, b"other", TEXT, TEXT, b"other"):
+        server.feed(text)
+    with anyio.fail_after(5):
+        assert await receive(inner, 5 if takes else len(TEXT)) == (b"other" if takes else TEXT)
+        server.feed(b"more")
+        rest = b"othermore" if takes else b"other" + TEXT * 2 + b"othermore"
+        assert await receive(inner, len(rest)) == rest
+        assert taken == (TEXT * 3 if takes else b"")
+        server.end()
+        assert await inner.receive(NoDeadline()) == b""
+    await inner.aclose(1.0)
 
 
 # --- contexts ---

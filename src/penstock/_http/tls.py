@@ -63,6 +63,7 @@ class TLSStream(NetworkStream):
         "_failure",
         "_incoming",
         "_inner",
+        "_kept_above",
         "_object",
         "_outgoing",
         "_over",
@@ -85,6 +86,8 @@ class TLSStream(NetworkStream):
         self._tap: Tap | None = None
         # The tap has taken what the inner stream read: its empty read is no end.
         self._tapped = False
+        # That tap is of a TLS stream above, which has the text: it waits for an empty read.
+        self._kept_above = False
         # Records of an upload that the network has not taken: nothing may come between them.
         self._records = Upload(b"")
         self._incoming = ssl.MemoryBIO()
@@ -119,7 +122,8 @@ class TLSStream(NetworkStream):
     async def receive(self, deadline: Deadline) -> bytes:
         while True:
             data = self._decrypt()
-            if data:
+            if data or self._kept_above:
+                self._kept_above = False
                 return data
             if self._over:
                 return self._end()
@@ -158,6 +162,7 @@ class TLSStream(NetworkStream):
             if not isinstance(taken, bytes):
                 return taken
             text = taken
+            self._kept_above = not taken
         # `receive` finds it here.
         self._unread = text
         self._tapped = True
