@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -65,6 +65,15 @@ class Sender(LiveCall):
         "_pending",
         "_total_at",
     )
+
+    # Said again where they are set again: pyright wants it of what public types derive from.
+    attempts: int
+    call: Call
+    clock: Callable[[], float]
+    headers_at: float
+    limits: Deadlines
+    service: Service
+    started: float
 
     def __init__(self, service: Service, call: Call) -> None:
         super().__init__(service, call)

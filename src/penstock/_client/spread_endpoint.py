@@ -7,12 +7,15 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from .._call.call import Call
+from .._call.call import Call, Service
 from .._call.route import Fleet, Route
 from .._http.outgoing import Outgoing
 from .._http.pieces import Pieces
 from .._policy.servers import Servers
 from .._wire.query import Query
+from .._wire.request import RequestHeaders
+from .._wire.url import BaseURL
+from ..timeouts import Timeouts
 from .endpoint import JSON, Endpoint, accept_of
 
 __all__ = ["Session", "SessionRule", "SpreadEndpoint"]
@@ -33,14 +36,14 @@ class SpreadEndpoint(Endpoint):
         self, endpoints: Sequence[Endpoint], servers: Servers, rule: SessionRule | None
     ) -> None:
         first = endpoints[0]
-        self.service = first.service
-        self.base_url = first.base_url
-        self.headers = first.headers
-        self.timeouts = first.timeouts
-        self.max_retries = first.max_retries
+        self.service: Service = first.service
+        self.base_url: BaseURL = first.base_url
+        self.headers: RequestHeaders = first.headers
+        self.timeouts: Timeouts = first.timeouts
+        self.max_retries: int = first.max_retries
         # One body serves all: without a provider's rules, unless it is that of all.
         same = all(endpoint.provider == first.provider for endpoint in endpoints)
-        self.provider = first.provider if same else None
+        self.provider: str | None = first.provider if same else None
         self.endpoints: Sequence[Endpoint] = endpoints
         self.fleet: Fleet = Fleet([endpoint.service for endpoint in endpoints], servers)
         self.rule: SessionRule | None = rule
