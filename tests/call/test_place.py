@@ -145,3 +145,17 @@ async def test_words_in_the_url_decide_nothing() -> None:
     script = [error_reply(429, headers={"retry-after": "0"}), text_reply("Hi")]
     async with client_on(script, "http://api.test/per-day/v1", max_retries=1) as client:
         assert (await client.complete(REQUEST)).text == "Hi"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "path", [f"/keys/{KEY}/x", f"/x?a={KEY}", "/" + "x" * 160 + KEY + "/x" * 40]
+)
+async def test_a_key_in_the_path_is_masked_in_the_one_place(path: str) -> None:
+    async with client_on(error_reply(500, "bad"), max_retries=0) as client:
+        with pytest.raises(PenstockError) as caught:
+            await client.request("GET", path)
+    message = str(caught.value)
+    assert message.count("GET http://api.test/v1/") == 1, message
+    # Nor does the beginning of a key end a URL that is cut.
+    assert KEY[:4] not in message

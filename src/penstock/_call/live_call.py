@@ -113,7 +113,7 @@ class LiveCall:
 
     def describe(self, error: E) -> E:
         """Return the error, which from now on says where the request went, and no secret."""
-        add_place(error, self.service, self.call.outgoing)
+        add_place(error, self.service, self.call.outgoing, self.secrets)
         return self.secrets.mask(error)
 
     # --- the body ---

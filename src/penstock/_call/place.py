@@ -15,6 +15,7 @@ from ..errors import (
 )
 from ..providers import OPENAI
 from .call import Service
+from .secrets import Secrets
 
 __all__ = ["add_place"]
 
@@ -22,16 +23,17 @@ _KINDS = (APIStatusError, APIConnectionError, APIResponseError, StreamError)
 _LONGEST = 200  # characters of a URL
 
 
-def add_place(error: PenstockError, service: Service, outgoing: Outgoing) -> None:
+def add_place(error: PenstockError, service: Service, outgoing: Outgoing, secrets: Secrets) -> None:
     """Add the place to the message of an error that the server or the way to it has caused.
 
-    Once, and not where a message names the server already. Values of credentials in the query
-    are left out; other secrets are for `Secrets.mask`, which comes after.
+    Once, and not where a message names the server already. The place shows no secret.
     """
     if not isinstance(error, _KINDS) or isinstance(error, StreamClosedError):
         return
     origin = service.connections.dialer.origin
-    target = shown_target(outgoing.target)
+    # Masked before it is cut, which may leave the beginning of a secret; and before it is
+    # looked for in the message, whose secrets are masked if the place is in it.
+    target = secrets.mask_text(shown_target(outgoing.target))
     url = one_line(f"{origin.scheme}://{origin.authority}{target}", _LONGEST)
     place = f"{outgoing.method} {url}"
     message = str(error)
