@@ -286,7 +286,7 @@ async def test_items_that_ask_again_and_again_keep_nobody_waiting_for_ever() -> 
             slot.release()
 
     async def outsider() -> None:
-        await anyio.sleep(1)
+        await anyio.sleep(0.5)  # before any of them asks again
         slot = await limiter.acquire(100)
         waited.append(anyio.current_time() - began)
         slot.release()
