@@ -34,7 +34,7 @@ def cluster() -> Iterator[None]:
     options: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
-        options = {"num_cpus": 2, "include_dashboard": False}
+        options = {"address": "local", "num_cpus": 2, "include_dashboard": False}
     ray.init(**options, log_to_driver=False, configure_logging=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
