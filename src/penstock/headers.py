@@ -10,6 +10,7 @@ __all__ = ["Headers"]
 
 T = TypeVar("T")
 
+# A header line of a plain head, which `_wire.head` has checked.
 _LINE = re.compile(rb"([^:\r\n]++): *+([^\r\n]*+)\r\n")
 
 # OpenAI's name first, then those of clouds, then those of proxies in front of a server.
@@ -49,7 +50,7 @@ class Headers(Mapping[str, str]):
 
     def raw_lines(self) -> list[tuple[bytes, bytes]]:
         """Return the names and values of a block as they came, in order."""
-        return _LINE.findall(self._block)
+        return lines_in(self._block)
 
     def pack(self) -> None:
         """Forget the strings made of a block; they are made anew when they are asked for.
@@ -61,8 +62,8 @@ class Headers(Mapping[str, str]):
 
     @property
     def _lines(self) -> tuple[tuple[str, str], ...]:
-        lines = self._known
-        if lines is None:  # which another thread may make it again at any time
+        lines = self._known  # a local, as another thread may call `pack` at any time
+        if lines is None:
             lines = self._known = _decoded(self.raw_lines())
         return lines
 
@@ -105,6 +106,11 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
+
+
+def lines_in(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the names and values of a plain head's header lines, in order."""
+    return _LINE.findall(block)
 
 
 def _decoded(lines: Iterable[tuple[bytes | str, bytes | str]]) -> tuple[tuple[str, str], ...]:

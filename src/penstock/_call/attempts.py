@@ -66,7 +66,7 @@ class Sender(LiveCall):
         "_total_at",
     )
 
-    # Said again where they are set again: pyright wants it of what public types derive from.
+    # Annotated here too, where they are assigned: `pyright --verifytypes` requires it.
     attempts: int
     call: Call
     clock: Callable[[], float]

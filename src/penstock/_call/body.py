@@ -144,7 +144,7 @@ class BodyReader(ABC, Generic[T]):
         return None if answer is None else answer.usage
 
     def labels(self) -> Labels:
-        """Return what the body says of an answer that is no completion."""
+        """Return what the body says of an answer that is not a completion."""
         return Labels()
 
     # --- reading ---

@@ -101,7 +101,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         waiter = self._waiter
         if self._tap is not None and waiter is not None and not waiter.done():
             now = self._loop.time()
-            # What arrives when the time is up goes to the task, which has to be told.
+            # The task takes what arrives after its deadline, as it must learn that it is late.
             taken = self._tap(data, now) if now < self._deadline else data
             if not isinstance(taken, bytes):
                 self._deadline = taken

@@ -153,7 +153,7 @@ class NetworkStream(ABC):
 
         `tap` gets them and the event loop's time. It takes them and returns when the wait must
         end from now on: then `receive` goes on waiting. Or it returns the bytes that `receive`
-        is to return. Streams that need a task to read call it never.
+        is to return. Streams that need a task to read never call it.
         """
 
     def take_in(self) -> None:  # noqa: B027 - most streams need nothing

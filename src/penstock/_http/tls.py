@@ -84,7 +84,7 @@ class TLSStream(NetworkStream):
         self._failure: OSError | None = None
         self._unread = b""
         self._tap: Tap | None = None
-        # The tap has taken what the inner stream read: its empty read is no end.
+        # The tap has taken what the inner stream read: b"" does not mean the end here.
         self._tapped = False
         # That tap is of a TLS stream above, which has the text: it waits for an empty read.
         self._kept_above = False

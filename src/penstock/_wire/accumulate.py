@@ -155,9 +155,7 @@ class Accumulator:
         `ended` says that no further chunk comes.
         """
         parts = self._choices.get(0)
-        if parts is None:
-            return None
-        if parts.tool_calls is None:
+        if parts is None or parts.tool_calls is None:
             return None
         finished = parts.finish_reason is not None
         return parts.tool_calls.take_complete(finished=finished, ended=ended)

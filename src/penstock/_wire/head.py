@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..headers import lines_in
+
 __all__ = ["ResponseHead", "plain_request", "plain_response"]
 
 # Possessive, so that a head that does not fit is found out in linear time.
@@ -21,7 +23,6 @@ _REQUEST = re.compile(
 _RESPONSE = re.compile(
     rb"(HTTP/1\.1) ([2-5][0-9][0-9])(?: ([ -~]*+))?\r\n((?:" + _TOKEN + rb":[ -~]*+\r\n)*+)\r\n"
 )
-_FIELD = re.compile(rb"([^:\r\n]++): *+([^\r\n]*+)\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,20}")
 
 
@@ -71,7 +72,7 @@ def plain_response(head: bytes) -> ResponseHead | None:
     if found is None or b" \r\n" in found[4]:  # blanks behind a value are rare
         return None
     _, status, reason, block = found.groups()
-    lines: list[tuple[bytes, bytes]] = _FIELD.findall(block)
+    lines = lines_in(block)
     framing: set[bytes] = set()
     for name, value in lines:
         # Only those two names are that long: most others are told apart by that alone.

@@ -3,15 +3,14 @@
     5a CRLF  data: {"choices":[...]} LF LF  CRLF
 
 Elsewhere such a read passes the transfer coding, the event stream, the decoder of chunks and the
-rules of an answer, one after the other. Here it is recognised as a whole. A read of any other
-kind is None, and the general way then takes it. Where this returns a chunk, the general way would
-return the same one, and be in the same state behind it (tests/wire/test_single.py).
+rules of an answer, one after the other. Here it is recognised as a whole. For any other read
+the result is None, and the general way takes it. Where this returns a chunk, the general way would
+return the same chunk and be in the same state afterwards (tests/wire/test_single.py).
 """
 
 from __future__ import annotations
 
-from penstock.types import ChatCompletionChunk
-
+from ..types import ChatCompletionChunk
 from .chunked import known_sizes
 from .decode import REFUSED, fast_chunk
 from .token import has_token
@@ -19,7 +18,7 @@ from .token import has_token
 __all__ = ["LARGEST", "single_token"]
 
 LARGEST = 4096
-"""Bytes; sizes that are known are smaller."""
+"""Bytes; above every size in `known_sizes`, which have three hexadecimal digits at most."""
 
 _CRLF = b"\r\n"
 

@@ -121,8 +121,6 @@ class _Method:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Method) and self._function == other._function
 
-    __hash__ = None  # type: ignore[assignment]
-
     def call(self, name: str, event: object, context: contextvars.Context | None) -> object:
         """Return what it returns; None if it raises, which is logged the first time."""
         try:

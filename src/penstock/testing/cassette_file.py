@@ -42,7 +42,7 @@ VERSION = 1
 
 
 def read(path: Path) -> list[Exchange]:
-    """Read a cassette. FileNotFoundError; ValueError if it is none, or of a newer version."""
+    """Read a cassette. FileNotFoundError; ValueError if it is not a cassette of this version."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
