@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import anyio
+from penstock.testing.loopback import LoopbackStream
 
-from penstock.testing.loopback import Gone, LoopbackStream
+from .relays import listening, relay
 
 REFUSED_BY_RULES = 2
 HOST_UNREACHABLE = 4
@@ -103,56 +102,18 @@ async def serve_socks(
     *, credentials: tuple[str, str] | None = None, reply: int = 0
 ) -> AsyncIterator[SocksProxy]:
     """Run a proxy on 127.0.0.1 that connects to whatever is asked for there (no names)."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        proxy = SocksProxy(listener.getsockname()[1])
+    connections: list[SocksServer] = []
 
-        async def accept() -> None:
-            while True:
-                await anyio.wait_readable(listener)
-                sock, _ = listener.accept()
-                server = SocksServer(credentials=credentials, reply=reply)
-                proxy.connections.append(server)
-                group.start_soon(_serve, LoopbackStream(sock), server)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(accept)
-            try:
-                yield proxy
-            finally:
-                group.cancel_scope.cancel()
-
-
-async def _serve(client: LoopbackStream, server: SocksServer) -> None:
-    target: LoopbackStream | None = None
-    try:
+    async def serve(client: LoopbackStream) -> None:
+        server = SocksServer(credentials=credentials, reply=reply)
+        connections.append(server)
         while not server.connected:
             data = await client.receive()
             if not data:
                 return
             await client.send(server.feed(data))
         assert server.target is not None
-        sock = socket.socket()
-        target = LoopbackStream(sock)
-        sock.setblocking(True)
-        sock.connect(server.target)  # on loopback it takes no time
-        sock.setblocking(False)
-        await target.send(server.rest)
-        async with anyio.create_task_group() as group:
-            group.start_soon(_copy, target, client, group.cancel_scope)
-            group.start_soon(_copy, client, target, group.cancel_scope)
-    except Gone:
-        pass
-    finally:
-        client.close()
-        if target is not None:
-            target.close()
+        await relay(client, server.target, server.rest)
 
-
-async def _copy(source: LoopbackStream, sink: LoopbackStream, scope: anyio.CancelScope) -> None:
-    try:
-        while data := await source.receive():
-            await sink.send(data)
-    except Gone:
-        pass
-    scope.cancel()
+    async with listening(serve) as port:
+        yield SocksProxy(port, connections)
