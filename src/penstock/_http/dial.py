@@ -14,10 +14,11 @@ from .._wire.url import Origin
 from ..errors import ConnectTimeout, PenstockError
 from . import lazy
 from .foreign_stream import ForeignStream
-from .lookup import Lookups
+from .lookup import Lookups, literal_address
 from .network import ConnectionFailed, Deadline, NetworkStream
 from .proxy import Proxy
 from .tunnel import tunnel
+from .turns import Turns
 
 __all__ = ["Dialer"]
 
@@ -40,7 +41,10 @@ class Dialer:
         self.origin = origin
         self.proxy = proxy
         self._ssl_context = ssl_context
+        self._hop = origin if proxy is None else proxy.origin
+        self._literal = literal_address(self._hop)
         self._lookups = Lookups()
+        self._turns = Turns()
         self._uds = uds
         self._network = network
 
@@ -59,8 +63,11 @@ class Dialer:
             await lazy.ready()
         opened: list[NetworkStream] = []
         try:
+            # Both before the scope, which those that wait their turn need not hold.
+            addresses = self._literal or await self._look_up(deadline)
+            await self._turns.take()
             with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
-                return await self._connect(opened, deadline)
+                return await self._connect(addresses, opened, deadline)
         except OSError as error:
             # For instance, no file descriptor is left to load a module or certificates.
             await _close_all(opened)  # noqa: ASYNC120 - a cancellation may replace the error
@@ -82,10 +89,21 @@ class Dialer:
             return self._network is not None
         return not self.forwards
 
-    async def _connect(self, opened: list[NetworkStream], deadline: Deadline) -> NetworkStream:
+    async def _look_up(self, deadline: Deadline) -> list[tuple[str, int]]:
+        if self._network is not None or self._uds is not None:
+            return []
+        with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
+            return await self._lookups.resolve(self._hop, self._shown(self._hop.host))
+        raise deadline.error()
+
+    async def _connect(
+        self,
+        addresses: list[tuple[str, int]],
+        opened: list[NetworkStream],
+        deadline: Deadline,
+    ) -> NetworkStream:
         proxy, origin = self.proxy, self.origin
-        first_hop = proxy.origin if proxy else origin
-        stream = await self._reach(first_hop)
+        stream = await self._reach(addresses)
         opened.append(stream)
         if proxy is not None:
             if proxy.scheme == "https":
@@ -96,7 +114,8 @@ class Dialer:
             stream = await self._start_tls(stream, origin.host, deadline)
         return stream
 
-    async def _reach(self, hop: Origin) -> NetworkStream:
+    async def _reach(self, addresses: list[tuple[str, int]]) -> NetworkStream:
+        hop = self._hop
         if self._network is not None:
             return await self._reach_by_backend(self._network, hop)
         connectors = _connectors()
@@ -107,7 +126,6 @@ class Dialer:
                 raise ConnectionFailed(
                     f"cannot connect to {self._uds}: {_reason(error)}"
                 ) from error
-        addresses = await self._lookups.resolve(hop, self._shown(hop.host))
         try:
             return await _first_to_connect(addresses, hop.port, connectors.connect_tcp)
         except OSError as error:

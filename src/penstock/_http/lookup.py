@@ -21,11 +21,20 @@ from .._loops import in_trio
 from .._wire.url import Origin
 from .network import ConnectionFailed
 
-__all__ = ["Lookups"]
+__all__ = ["Lookups", "literal_address"]
 
 # A name may resolve to thousands of addresses. If none of the first ones answers, the rest
 # will not.
 MAX_ADDRESSES = 16
+
+
+def literal_address(hop: Origin) -> list[tuple[str, int]]:
+    """Return the (address, family) of a host that is an address itself; [] of a name."""
+    try:
+        literal = ipaddress.ip_address(hop.host.partition("%")[0])
+    except ValueError:
+        return []
+    return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
 
 
 class Lookups:
@@ -44,12 +53,6 @@ class Lookups:
         call does not disturb the others that wait for the same look-up; the last one to leave
         cancels it.
         """
-        try:
-            literal = ipaddress.ip_address(hop.host.partition("%")[0])
-        except ValueError:
-            pass
-        else:
-            return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
         key = (anyio.lowlevel.current_token(), hop.host, hop.port)
         lookup = self._running.get(key)
         if lookup is None:
