@@ -35,6 +35,8 @@ def have(client: str, base_url: str) -> object:
         return package.AsyncOpenAI(base_url=base_url, api_key="none")
     if client == "httpcore":
         return package.AsyncConnectionPool()
+    if client == "aiohttp":  # its sessions are made in an event loop
+        return package, __import__("msgspec")
     raise ValueError(client)
 
 
