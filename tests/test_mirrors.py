@@ -32,7 +32,6 @@ ELSEWHERE = {
     "_call/refusal": ("call/test_attempts.py", "how an attempt ends"),
     "_call/route": ("client/test_spread.py", "the way of a call over several servers"),
     "_client/spread_endpoint": ("client/test_spread.py", "a part of Spread"),
-    "_call/signing": ("call/test_attempts.py", "what an attempt sends"),
     "_call/secrets": ("call/test_redact.py", "what is masked"),
     "_wire/odd_answers": ("wire/test_completion_ends.py", "where an answer without sense ends"),
     "_client/endpoint": ("client/test_client.py", "how a client makes its calls"),

@@ -16,6 +16,7 @@ from penstock import Timeouts
 from penstock._call.call import Call, Service
 from penstock._http.connections import Connections
 from penstock._http.outgoing import Outgoing
+from penstock._wire.request_head import RequestHead
 from penstock.testing.sweep import cancel_sweep
 from tests.invariants.virtual_uvloop import BACKENDS
 from tests.invariants.virtual_uvloop import virtual_backend as anyio_backend
@@ -136,7 +137,7 @@ def test_cancelled_at_any_point_nothing_stays_open(backend: Any) -> None:
 
 
 def test_a_call_is_a_value() -> None:
-    outgoing = Outgoing("GET", "/v1/models", [], b"")
+    outgoing = Outgoing(RequestHead("GET", "/v1/models", []), b"")
     call = Call(outgoing, Timeouts(), 2, streaming=True)
     assert call.model is None
     with pytest.raises(AttributeError):

@@ -16,11 +16,12 @@ from penstock._call.timings import Timings
 from penstock._http.dial import Dialer
 from penstock._http.outgoing import Outgoing
 from penstock._wire.labels import Labels
+from penstock._wire.request_head import RequestHead
 from penstock._wire.url import Origin
 from penstock.observing.notifier import Notifier
 from tests.support.chat import Watcher
 
-OUTGOING = Outgoing("POST", "/v1/chat/completions", [], b'{"messages":"private"}')
+OUTGOING = Outgoing(RequestHead("POST", "/v1/chat/completions", []), b'{"messages":"private"}')
 CALL = Call(OUTGOING, Timeouts(), 2, streaming=True, model="m")
 USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 DIALER = Dialer(Origin("https", "llm.test", 443))

@@ -28,6 +28,7 @@ from penstock._http.proxy import Proxy
 from penstock._http.tls import TLSStream
 from penstock._http.trio_stream import TrioStream
 from penstock._policy.deadlines import ConnectDeadline
+from penstock._wire.request_head import RequestHead
 from penstock._wire.url import Origin
 from penstock.errors import APITimeoutError, ConnectTimeout, TotalTimeout
 from penstock.testing.certificates import _authority, client_ssl_context
@@ -67,7 +68,7 @@ async def get(dialer: Dialer) -> bytes:
     exchange = Exchange(connections, stream, NoDeadline(), reused=False)
     try:
         host = dialer.origin.authority.encode()
-        await exchange.send(Outgoing("GET", "/v1/hello", [(b"Host", host)], b""))
+        await exchange.send(Outgoing(RequestHead("GET", "/v1/hello", [(b"Host", host)]), b""))
         return await exchange.read_all(1000)
     finally:
         await exchange.aclose()

@@ -23,6 +23,7 @@ from penstock._http.outgoing import Outgoing
 from penstock._http.proxy import Proxy
 from penstock._wire.encoding import EncodingError
 from penstock._wire.framing import FramingError
+from penstock._wire.request_head import RequestHead
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import LAST_CHUNK, chunk, head
 from penstock.testing.requests import RequestReader
@@ -38,7 +39,7 @@ __all__ = ["anyio_backend"]
 pytestmark = pytest.mark.anyio
 
 OUTGOING = Outgoing(
-    "POST", "/v1/x?y=1", [(b"Host", b"example.com"), (b"Content-Length", b"2")], b"{}"
+    RequestHead("POST", "/v1/x?y=1", [(b"Host", b"example.com"), (b"Content-Length", b"2")]), b"{}"
 )
 CHUNKED = [("Transfer-Encoding", "chunked")]
 GZIP = [("Content-Encoding", "gzip")]
@@ -120,7 +121,7 @@ async def test_what_is_sent() -> None:
 async def test_without_a_body() -> None:
     pipe = Pipe(head(204))
     exchange = exchange_on(pipe)
-    await exchange.send(Outgoing("GET", "/models", [(b"Host", b"a")], b""))
+    await exchange.send(Outgoing(RequestHead("GET", "/models", [(b"Host", b"a")]), b""))
     (request,) = RequestReader().feed(bytes(pipe.sent), connection=0, time=0)
     assert (request.method, request.target, request.body) == ("GET", "/models", b"")
     await exchange.aclose()
@@ -404,7 +405,7 @@ async def test_responses_without_a_body(method: str) -> None:
     status = 200 if method == "HEAD" else 204
     pipe = Pipe(head(status, [("Content-Length", "100")] if method == "HEAD" else []))
     exchange = exchange_on(pipe)
-    await exchange.send(Outgoing(method, "/", [(b"Host", b"a")], b""))
+    await exchange.send(Outgoing(RequestHead(method, "/", [(b"Host", b"a")]), b""))
     assert await exchange.read() == b""
     await exchange.aclose()
     assert await went_back(exchange, pipe)

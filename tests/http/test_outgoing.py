@@ -6,9 +6,10 @@ import pytest
 from penstock._http.dial import Dialer
 from penstock._http.outgoing import Outgoing, as_httpcore
 from penstock._http.proxy import Proxy
+from penstock._wire.request_head import RequestHead
 from penstock._wire.url import Origin
 
-OUTGOING = Outgoing("POST", "/v1/x?y=1", [(b"Host", b"h:81"), (b"A", b"b")], b"body")
+OUTGOING = Outgoing(RequestHead("POST", "/v1/x?y=1", [(b"Host", b"h:81"), (b"A", b"b")]), b"body")
 
 
 def pieces(request: object) -> list[bytes]:
@@ -21,7 +22,7 @@ def pieces(request: object) -> list[bytes]:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("body", [b"", b"body", b"x" * 100_000])
 def test_a_request_to_the_origin(scheme: str, body: bytes) -> None:
-    outgoing = Outgoing("POST", OUTGOING.target, OUTGOING.headers, body)
+    outgoing = Outgoing(OUTGOING.head, body)
     request = as_httpcore(outgoing, Dialer(Origin(scheme, "h", 81)))
     assert (request.method, request.url.target) == (b"POST", b"/v1/x?y=1")
     assert (request.url.host, request.url.port) == (b"h", 81)
@@ -52,7 +53,9 @@ def test_the_body_can_be_sent_any_number_of_times() -> None:
 
 
 def test_its_picture_shows_neither_headers_nor_body() -> None:
-    outgoing = Outgoing("POST", "/v1/x", [(b"Authorization", b"Bearer sk-secret")], b"a secret")
+    outgoing = Outgoing(
+        RequestHead("POST", "/v1/x", [(b"Authorization", b"Bearer sk-secret")]), b"a secret"
+    )
     rich = outgoing.__rich_repr__()
     for picture in (repr(outgoing), str(outgoing), str([outgoing]), str(list(rich))):
         assert "/v1/x" in picture

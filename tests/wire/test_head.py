@@ -5,12 +5,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from penstock._wire.head import ResponseHead, plain_request, plain_response
+from penstock._wire.head import ResponseHead, plain_response
 from penstock.headers import Headers
 
 from .linear import growth
 
-HOST = (b"Host", b"example.com")
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -30,22 +29,6 @@ def response_by_h11(head: bytes) -> ResponseHead | None:
         event.status_code, lines, b"HTTP/" + bytes(event.http_version), bytes(event.reason)
     )
 
-
-def request_by_h11(
-    method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
-) -> bytes | None:
-    connection = h11.Connection(h11.CLIENT)
-    try:
-        sent = connection.send(h11.Request(method=method, target=target, headers=headers))
-        if body:
-            sent += connection.send(h11.Data(data=body))
-        sent += connection.send(h11.EndOfMessage())
-    except h11.LocalProtocolError:
-        return None
-    return sent
-
-
-# --- responses ---
 
 names = st.sampled_from(
     [b"X-A", b"x-b", b"Content-Length", b"content-length", b"Transfer-Encoding", b"Connection",
@@ -129,57 +112,3 @@ def test_odd_responses_are_left_to_h11(lines: bytes) -> None:
 )
 def test_reading_is_linear(unit: bytes) -> None:
     assert growth(lambda size: plain_response(OK + b"a: " + unit * size), small=20_000) < 4
-
-
-# --- requests ---
-
-fields = st.lists(
-    st.tuples(
-        st.sampled_from([b"Host", b"host", b"A", b"Content-Length", b"Transfer-Encoding", b"a b"]),
-        st.sampled_from([b"", b"a", b"2", b"2, 2", b"3", b"chunked", b"a b", b"a ", b" a", b"\xe9",
-                         b"a\r\nb", b"a\r\nb: c", b"\0", b"a\t b"]),
-    ),
-    max_size=4,
-)  # fmt: skip
-
-
-@given(
-    st.sampled_from(["GET", "POST", "HEAD", "get", "M-X", "A B"]),
-    st.sampled_from(["/", "/v1/x?y=1", "http://h/x", "", "/a b", "/a\r\nb: c", "*"]),
-    fields.map(lambda more: [HOST, *more]) | fields,
-    st.sampled_from([b"", b"{}"]),
-)
-def test_a_plain_request_is_what_h11_writes(
-    method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
-) -> None:
-    plain = plain_request(method, target, headers, body)
-    if plain is not None:
-        assert plain == request_by_h11(method, target, headers, body)
-
-
-@pytest.mark.parametrize("body", [b"", b"{}"])
-@pytest.mark.parametrize("value", [b"", b"a", b"a b", b"a \t b", b"\xe9"])
-def test_the_usual_request_is_plain(value: bytes, body: bytes) -> None:
-    headers = [HOST, (b"X-A", value), (b"Content-Length", b"%d" % len(body))]
-    plain = plain_request("POST", "/v1/x", headers, body)
-    assert plain is not None
-    assert plain == request_by_h11("POST", "/v1/x", headers, body)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [],
-        [(b"A", b"b"), HOST],
-        [HOST, HOST],
-        [HOST, (b"Content-Length", b"3")],
-        [HOST, (b"Content-Length", b"2"), (b"content-length", b"2")],
-        [HOST, (b"Transfer-Encoding", b"chunked")],
-        [HOST, (b"A", b"b\r\nX: y"), (b"Content-Length", b"2")],
-        [HOST, (b"A b", b"c"), (b"Content-Length", b"2")],
-        [HOST, (b"A", b"b "), (b"Content-Length", b"2")],
-        [HOST],
-    ],
-)
-def test_odd_requests_are_left_to_h11(headers: list[tuple[bytes, bytes]]) -> None:
-    assert plain_request("POST", "/", headers, b"{}") is None

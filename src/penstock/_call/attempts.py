@@ -45,7 +45,6 @@ from .lifecycle import Event, StreamState
 from .live_call import LiveCall
 from .phases import Phase
 from .refusal import ERROR_BODY_SECONDS, read_refusal, refusal_error
-from .signing import renewed, signed
 
 if TYPE_CHECKING:
     from .route import Route
@@ -221,7 +220,7 @@ class Sender(LiveCall):
                 exchange = await self._connect()
             if not exchange.status:
                 key = self.secrets.key
-                await exchange.send(signed(self.call.outgoing, key, self._added_headers))
+                await exchange.send(self.call.outgoing.signed(key, self._added_headers))
                 if self._held.metered:
                     self._held.head_arrived(exchange.headers, self.service.max_retry_wait)
             if not (200 <= exchange.status < 300 or self.call.any_status):
@@ -271,7 +270,7 @@ class Sender(LiveCall):
         self.phases.enter(Phase.CONNECTION, self.clock())
         self.secrets.add_key(service, await service.authorize())
         if self.call.renew is not None and self._failures:
-            outgoing = renewed(self.call.outgoing, await self.call.renew(self._failures))
+            outgoing = self.call.outgoing.renewed(await self.call.renew(self._failures))
             self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
             self.secrets.add_request(service, outgoing)
         pieces = self.call.outgoing.pieces

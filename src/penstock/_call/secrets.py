@@ -8,6 +8,7 @@ from typing import TypeVar
 from .._http.outgoing import Outgoing
 from .._http.proxy import Proxy
 from .._wire.credentials import forget_variables, header_secrets, target_secrets
+from .._wire.request_head import RequestHead
 from ..errors import PenstockError
 from .call import Service
 from .redact import redact_error, redact_text
@@ -17,8 +18,8 @@ __all__ = ["Secrets"]
 E = TypeVar("E", bound=PenstockError)
 
 
-Source = tuple[deque[str], list[tuple[bytes, bytes]], str, Proxy | None]
-"""Where a server's secrets are: keys of earlier calls, headers, target, proxy."""
+Source = tuple[deque[str], RequestHead, Proxy | None]
+"""Where a server's secrets are: keys of earlier calls, the request's head, a proxy."""
 
 
 class Secrets:
@@ -63,10 +64,10 @@ class Secrets:
 
     def _all(self) -> list[str | None]:
         secrets: list[str | None] = [*self._keys]
-        for earlier, headers, target, proxy in self._sources:
+        for earlier, head, proxy in self._sources:
             secrets += earlier
-            secrets += header_secrets(headers)
-            secrets += target_secrets(target)
+            secrets += header_secrets(head.fields)
+            secrets += target_secrets(head.target)
             if proxy is not None:
                 secrets += [proxy.password, *header_secrets(proxy.authorization)]
         return secrets
@@ -74,4 +75,4 @@ class Secrets:
 
 def _source(service: Service, outgoing: Outgoing) -> Source:
     proxy = service.connections.dialer.proxy
-    return service.recent_keys, outgoing.headers, outgoing.target, proxy
+    return service.recent_keys, outgoing.head, proxy

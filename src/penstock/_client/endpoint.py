@@ -24,8 +24,9 @@ from .._wire.request import (
     listed_prompt,
     text_completion_body,
 )
+from .._wire.request_head import RequestHead
 from .._wire.status import with_headers
-from .._wire.url import BaseURL
+from .._wire.url import USUAL_PATHS, BaseURL
 from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
 from ..types import Answer, ChatCompletion
@@ -52,13 +53,17 @@ JSON = b"application/json"
 BYTES = b"application/octet-stream"
 
 
+Heads = dict[tuple[str, str, bytes, bytes, bool], RequestHead]
+"""Heads of requests to the usual paths, by what they differ in."""
+
+
 class Endpoint:
     """One client's settings and service, and how a call is made from them.
 
     Holds no reference to the client, which avoids a reference cycle.
     """
 
-    __slots__ = ("base_url", "headers", "max_retries", "provider", "service", "timeouts")
+    __slots__ = ("_heads", "base_url", "headers", "max_retries", "provider", "service", "timeouts")
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Endpoint:
         self.timeouts: Timeouts = timeouts
         self.max_retries: int = max_retries
         self.headers: RequestHeaders = RequestHeaders(base_url, headers)
+        self._heads: Heads = {}
 
     def derive(
         self,
@@ -249,22 +255,23 @@ class Endpoint:
     ) -> Outgoing:
         """Return a request to this server, without its API key."""
         pieces = body if isinstance(body, Pieces) else None
-        whole = b"" if isinstance(body, Pieces) else body
-        # The target and the headers are in no variable: each may have a credential.
-        return Outgoing(
-            method,
-            self.base_url.target(path, query),
-            self.headers.for_call(
+        usual = (method, path, accept, content_type, body is not None)
+        keeps = path in USUAL_PATHS and not (extra_headers or query.parts or pieces)
+        head = self._heads.get(usual) if keeps else None
+        if head is None:
+            # The target is in no variable: it may have a credential, as the headers may.
+            head = self.headers.head(
                 method,
-                whole,
+                self.base_url.target(path, query),
                 accept=accept,
                 content_type=content_type,
+                has_body=body is not None,
                 chunked=pieces is not None,
                 extra=extra_headers,
-            ),
-            whole or b"",
-            pieces,
-        )
+            )
+            if keeps:
+                self._heads[usual] = head
+        return Outgoing(head, b"" if body is None or isinstance(body, Pieces) else body, pieces)
 
     def _body(self, json: object, content: Content | None) -> bytes | Pieces | None:
         """Return the body that one of the two makes; TypeError or ValueError if there is none."""

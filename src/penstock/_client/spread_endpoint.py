@@ -16,7 +16,7 @@ from .._wire.query import Query
 from .._wire.request import RequestHeaders
 from .._wire.url import BaseURL
 from ..timeouts import Timeouts
-from .endpoint import JSON, Endpoint, accept_of
+from .endpoint import JSON, Endpoint, Heads, accept_of
 
 __all__ = ["Session", "SessionRule", "SpreadEndpoint"]
 
@@ -39,6 +39,7 @@ class SpreadEndpoint(Endpoint):
         self.service: Service = first.service
         self.base_url: BaseURL = first.base_url
         self.headers: RequestHeaders = first.headers
+        self._heads: Heads = {}
         self.timeouts: Timeouts = first.timeouts
         self.max_retries: int = first.max_retries
         # One body serves all: without a provider's rules, unless it is that of all.

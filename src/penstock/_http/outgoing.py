@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from .._wire.credentials import shown_target
-from .._wire.head import plain_request
+from .._wire.request_head import Fields, RequestHead, plain_request
 from . import lazy
 from .dial import Dialer
 from .pieces import Pieces
@@ -16,12 +18,33 @@ __all__ = ["Outgoing", "as_bytes", "as_httpcore"]
 class Outgoing(msgspec.Struct, frozen=True):
     """A request, ready to be sent any number of times."""
 
-    method: str
-    target: str
-    headers: list[tuple[bytes, bytes]]
+    head: RequestHead
     body: bytes
     pieces: Pieces | None = None
     """A body that comes in pieces, in place of `body`."""
+
+    @property
+    def method(self) -> str:
+        """For instance "POST"."""
+        return self.head.method
+
+    @property
+    def target(self) -> str:
+        """Path and query; they may have a credential."""
+        return self.head.target
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """All its header lines."""
+        return self.head.lines(self.body)
+
+    def signed(self, key: str | None, added: Fields) -> Outgoing:
+        """Return the request with its API key and these header lines."""
+        return Outgoing(self.head.signed(key, added), self.body, self.pieces)
+
+    def renewed(self, headers: Mapping[bytes, bytes]) -> Outgoing:
+        """Return the request with new values of headers, given by their lower-case names."""
+        return Outgoing(self.head.renewed(headers), self.body, self.pieces)
 
     # Crash reporters show the variables of every frame: show no key and no prompt there.
     def __repr__(self) -> str:
@@ -38,7 +61,9 @@ def as_bytes(outgoing: Outgoing, dialer: Dialer) -> bytes | None:
     """
     if outgoing.pieces is not None:
         return None
-    return plain_request(outgoing.method, *_for_peer(outgoing, dialer), outgoing.body)
+    if dialer.forwards:
+        return plain_request(outgoing.method, *_for_peer(outgoing, dialer), outgoing.body)
+    return outgoing.head.plain(outgoing.body)
 
 
 def as_httpcore(outgoing: Outgoing, dialer: Dialer) -> lazy.httpcore.Request:

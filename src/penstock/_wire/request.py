@@ -15,6 +15,7 @@ from penstock._version import __version__
 from .encode import encode_json
 from .history import outgoing_messages
 from .parameters import body_members
+from .request_head import RequestHead
 from .url import BaseURL, has_controls
 
 __all__ = [
@@ -77,32 +78,32 @@ class RequestHeaders:
         merged._own = {**self._own, **checked_headers(headers)}
         return merged
 
-    def for_call(
+    def head(
         self,
         method: str,
-        body: bytes | None,
+        target: str,
         *,
         accept: bytes,
-        content_type: bytes = b"application/json",
+        content_type: bytes,
+        has_body: bool,
         chunked: bool = False,
         extra: Mapping[str, str] | None = None,
-    ) -> list[tuple[bytes, bytes]]:
-        """Return the header lines of one request, without its API key.
+    ) -> RequestHead:
+        """Return the head of one request, without its API key.
 
-        `chunked`: the body comes in pieces, and nobody knows its length.
+        `has_body`: its length follows. `chunked`: the body comes in pieces, and nobody knows it.
         """
         # First, so that no error has the client's own headers in this frame.
         checked = checked_headers(extra)
         fields = {**self._library, "accept": (b"Accept", accept)}
-        if body is not None:
+        if has_body:
             fields["content-type"] = (b"Content-Type", content_type)
         fields.update(self._own)
         fields.update(checked)
         if chunked:
             fields["transfer-encoding"] = (b"Transfer-Encoding", b"chunked")
-        elif body is not None or method not in ("GET", "HEAD", "DELETE"):
-            fields["content-length"] = (b"Content-Length", b"%d" % len(body or b""))
-        return list(fields.values())
+        measured = not chunked and (has_body or method not in ("GET", "HEAD", "DELETE"))
+        return RequestHead(method, target, list(fields.values()), measured=measured)
 
 
 def checked_headers(headers: Mapping[str, str] | None) -> HeaderFields:

@@ -9,7 +9,7 @@ import msgspec
 
 from .query import Query
 
-__all__ = ["BaseURL", "Origin", "has_controls", "is_host"]
+__all__ = ["USUAL_PATHS", "BaseURL", "Origin", "has_controls", "is_host"]
 
 
 # C0, DEL, C1, and Unicode's line ends.
@@ -19,8 +19,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # 3986, 3.2.2, allows more, but no host uses them, and others may take some (a backslash) for the
 # end of the host.
 _HOST = re.compile(r"[A-Za-z0-9._~-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._~%-]+)?")
-# Paths of most calls, which need no check.
-_COMMON = frozenset({"/chat/completions", "/completions", "/models"})
+USUAL_PATHS = frozenset({"/chat/completions", "/completions", "/models"})
+"""Paths of most calls, which need no check."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -104,7 +104,7 @@ class BaseURL(msgspec.Struct, frozen=True):
         """
         if not isinstance(path, str):
             raise TypeError(f"the path must be a string, not {type(path).__name__}")
-        if path in _COMMON and not (self.query.parts or query.parts):
+        if path in USUAL_PATHS and not (self.query.parts or query.parts):
             return self.path + path  # what follows is 4 % of a whole answer
         if "://" in path.partition("?")[0] or path.startswith("//"):
             raise ValueError("give a path below base_url, not a URL: the key stays with its origin")

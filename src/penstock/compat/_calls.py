@@ -8,6 +8,7 @@ from typing import Any
 from .._call.call import Call
 from .._http.outgoing import Outgoing
 from .._http.pieces import Pieces, Run
+from .._wire.request_head import RequestHead
 from .._wire.url import Origin, is_host
 from ..timeouts import Timeouts
 from ._plan import Plan
@@ -50,9 +51,7 @@ def call_of(
     planned = plan is not None
     return Call(
         outgoing=Outgoing(
-            request.method,
-            request.url.raw_path.decode("ascii"),
-            request.headers.raw,
+            RequestHead(request.method, request.url.raw_path.decode("ascii"), request.headers.raw),
             b"" if isinstance(body, Pieces) else body,
             body if isinstance(body, Pieces) else None,
         ),

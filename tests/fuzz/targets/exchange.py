@@ -21,6 +21,7 @@ from penstock._http.network import ConnectionFailed, Deadline, Upload
 from penstock._http.outgoing import Outgoing
 from penstock._wire.encoding import EncodingError
 from penstock._wire.framing import FramingError
+from penstock._wire.request_head import RequestHead
 from tests.http.deadlines import NoDeadline
 from tests.http.pipe import Pipe, PipeDialer
 
@@ -99,7 +100,7 @@ async def read(method: str, pieces: list[bytes]) -> Outcome:
     exchange = Exchange(Connections(PipeDialer(pipe)), pipe, NoDeadline(), reused=False)
     fault = ""
     try:
-        await exchange.send(Outgoing(method, "/v1", [(b"Host", b"example.com")], b""))
+        await exchange.send(Outgoing(RequestHead(method, "/v1", [(b"Host", b"example.com")]), b""))
     except (MalformedResponse, ConnectionFailed):
         await exchange.aclose()
         assert pipe.closed
