@@ -6,12 +6,14 @@ On a build of CPython without the global interpreter lock they really run at the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
 import pytest
 
 import penstock
@@ -128,6 +130,19 @@ def test_threads_with_an_event_loop_each_share_nothing() -> None:
         return asyncio.run(main())
 
     assert at_once(ask) == [["Hello"] * 30] * THREADS
+
+
+def test_event_loops_with_other_clocks_read_a_limiters_time() -> None:
+    clock = Limiter(1).line.clock
+    begun = clock.now()
+
+    async def look() -> float:
+        return max(clock.now() - begun for _ in range(5000))
+
+    kinds = itertools.cycle(["asyncio", "trio"])
+    # trio's clock begins at a random time, hours from others.
+    furthest = at_once(lambda: anyio.run(look, backend=next(kinds)))
+    assert max(furthest) < 1000
 
 
 def test_statistics_are_read_in_any_thread() -> None:

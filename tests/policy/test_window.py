@@ -138,7 +138,7 @@ def test_no_minute_gets_more_than_its_limit(limit: int, steps: list[Step]) -> No
         if step.what == "book" and window.ready_at(now, step.amount) <= now:
             sent[window.book(now, step.amount)] = now
         elif step.what == "lower":
-            window.lower(now, step.amount, 10.0 * step.which)
+            window.lower(now, step.amount, 10.0 * (1 + step.which))
             assert window.available(now) == min(before, step.amount)
         elif sent:
             booking = list(sent)[step.which % len(sent)]

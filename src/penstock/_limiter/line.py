@@ -89,6 +89,8 @@ class Line:
         self._queue: OrderedDict[_Ticket, bool] = OrderedDict()
         self._admitted: OrderedDict[_Ticket, bool] = OrderedDict()
         """In front of the queue: the first request of each item that has come through it."""
+        self._first: _Ticket | None = None
+        """Who is first in line: an attribute, as other threads cannot walk through a queue."""
         self.offered: set[Slot] = set()
         """Slots whose holders give their place up as soon as somebody waits."""
 
@@ -111,7 +113,7 @@ class Line:
         They do if they are enough for both, so that nobody waits longer for it.
         """
         assert self.rates is not None
-        first = next(iter(self._admitted), None) if paced else self._first()
+        first = next(iter(self._admitted), None) if paced else self._first
         ahead = None if first is None else first.reservation
         return self.rates.has_room(self.clock.now(), reservation, ahead)
 
@@ -131,6 +133,7 @@ class Line:
                 # Those who waited in a loop that has ended never take a place.
                 self._queue.clear()
                 self._admitted.clear()
+                self._first = None
             first = not self._admitted and (paced or not self._queue)
             if first and self._try_take(reservation, paced) <= 0:
                 return
@@ -139,11 +142,12 @@ class Line:
                 return
             ticket = _Ticket(reservation, paced=paced)
             queue[ticket] = True
+            self._find_first()
         try:
             # The first in line takes the place itself: nothing is handed to a task that may
             # have been cancelled in the meantime.
             while True:
-                first = self._first() is ticket
+                first = self._first is ticket
                 wait = self._try_take(reservation, paced) if first else math.inf
                 if wait <= 0:
                     return
@@ -154,9 +158,9 @@ class Line:
             if ticket in queue:
                 # Only who is first keeps others from a place: a cancellation costs the same
                 # however many wait.
-                first = self._first() is ticket
                 del queue[ticket]
-                if first:
+                if self._first is ticket:
+                    self._find_first()
                     self.wake()
 
     @property
@@ -164,8 +168,8 @@ class Line:
         """Tasks that wait in line."""
         return len(self._admitted) + len(self._queue)
 
-    def _first(self) -> _Ticket | None:
-        return next(iter(self._admitted or self._queue), None)
+    def _find_first(self) -> None:
+        self._first = next(iter(self._admitted or self._queue), None)
 
     def _try_take(self, reservation: Reservation | None, paced: bool) -> float:
         """Take a place and return 0, or return the seconds after which to try again."""
@@ -200,10 +204,10 @@ class Line:
 
     def wake(self) -> None:
         """Wake the waiters that may find a place: the first in line, and some behind it."""
+        first = self._first
         free = self.limit.limit - self.in_flight
-        if free <= 0 or not (self._admitted or self._queue):
+        if first is None or free <= 0:
             return
-        first = next(iter(self._admitted or self._queue))
         first.event.set()
         # Only the first in line waits for pace, rates and pause.
         if free > 1 and not self._interval and self._ready(first, self.clock.now()):
@@ -231,7 +235,7 @@ class Line:
         """
         until: float = self.paused_until
         reason: PauseReason = self.paused_by
-        first = next(iter(tuple(self._admitted) or tuple(self._queue)), None)
+        first = self._first
         if (first is None or not first.paced) and self._next_start is not None:
             paced_at = self._next_start - self._ahead
             if paced_at > until:
@@ -276,7 +280,7 @@ class Line:
         """Learn from a complete answer."""
         if self._adapts:
             # A waiter beside a free place is about to take it, or waits for pause, pace or rates.
-            first = self._first()
+            first = self._first
             held_back = first is not None and self._ready(first, self.clock.now())
             binding = held_back or self.in_flight >= self.limit.limit
             self.limit.succeeded(epoch, binding=binding)

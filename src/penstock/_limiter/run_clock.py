@@ -23,16 +23,15 @@ class RunClock:
     where no loop runs, `time.monotonic`. It cannot follow two runs at the same time.
     """
 
-    __slots__ = ("_ahead", "_latest", "_looked_at", "_loop_time", "_run")
+    __slots__ = ("_followed", "_looked")
+
+    # Each is replaced whole: other threads, in event loops of their own, may ask at any time.
 
     def __init__(self) -> None:
-        self._run: Any = None
-        self._loop_time: Callable[[], float] = time.monotonic
-        """The clock of `_run`."""
-        self._ahead = 0.0
-        """Seconds that it is ahead of the run's clock."""
-        self._latest: float | None = None
-        self._looked_at = 0.0
+        self._followed: tuple[Any, Callable[[], float], float] = (None, time.monotonic, 0.0)
+        """The run, its clock, and how many seconds this one is ahead of that."""
+        self._looked: tuple[float, float] | None = None
+        """What the time was at last, and what `time.monotonic` was then."""
 
     def now(self) -> float:
         """Return the time in seconds; callable from anywhere."""
@@ -40,16 +39,18 @@ class RunClock:
         if run is None:
             now = self._without_loop(0.0)
         else:
-            if run is not self._run:
-                self._run = run
-                self._loop_time = event_loop_clock()
-                loop_time = self._loop_time()
-                self._ahead = self._without_loop(loop_time) - loop_time
-            now = self._loop_time() + self._ahead
-        self._latest, self._looked_at = now, time.monotonic()
+            followed, loop_time, ahead = self._followed
+            if run is not followed:
+                loop_time = event_loop_clock()
+                begun = loop_time()
+                ahead = self._without_loop(begun) - begun
+                self._followed = (run, loop_time, ahead)
+            now = loop_time() + ahead
+        self._looked = (now, time.monotonic())
         return now
 
     def _without_loop(self, start: float) -> float:
-        if self._latest is None:
+        if self._looked is None:
             return start
-        return self._latest + time.monotonic() - self._looked_at
+        latest, looked_at = self._looked
+        return latest + time.monotonic() - looked_at

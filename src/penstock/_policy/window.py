@@ -14,7 +14,6 @@ limit: then the window lets nothing pass until enough of it is a minute old.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
 
 __all__ = ["Booking", "Window"]
@@ -65,7 +64,8 @@ class Window:
     def __init__(self, per_minute: float) -> None:
         self.limit: int = max(1, math.floor(per_minute))
         self.seconds: float = MINUTE / min(1.0, per_minute)
-        self._shares: deque[Share] = deque()
+        # No deque: without the global lock one that changes cannot even be copied.
+        self._shares: list[Share] = []
         """Oldest first."""
         self._used = 0
         """The sum of the shares."""
@@ -77,7 +77,7 @@ class Window:
 
     def available(self, now: float) -> int:
         """Return what fits now. Changes nothing, so any thread may ask."""
-        used = sum(share.amount for share in tuple(self._shares) if _lasts(share.expires, now))
+        used = sum(share.amount for share in self._shares.copy() if _lasts(share.expires, now))
         free = max(0, self.limit - used)
         return max(0, min(free, self._left)) if _lasts(self._left_until, now) else free
 
@@ -91,7 +91,7 @@ class Window:
 
         Changes nothing, so any thread may ask.
         """
-        shares = [share for share in tuple(self._shares) if _lasts(share.expires, now)]
+        shares = [share for share in self._shares.copy() if _lasts(share.expires, now)]
         at = self._ready_at(now, amount, sum(share.amount for share in shares), shares)
         return at, at > now and self._lowered_until(now, amount) >= at
 
@@ -165,7 +165,7 @@ class Window:
     def _expire(self, now: float) -> None:
         shares = self._shares
         while shares and not _lasts(shares[0].expires, now):
-            self._used -= shares.popleft().amount
+            self._used -= shares.pop(0).amount
 
 
 def _lasts(until: float, now: float) -> bool:
