@@ -42,15 +42,16 @@ class Headers(Mapping[str, str]):
         self._known: tuple[tuple[str, str], ...] | None = _decoded(lines)
 
     @classmethod
-    def of_block(cls, block: bytes, lines: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Return the headers of these lines, which are `block` on the wire."""
-        headers = cls(lines)
+    def of_block(cls, block: bytes) -> Headers:
+        """Return the headers of a plain head's lines, each with its CRLF."""
+        headers = cls.__new__(cls)
         headers._block = block
+        headers._known = None
         return headers
 
     def raw_lines(self) -> list[tuple[bytes, bytes]]:
         """Return the names and values of a block as they came, in order."""
-        return lines_in(self._block)
+        return _LINE.findall(self._block)
 
     def pack(self) -> None:
         """Forget the strings made of a block; they are made anew when they are asked for.
@@ -106,11 +107,6 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
-
-
-def lines_in(block: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the names and values of a plain head's header lines, in order."""
-    return _LINE.findall(block)
 
 
 def _decoded(lines: Iterable[tuple[bytes | str, bytes | str]]) -> tuple[tuple[str, str], ...]:

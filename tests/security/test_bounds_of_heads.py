@@ -12,9 +12,9 @@ import pytest
 from penstock import APIConnectionError, APIResponseError
 from penstock._http import dial, lookup
 from penstock._http.dial import Dialer
-from penstock._http.exchange import MAX_HEADER_LINES
 from penstock._http.head_gate import MAX_HEAD_BYTES
 from penstock._http.network import ConnectionFailed, NetworkStream
+from penstock._wire.head import MAX_HEADER_LINES
 from penstock._wire.url import Origin
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend

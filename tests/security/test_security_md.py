@@ -9,7 +9,7 @@ import penstock
 from penstock._call.reader import MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD
 from penstock._call.refusal import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, ERROR_EXCERPT_BYTES
 from penstock._http.connections import MAX_IDLE
-from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS, MAX_HEADER_LINES
+from penstock._http.exchange import DRAIN_BYTES, DRAIN_SECONDS
 from penstock._http.head_gate import MAX_HEAD_BYTES
 from penstock._http.lookup import MAX_ADDRESSES
 from penstock._http.network import READ_SIZE
@@ -20,6 +20,7 @@ from penstock._wire.completion import MAX_CHOICES
 from penstock._wire.credentials import SHORTEST_SECRET
 from penstock._wire.encoding import FEED_LIMIT
 from penstock._wire.excerpt import MAX_DEPTH
+from penstock._wire.head import MAX_HEADER_LINES
 from penstock._wire.sse import MAX_EVENT_BYTES
 from penstock._wire.stream_error import MAX_BODY_EXCERPT
 from penstock._wire.unstreamed import MAX_BODY_BYTES

@@ -49,7 +49,7 @@ class EventReader(BodyReader[Event]):
     def new_decoder(self, exchange: Exchange) -> EventDecoder:
         """Return the decoder for a body whose head is in."""
         self._wants_usage = self.sender.wants_usage
-        return EventDecoder(exchange.headers.get("content-type"), self._endings)
+        return EventDecoder(exchange.content_type, self._endings)
 
 
 @final

@@ -129,8 +129,7 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
 
     def new_decoder(self, exchange: Exchange) -> CompletionDecoder:
         """Return the decoder for a body whose head is in."""
-        content_type = exchange.headers.get("content-type")
-        return CompletionDecoder(content_type, choices=self.sender.call.choices)
+        return CompletionDecoder(exchange.content_type, choices=self.sender.call.choices)
 
     def at_rest(self) -> bool:
         """Return True if the next read may be one for `take_single`."""

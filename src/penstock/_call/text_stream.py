@@ -28,7 +28,7 @@ class TextReader(AnswerReader[TextCompletion, TextCompletion]):
 
     def new_decoder(self, exchange: Exchange) -> TextCompletionDecoder:
         """Return the decoder for a body whose head is in."""
-        content_type = exchange.headers.get("content-type")
+        content_type = exchange.content_type
         return TextCompletionDecoder(content_type, choices=self.sender.call.choices)
 
 

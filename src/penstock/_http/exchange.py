@@ -17,7 +17,7 @@ from typing import Any, cast
 from .._wire.encoding import EncodingError, content_decoder
 from .._wire.excerpt import one_line
 from .._wire.framing import ChunkedBody, FramingError, body_framing, keeps_alive
-from .._wire.head import ResponseHead
+from .._wire.head import MAX_HEADER_LINES, ResponseHead
 from ..errors import PenstockError
 from ..headers import Headers
 from . import lazy
@@ -35,9 +35,6 @@ __all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
 # the connection be used again.
 DRAIN_SECONDS = 0.05
 DRAIN_BYTES = 65536
-
-# Lines of a head: servers behind several gateways send some 40.
-MAX_HEADER_LINES = 256
 
 _BY_HTTPCORE = os.environ.get("PENSTOCK_HTTP11") == "httpcore"
 
@@ -65,6 +62,7 @@ class Exchange:
         "_stream",
         "_uploading",
         "body_bytes",
+        "content_type",
         "headers",
         "http_version",
         "may_be_stale",
@@ -112,6 +110,8 @@ class Exchange:
         """The response's status; 0 until its head is in."""
         self.headers: Headers = Headers()
         """The response's headers; empty until its head is in."""
+        self.content_type: str | None = None
+        """Its Content-Type, if it has one."""
         # Only of a head that was not plain: the others are made of the block.
         self._raw_headers: list[tuple[bytes, bytes]] | None = None
         self.http_version: bytes = b""
@@ -152,14 +152,9 @@ class Exchange:
         finally:
             if gate.touched:
                 self.may_be_stale = False
-        if len(head.lines) > MAX_HEADER_LINES:
-            raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
         self.status = status = head.status
-        if head.block:
-            self.headers = Headers.of_block(head.block, head.lines)
-        else:
-            self._raw_headers = head.lines
-            self.headers = Headers(head.lines)
+        self.headers = head.headers
+        self.content_type = head.fields.get("content-type")
         self.http_version = head.version
         self.reason_phrase = head.reason
         self._rest = gate.rest
@@ -173,9 +168,9 @@ class Exchange:
             self._framing = body_framing(
                 method=outgoing.method,
                 status=status,
-                headers=self.headers,
+                headers=head.fields,
             )
-            self._decoder = None if self._encoded else content_decoder(self.headers)
+            self._decoder = None if self._encoded else content_decoder(head.fields)
         except ValueError as error:
             # Raised by `read`: the status counts even if the body cannot be read.
             self._fault = without_frames(error)
@@ -184,7 +179,7 @@ class Exchange:
             self._keep = (
                 unsent is None
                 and status >= 200
-                and keeps_alive(head.version, self.headers, self._framing)
+                and keeps_alive(head.version, head.fields, self._framing)
             )
 
     async def _by_httpcore(self, gate: HeadGate, outgoing: Outgoing) -> ResponseHead:
@@ -207,10 +202,15 @@ class Exchange:
             raise MalformedResponse(
                 f"the response is not HTTP/1.1: {one_line(str(error))}"
             ) from error
+        lines = self._raw_headers = response.headers
+        if len(lines) > MAX_HEADER_LINES:
+            raise MalformedResponse(f"the response has more than {MAX_HEADER_LINES} header lines")
         extensions = cast("Any", response).extensions
+        headers = Headers(lines)
         return ResponseHead(
             response.status,
-            response.headers,
+            headers,
+            headers,
             extensions["http_version"],
             extensions.get("reason_phrase", b""),
         )

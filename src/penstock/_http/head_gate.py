@@ -161,7 +161,7 @@ class HeadGate:
                 self.ended = True
                 return b""
             self.touched = True
-        window = self._tail + data
+        window = self._tail + data if self._tail else data
         end = _HEAD_END.search(window)
         if end is None:
             self._tail = window[-_TAIL:]

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from .excerpt import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..headers import Headers
+    from collections.abc import Callable, Mapping
 
 __all__ = ["ContentDecoder", "EncodingError", "content_decoder"]
 
@@ -117,13 +115,16 @@ def _before_the_fault(
     return decoded
 
 
-def content_decoder(headers: Headers) -> ContentDecoder | None:
+def content_decoder(headers: Mapping[str, str]) -> ContentDecoder | None:
     """Return the decoder for a response's body, None if it is not encoded.
 
     Raises EncodingError for any coding except gzip and deflate, and for several at once.
     """
-    given = headers.get("content-encoding", "").lower().split(",")
-    codings = [name for coding in given if (name := coding.strip(" \t")) not in _NOT_ENCODED]
+    given = headers.get("content-encoding")
+    if given is None:
+        return None
+    each = (coding.strip(" \t") for coding in given.lower().split(","))
+    codings = [name for name in each if name not in _NOT_ENCODED]
     if not codings:
         return None
     if codings in (["gzip"], ["x-gzip"], ["deflate"]):

@@ -7,13 +7,11 @@ when the peer closed, returns whether the body is complete.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping
+from typing import TypeAlias
 
 from .chunked import ChunkedBody, FramingError
 from .excerpt import one_line
-
-if TYPE_CHECKING:
-    from ..headers import Headers
 
 __all__ = [
     "Body",
@@ -78,7 +76,7 @@ class CloseBody:
 Body: TypeAlias = ChunkedBody | LengthBody | CloseBody
 
 
-def body_framing(*, method: bytes | str, status: int, headers: Headers) -> Body:
+def body_framing(*, method: bytes | str, status: int, headers: Mapping[str, str]) -> Body:
     """Return the decoder for a response's body, by the rules of RFC 9112, section 6.3, in order.
 
     Raises FramingError if the headers do not say clearly how the body is delimited.
@@ -105,7 +103,7 @@ def body_framing(*, method: bytes | str, status: int, headers: Headers) -> Body:
     return CloseBody()  # rule 8; rule 7 is for requests
 
 
-def keeps_alive(http_version: bytes, headers: Headers, framing: Body) -> bool:
+def keeps_alive(http_version: bytes, headers: Mapping[str, str], framing: Body) -> bool:
     """Return whether the connection may serve another request (RFC 9112, section 9.3).
 
     HTTP/1.0's keep-alive is not used. Content-Length beside Transfer-Encoding suggests response
@@ -115,5 +113,7 @@ def keeps_alive(http_version: bytes, headers: Headers, framing: Body) -> bool:
         return False
     if "transfer-encoding" in headers and "content-length" in headers:
         return False
-    options = headers.get("connection", "").lower().split(",")
-    return "close" not in [option.strip(_BLANKS) for option in options]
+    options = headers.get("connection")
+    return options is None or "close" not in [
+        option.strip(_BLANKS) for option in options.lower().split(",")
+    ]

@@ -8,18 +8,31 @@ searches in place of h11's events and states (a fifth of a whole answer's time).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..headers import lines_in
+from ..headers import Headers
 
-__all__ = ["ResponseHead", "plain_response"]
+__all__ = ["MAX_HEADER_LINES", "ResponseHead", "plain_response"]
 
 # Possessive, so that a head that does not fit is found out in linear time.
 _RESPONSE = re.compile(
     rb"(HTTP/1\.1) ([2-5][0-9][0-9])(?: ([ -~]*+))?\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[ -~]*+\r\n)*+)\r\n"
 )
-_LENGTH = re.compile(rb"[0-9]{1,20}")
+# The fields that say how the body is to be read. A line feed is in front of each line.
+_FIELDS = re.compile(
+    rb"\n((?i:content-length|transfer-encoding|content-encoding|content-type|connection))"
+    rb": *+([^\r]*+)"
+)
+_FRAMING = {
+    "content-length": re.compile(r"[0-9]{1,20}"),
+    "transfer-encoding": re.compile("chunked"),
+}
+_OK = b"OK"
+
+MAX_HEADER_LINES = 256
+"""Lines of a head: servers behind several gateways send some 40."""
 
 
 class ResponseHead(NamedTuple):
@@ -27,38 +40,32 @@ class ResponseHead(NamedTuple):
 
     status: int
     """Its status."""
-    lines: list[tuple[bytes, bytes]]
-    """Its header lines as they came, in order."""
+    headers: Headers
+    """Its header fields."""
+    fields: Mapping[str, str]
+    """Those of them that say how the body is to be read, by their lower-case names."""
     version: bytes
     """For instance b"HTTP/1.1"."""
     reason: bytes
     """What the status line says after the status, perhaps nothing."""
-    block: bytes = b""
-    """The header lines of a plain head as they came, each with its CRLF."""
 
 
 def plain_response(head: bytes) -> ResponseHead | None:
     """Return what a whole head of a response says; None if it is not plain or not whole."""
     found = _RESPONSE.fullmatch(head)
-    if found is None or b" \r\n" in found[4]:  # blanks behind a value are rare
+    if found is None:
         return None
     _, status, reason, block = found.groups()
-    lines = lines_in(block)
-    framing: set[bytes] = set()
-    for name, value in lines:
-        # Only those two names are that long: most others are told apart by that alone.
-        if len(name) in (14, 17) and (lower := name.lower()) in _FRAMING:
-            if lower in framing or not _FRAMING[lower].fullmatch(value):
-                return None
-            framing.add(lower)
+    # Blanks behind a value are rare.
+    if b" \r\n" in block or block.count(b"\n") > MAX_HEADER_LINES:
+        return None
+    fields: dict[str, str] = {}
+    for spelt, line in _FIELDS.findall(head):
+        name, value = spelt.decode("ascii").lower(), line.decode("ascii")
+        allowed = _FRAMING.get(name)
+        if allowed is not None and (name in fields or not allowed.fullmatch(value)):
+            return None
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
     # Both are kept as long as the response: the usual reason is one object for all of them.
     reason = _OK if reason == _OK else reason or b""
-    return ResponseHead(int(status), lines, b"HTTP/1.1", reason, block)
-
-
-_OK = b"OK"
-
-_FRAMING = {
-    b"content-length": _LENGTH,
-    b"transfer-encoding": re.compile(b"chunked"),
-}
+    return ResponseHead(int(status), Headers.of_block(block), fields, b"HTTP/1.1", reason)

@@ -76,7 +76,7 @@ def choices_asked(params: Mapping[str, Any], prompt: Any = None) -> int:
     """Return how many choices a request asks for: `n` of them for each prompt."""
     extra: Any = params.get("extra_body")
     asked: Any = {**params, **extra}.get("n") if extra else params.get("n")
-    n = max(1, _whole(asked))
+    n = 1 if asked is None else max(1, _whole(asked))
     # A list of integers is one prompt, as token ids.
     several = is_list(prompt) and bool(prompt) and not isinstance(prompt[0], int)
     return n * len(prompt) if several else n

@@ -14,6 +14,7 @@ from penstock._version import __version__
 
 from .encode import encode_json
 from .history import outgoing_messages
+from .json_values import is_list
 from .parameters import body_members
 from .request_head import RequestHead
 from .url import BaseURL, has_controls
@@ -144,18 +145,22 @@ def completion_body(
     and the errors of `body_members` and `encode_json`.
     """
     model = checked_model(model)
-    if messages is None:
-        messages = ()
-    if isinstance(messages, (str, bytes, Mapping)) or not _is_iterable(messages):
-        raise TypeError(
-            'messages must be a list of messages, for instance [{"role": "user", "content": "..."}]'
-        )
-    listed = list(messages)
+    listed = messages if is_list(messages) else _listed(messages)
     if not listed:
         raise ValueError("messages is empty: give at least one message")
     members = body_members(params, stream=stream)
     listed = outgoing_messages(listed, provider)
     return encode_json({"model": model, "messages": listed, **members})
+
+
+def _listed(messages: Any) -> list[Any]:
+    if messages is None:
+        return []
+    if isinstance(messages, (str, bytes, Mapping)) or not _is_iterable(messages):
+        raise TypeError(
+            'messages must be a list of messages, for instance [{"role": "user", "content": "..."}]'
+        )
+    return list(messages)
 
 
 def text_completion_body(
