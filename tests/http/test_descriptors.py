@@ -6,7 +6,13 @@ import socket
 
 import pytest
 
-from penstock._http.descriptors import enable_keepalive, fd_is_readable, shutdown_fd
+from penstock._http.descriptors import (
+    MAX_UNSENT,
+    fd_is_readable,
+    options_here,
+    set_options,
+    shutdown_fd,
+)
 
 from .sockets import reset
 
@@ -70,21 +76,31 @@ def test_shutdown_of_what_is_no_connection_is_nothing() -> None:
     os.close(write)
 
 
-def test_keepalive_with_the_timing_of_openai_s_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keepalive_with_the_timing_of_openai_s_client() -> None:
     with socket.socket() as sock:
-        enable_keepalive(sock)
+        set_options(sock.fileno())
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
             if hasattr(socket, name):
                 expected = 5 if name == "TCP_KEEPCNT" else 60
                 assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == expected
-    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
-        monkeypatch.delattr(socket, name, raising=False)
+        os.fstat(sock.fileno())  # it is open
+
+
+def test_what_waits_to_be_sent_is_bounded() -> None:
     with socket.socket() as sock:
-        enable_keepalive(sock)
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        set_options(sock.fileno())
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT
 
 
-def test_keepalive_where_there_is_none() -> None:
+def test_options_of_a_platform_that_has_none_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_NOTSENT_LOWAT"):
+        monkeypatch.delattr(socket, name, raising=False)
+    assert options_here() == [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+
+
+def test_options_of_a_socket_that_has_none_of_tcp() -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        enable_keepalive(sock)
+        set_options(sock.fileno())
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -13,11 +13,10 @@ import os
 from typing import Any, NoReturn, cast
 
 from .descriptors import (
-    bound_unsent,
-    enable_keepalive,
     fd_is_readable,
     read_fd,
     reset_on_close,
+    set_options,
     shutdown_fd,
 )
 from .network import (
@@ -94,8 +93,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             transport.max_size = READ_SIZE
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            enable_keepalive(sock)
-            bound_unsent(sock)
+            set_options(sock.fileno())
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter

@@ -9,11 +9,11 @@ import socket
 import struct
 
 __all__ = [
-    "bound_unsent",
-    "enable_keepalive",
     "fd_is_readable",
+    "options_here",
     "read_fd",
     "reset_on_close",
+    "set_options",
     "shutdown_fd",
 ]
 
@@ -64,21 +64,34 @@ def reset_on_close(fd: int) -> None:
         duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def enable_keepalive(sock: socket.socket) -> None:
-    """Let the kernel notice a peer that vanished, as far as the platform has the options."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (
-            ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
-            ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
-            ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def bound_unsent(sock: socket.socket) -> None:
-    """Bound what waits in the kernel to be sent, where the platform can."""
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+def set_options(fd: int) -> None:
+    """Let the kernel notice a peer that vanished, and bound what waits in it, where it can."""
+    # uvloop's own socket object makes one like this for each option, and asks for its address.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    try:
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
+            for level, option, value in _OPTIONS:
+                sock.setsockopt(level, option, value)
+    finally:
+        sock.detach()
+
+
+def options_here() -> list[tuple[int, int, int]]:
+    """Return level, number and value of the options that this platform has."""
+    by_name = {
+        "TCP_KEEPIDLE": KEEPALIVE_IDLE,
+        "TCP_KEEPINTVL": KEEPALIVE_INTERVAL,
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+        "TCP_NOTSENT_LOWAT": MAX_UNSENT,
+    }
+    return [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        *(
+            (socket.IPPROTO_TCP, getattr(socket, name), value)
+            for name, value in by_name.items()
+            if hasattr(socket, name)
+        ),
+    ]
+
+
+_OPTIONS = options_here()

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from .descriptors import (
-    bound_unsent,
-    enable_keepalive,
     fd_is_readable,
     reset_on_close,
+    set_options,
     shutdown_fd,
 )
 from .network import (
@@ -269,8 +268,7 @@ async def connect_tcp(host: str, port: int, family: int) -> TrioStream:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        enable_keepalive(sock)
-        bound_unsent(sock)
+        set_options(sock.fileno())
         return await _connect(sock, address)
     except BaseException:
         sock.close()
