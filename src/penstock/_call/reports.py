@@ -55,15 +55,12 @@ class _Body(msgspec.Struct, gc=False):
     model: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
-
-
 def _asked_model(call: Call) -> str | None:
     """Return the model of a call, also of one whose body the caller has made."""
     if call.model is not None:
         return call.model
     try:
-        return _decode(call.outgoing.body).model
+        return msgspec.json.decode(call.outgoing.body, type=_Body).model
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -43,10 +44,10 @@ __all__ = [
     "REFUSED",
     "ChunkDecodeError",
     "check_objects",
+    "chunk_decoder",
     "decode_chunk",
     "decode_completion",
     "decode_models",
-    "fast_chunk",
     "tolerant",
     "tolerant_chunk",
 ]
@@ -60,10 +61,15 @@ _BYTES_PER_OBJECT = 16  # on average; log probabilities, the densest there are, 
 
 _Built = TypeVar("_Built", bound=Payload)
 
-fast_chunk = msgspec.json.Decoder(ChatCompletionChunk).decode
-_fast_completion = msgspec.json.Decoder(ChatCompletion).decode
-_fast_model = msgspec.json.Decoder(Model).decode
-_fast_any = msgspec.json.Decoder().decode
+
+@cache
+def chunk_decoder() -> Callable[[bytes], ChatCompletionChunk]:
+    """Return what decodes most chunks; the others are for `tolerant_chunk`.
+
+    Made for the first stream, as other decoders are for the first answer: msgspec takes
+    milliseconds to look through the types.
+    """
+    return msgspec.json.Decoder(ChatCompletionChunk).decode
 
 
 class _Counted(msgspec.Struct, gc=False):
@@ -74,15 +80,10 @@ class _Outline(msgspec.Struct, gc=False):
     choices: list[_Counted] = []
 
 
-_outline = msgspec.json.Decoder(_Outline).decode
-
-
 class _Page(msgspec.Struct, gc=False):
     data: list[msgspec.Raw]
     object: str | None = None
 
-
-_fast_page = msgspec.json.Decoder(_Page).decode
 
 REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # UnicodeDecodeError is a ValueError
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -99,7 +100,7 @@ def decode_chunk(data: bytes) -> ChatCompletionChunk:
     must have large data checked by `check_objects` first.
     """
     try:
-        chunk = fast_chunk(data)
+        chunk = chunk_decoder()(data)
     except REFUSED:
         chunk = tolerant_chunk(data)
     chunk.raw = data
@@ -107,7 +108,7 @@ def decode_chunk(data: bytes) -> ChatCompletionChunk:
 
 
 def tolerant_chunk(data: bytes) -> ChatCompletionChunk:
-    """Decode what `fast_chunk` refused; raises ChunkDecodeError. Leaves `raw` to the caller."""
+    """Decode what `chunk_decoder()` refuses, but for `raw`. Raises ChunkDecodeError."""
     return tolerant(ChatCompletionChunk, build_chunk, data)
 
 
@@ -118,7 +119,7 @@ def decode_completion(data: bytes) -> ChatCompletion:
     """
     check_objects(data)
     try:
-        completion = _fast_completion(data)
+        completion = msgspec.json.decode(data, type=ChatCompletion)
     except REFUSED:
         completion = tolerant(ChatCompletion, build_completion, data)
     if len(completion.choices) > MAX_CHOICES:
@@ -137,15 +138,15 @@ def decode_models(data: bytes) -> ModelList:
     one, or bare names for models. Their `raw` has the usual shape nevertheless.
     """
     try:
-        page = _fast_page(data)
-        models = [_named_model(item) for item in page.data]
+        page = msgspec.json.decode(data, type=_Page)
+        decode = msgspec.json.Decoder(Model).decode
+        models = [_named(decode(item), item) for item in page.data]
     except REFUSED:
         return _tolerant_models(data)
     return ModelList(data=models, object=page.object, raw=data)
 
 
-def _named_model(item: msgspec.Raw) -> Model:
-    model = _fast_model(item)
+def _named(model: Model, item: msgspec.Raw) -> Model:
     if not model.id:
         raise ValueError("an entry without a name needs the tolerant decoder")
     model.raw = bytes(item)
@@ -190,7 +191,7 @@ def check_objects(data: bytes) -> None:
     if objects > max(MAX_OBJECTS, len(data) // _BYTES_PER_OBJECT):
         raise ChunkDecodeError(f"{objects} objects and lists in {len(data)} bytes")
     try:
-        choices = len(_outline(data).choices)
+        choices = len(msgspec.json.decode(data, type=_Outline).choices)
     except REFUSED:
         return  # not valid, or not of that type: counted once it is parsed
     if choices > MAX_CHOICES:

@@ -110,9 +110,6 @@ class _Typed(msgspec.Struct, gc=False):
     error: Any = None
 
 
-_typed = msgspec.json.Decoder(_Typed).decode
-
-
 class _Names:
     """The end is an event of a certain name, or with that name as its `type`."""
 
@@ -150,7 +147,7 @@ class _Names:
         else:
             data = event
         try:
-            said = _typed(data)
+            said = msgspec.json.decode(data, type=_Typed)
             kind, error = said.type, said.error
         except REFUSED:
             if _is_done(data):
@@ -191,12 +188,9 @@ class _Chunk(msgspec.Struct):
     x_groq: _Groq | None = None
 
 
-_fast = msgspec.json.Decoder(_Chunk).decode
-
-
 def _decode(data: bytes) -> _Chunk:
     try:
-        chunk = _fast(data)
+        chunk = msgspec.json.decode(data, type=_Chunk)
     except REFUSED:
         try:
             payload = decode_json(data)

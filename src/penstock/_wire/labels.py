@@ -59,16 +59,13 @@ class _Body(msgspec.Struct, gc=False):
     delta: _Inner | str | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
-
-
 def labels_in(data: bytes, before: Labels = _NONE) -> Labels:
     """Return what a body says, or the next event of a stream after those that said `before`.
 
     What is not JSON, or has other types, says nothing.
     """
     try:
-        body = _decode(data)
+        body = msgspec.json.decode(data, type=_Body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return before
     inner = [each for each in (body.response, body.message, body.delta) if isinstance(each, _Inner)]

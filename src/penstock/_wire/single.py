@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from ..types import ChatCompletionChunk
 from .chunked import known_sizes
-from .decode import REFUSED, fast_chunk
+from .decode import REFUSED, chunk_decoder
 from .token import has_token
 
 __all__ = ["LARGEST", "single_token"]
@@ -43,7 +43,7 @@ def single_token(data: bytes) -> ChatCompletionChunk | None:
         return None
     event = data[begin + 6 : end]
     try:
-        chunk = fast_chunk(event)
+        chunk = chunk_decoder()(event)
     except REFUSED:
         return None
     choices = chunk.choices

@@ -28,7 +28,6 @@ from .unstreamed import whole_completion
 
 __all__ = ["TextAccumulator", "TextCompletionDecoder", "decode_text_completion"]
 
-_fast = msgspec.json.Decoder(TextCompletion).decode
 _COLUMNS = tuple(name for name in TextLogprobs.__struct_fields__ if name != "extra")
 
 
@@ -37,7 +36,7 @@ def decode_text_completion(data: bytes) -> TextCompletion:
     if len(data) > LARGE_EVENT:
         check_objects(data)
     try:
-        completion = _fast(data)
+        completion = msgspec.json.decode(data, type=TextCompletion)
     except REFUSED:
         completion = tolerant(TextCompletion, _build, data)
     completion.raw = data

@@ -28,9 +28,6 @@ class _Reports(msgspec.Struct):
     message: msgspec.Raw = msgspec.Raw()
 
 
-_decode = msgspec.json.Decoder(_Reports).decode
-
-
 def usage_in(data: bytes, before: Usage | None = None) -> Usage | None:
     """Return the usage in a JSON body or an event's data, in the names of chat completions.
 
@@ -39,10 +36,10 @@ def usage_in(data: bytes, before: Usage | None = None) -> Usage | None:
     if b'"usage"' not in data:
         return before
     try:
-        reports = _decode(data)
+        reports = msgspec.json.decode(data, type=_Reports)
         for inner in (reports.response, reports.message):
             if not is_object(reports.usage) and b'"usage"' in bytes(inner):
-                reports.usage = _decode(inner).usage
+                reports.usage = msgspec.json.decode(inner, type=_Reports).usage
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return before
     return _added(before, reports.usage)
