@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 # The environment has such characters for bytes that are not UTF-8; a user name must be encoded.
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
@@ -41,7 +41,7 @@ class Proxy(msgspec.Struct, frozen=True):
         if " " in url or has_controls(url):
             # urlsplit drops some of them.
             raise ValueError("the proxy's URL contains blanks or control characters")
-        if _SURROGATE.search(url):
+        if re.search(_SURROGATE, url):
             raise ValueError("the proxy's URL contains a lone surrogate: it is not valid Unicode")
         try:
             parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")

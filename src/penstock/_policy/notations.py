@@ -19,8 +19,8 @@ __all__ = ["date_in", "number_in", "sent_at", "time_of", "wait_in", "wait_of"]
 _PAST = 86_400.0
 _FUTURE = 10 * 365 * 86_400.0
 
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|\u00b5s|ms|s|m|h|d))+", re.IGNORECASE)
-_STEP = re.compile(r"(\d+(?:\.\d+)?)([a-z\u00b5]+)", re.IGNORECASE)
+_DURATION = r"(?i)(?:\d+(?:\.\d+)?(?:ns|us|\u00b5s|ms|s|m|h|d))+"
+_STEP = r"(?i)(\d+(?:\.\d+)?)([a-z\u00b5]+)"
 _UNITS = {
     "ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3,
     "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0,
@@ -54,8 +54,8 @@ def wait_in(text: str, now: float) -> float | None:
     number = number_in(text)
     if number is not None:
         return wait_of(number, now)
-    if _DURATION.fullmatch(text):
-        steps = _STEP.findall(text)
+    if re.fullmatch(_DURATION, text):
+        steps = re.findall(_STEP, text)
         return sum(float(amount) * _UNITS[unit.lower()] for amount, unit in steps)
     time = date_in(text)
     return None if time is None else max(0.0, time - now)

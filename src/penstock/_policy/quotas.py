@@ -31,8 +31,8 @@ __all__ = ["Quota", "Unit", "quotas_in"]
 
 Unit = Literal["requests", "tokens"]
 
-_PARTS = re.compile(r"input|output|prompt|generated|completion|cache|image|audio")
-_MEMBER = re.compile(r"(?:^|[;,\s])\s*(r|t|remaining|reset)\s*=\s*\"?([\w.:+-]+)")
+_PARTS = r"input|output|prompt|generated|completion|cache|image|audio"
+_MEMBER = r"(?:^|[;,\s])\s*(r|t|remaining|reset)\s*=\s*\"?([\w.:+-]+)"
 _MOST = 32  # headers that are looked at
 _LONGEST = 256  # characters of a value
 
@@ -70,12 +70,12 @@ def _is_quota(name: str) -> bool:
 
 def _read(headers: Headers, name: str, now: float) -> Iterator[Quota]:
     value = headers[name]
-    if len(value) > _LONGEST or _PARTS.search(name):
+    if len(value) > _LONGEST or re.search(_PARTS, name):
         return
     if "remaining" not in name:
         # Several limits are a list, and each policy is named or not.
         for policy in value.split(',"') if '"' in value else [value]:
-            members = dict(_MEMBER.findall(policy.lower()))
+            members = dict(re.findall(_MEMBER, policy.lower()))
             left = members.get("r", members.get("remaining"))
             reset = members.get("t", members.get("reset"))
             yield from _quota("requests", left, reset, now)

@@ -23,11 +23,8 @@ that gave up on its server, 529 Anthropic's "overloaded"."""
 _DEPTH = 8  # an error in a list, its details, their violations, and a few more
 _ITEMS = 16  # of a list
 
-_DAILY = re.compile(
-    r"(?:per|/)[\s_-]*(?:day|month|24[\s_-]*h)|(?<![a-z])(?:daily|monthly)|\b[RT]PD\b",
-    re.IGNORECASE,
-)
-_SHORT = re.compile(r"(?:per|/)[\s_-]*(?:min|sec|hour)|\b[RT]PM\b", re.IGNORECASE)
+_DAILY = r"(?i)(?:per|/)[\s_-]*(?:day|month|24[\s_-]*h)|(?<![a-z])(?:daily|monthly)|\b[RT]PD\b"
+_SHORT = r"(?i)(?:per|/)[\s_-]*(?:min|sec|hour)|\b[RT]PM\b"
 
 
 def asked_wait(status: int, headers: Headers, body: Any, now: float) -> float | None:
@@ -79,8 +76,8 @@ def names_daily_limit(headers: Headers, body: Any, message: str) -> bool:
         return True
     quotas = _texts(body, ("quotaId", "quota_id"))
     if quotas:
-        return any(_DAILY.search(text) for text in quotas)
-    return bool(_DAILY.search(message)) and not _SHORT.search(message)
+        return any(re.search(_DAILY, text) for text in quotas)
+    return bool(re.search(_DAILY, message)) and not re.search(_SHORT, message)
 
 
 # --- headers -------------------------------------------------------------------------

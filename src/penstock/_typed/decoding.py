@@ -16,7 +16,7 @@ import msgspec
 __all__ = ["Model", "decode_as", "is_model", "is_value", "name_of"]
 
 _LONGEST = 300  # characters of an error message
-_FURTHER = re.compile(r"For further information visit \S+")
+_FURTHER = r"For further information visit \S+"
 
 
 class Model(Protocol):
@@ -95,5 +95,5 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "the text contains a lone surrogate"
     # Pydantic's have one line per problem, and a line with a link.
-    reason = " ".join(_FURTHER.sub("", str(error)).split())
+    reason = " ".join(re.sub(_FURTHER, "", str(error)).split())
     return reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."

@@ -12,8 +12,8 @@ from .decoding import decode_as
 
 __all__ = ["decode_forgivingly"]
 
-_THINKING = re.compile(r"\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_THINKING = r"(?s)\s*<(think|thinking|reasoning)>.*?</\1>"
+_FENCE = r"(?ms)^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$"
 
 
 def decode_forgivingly(kind: Any, text: str) -> Any:
@@ -34,10 +34,10 @@ def decode_forgivingly(kind: Any, text: str) -> Any:
 
 def _candidates(text: str) -> Iterator[str]:
     yield text
-    answer = _THINKING.sub("", text, count=1) if _THINKING.match(text) else text
+    answer = re.sub(_THINKING, "", text, count=1) if re.match(_THINKING, text) else text
     if answer != text:
         yield answer
-    fence = _FENCE.search(answer)
+    fence = re.search(_FENCE, answer)
     if fence is not None:
         answer = fence[1]
         yield answer

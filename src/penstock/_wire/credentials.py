@@ -35,7 +35,7 @@ _NAME = re.compile(r"auth|cookie|credential|key|password|secret|signature|token"
 
 
 # In a URL also Azure's shared access signature and the key of its functions.
-_PARAMETER = re.compile(_NAME.pattern + "|^sig$|^code$", re.IGNORECASE)
+_PARAMETER = f"(?i){_NAME.pattern}|^sig$|^code$"
 
 
 def names_a_credential(header: bytes) -> bool:
@@ -53,7 +53,7 @@ def header_secrets(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
 def target_secrets(target: str) -> list[str]:
     """Return the credentials in the query of a request's target."""
     parameters = urllib.parse.parse_qsl(target.partition("?")[2])
-    return [value for name, value in parameters if _PARAMETER.search(name)]
+    return [value for name, value in parameters if re.search(_PARAMETER, name)]
 
 
 def shown_target(target: str, stand_in: str = "...") -> str:
@@ -62,7 +62,7 @@ def shown_target(target: str, stand_in: str = "...") -> str:
     shown: list[str] = []
     for part in query.split("&"):
         name, equals, _ = part.partition("=")
-        secret = equals and _PARAMETER.search(urllib.parse.unquote(name))
+        secret = equals and re.search(_PARAMETER, urllib.parse.unquote(name))
         shown.append(f"{name}={stand_in}" if secret else part)
     return path + mark + "&".join(shown)
 

@@ -13,10 +13,10 @@ __all__ = ["excerpt", "one_line", "words"]
 _EXCERPT = 200  # characters: enough to recognise a body, short enough for a log line
 _PAGE = 32 * 1024  # characters of a web page that are searched for text
 
-_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_TITLE = r"(?i)<title[^<>]*>([^<]*)"
 # Each pattern takes linear time, even if a page is cut off inside an element.
-_HIDDEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
-_TAG = re.compile(r"<[^<>]*>")
+_HIDDEN = r"(?is)<(script|style|head)\b.*?(?:</\1\s*>|\Z)"
+_TAG = r"<[^<>]*>"
 
 
 def one_line(text: str, limit: int = _EXCERPT) -> str:
@@ -38,9 +38,10 @@ def words(text: str) -> str:
     if not text.startswith("<"):
         return text
     page = text[:_PAGE]
-    title = _TITLE.search(page)
+    title = re.search(_TITLE, page)
     title_words = title[1].strip() if title else ""
-    return html.unescape(title_words or _TAG.sub(" ", _HIDDEN.sub(" ", page))).strip()
+    shown = title_words or re.sub(_TAG, " ", re.sub(_HIDDEN, " ", page))
+    return html.unescape(shown).strip()
 
 
 # An error's envelope has 3 to 6 levels. deepcopy needs about four frames per level, and Python

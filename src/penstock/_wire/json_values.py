@@ -23,7 +23,7 @@ __all__ = [
     "whole",
 ]
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = "[\ud800-\udfff]"
 _TWO_63 = 2**63
 _TEXT_MEMBERS = ("text", "thinking", "reasoning", "refusal", "content")
 
@@ -46,7 +46,7 @@ def scrub(value: Any) -> Any:
     each value takes ten times as long. RecursionError if it is nested too deeply.
     """
     text = json.dumps(value, ensure_ascii=False)
-    return json.loads(_LONE_SURROGATE.sub("\ufffd", text))
+    return json.loads(re.sub(_LONE_SURROGATE, "\ufffd", text))
 
 
 def as_text(value: Any) -> str | None:

@@ -13,7 +13,7 @@ __all__ = ["USUAL_PATHS", "BaseURL", "Origin", "has_controls", "is_host"]
 
 
 # C0, DEL, C1, and Unicode's line ends.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 
 # The unreserved characters of a name or an IPv4 address, or an IPv6 address with its zone. RFC
 # 3986, 3.2.2, allows more, but no host uses them, and others may take some (a backslash) for the
@@ -127,7 +127,7 @@ def is_host(text: str) -> bool:
 
 def has_controls(text: str) -> bool:
     """Return whether the text contains control characters or line ends, Unicode's included."""
-    return _CONTROL.search(text) is not None
+    return re.search(_CONTROL, text) is not None
 
 
 def _shown(parts: urllib.parse.SplitResult) -> str:

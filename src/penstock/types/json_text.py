@@ -32,13 +32,13 @@ def decode_json(text: bytes) -> Any:
             return json.loads(
                 text.decode("utf-8", "replace").removeprefix("\ufeff"),
                 # A call for each integer, unless there is none so long.
-                parse_int=_integer if _LONG_NUMBER.search(text) else None,
+                parse_int=_integer if re.search(_LONG_NUMBER, text) else None,
             )
         except RecursionError as error:
             raise ValueError("the JSON is nested too deeply") from error
 
 
-_LONG_NUMBER = re.compile(rb"[0-9]{641}")
+_LONG_NUMBER = rb"[0-9]{641}"
 
 
 def _integer(digits: str) -> int | float:
