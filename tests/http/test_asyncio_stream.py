@@ -36,6 +36,7 @@ from .sockets import (
     until,
 )
 from .stream_contract import StreamContract, sweep_a_connection
+from .tap_contract import TapContract
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +48,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 
 
 class TestAsyncioStream(StreamContract):
+    pass
+
+
+class TestTaps(TapContract):
     pass
 
 

@@ -1,7 +1,8 @@
-"""Tokens that a merged feed is given where they arrive, in the event loop's callback."""
+"""Tokens that a merged feed is given where they arrive, with no task of a stream woken."""
 
 from __future__ import annotations
 
+import select
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -265,8 +266,8 @@ def test_deadlines_count_from_the_last_token(
 @pytest.mark.anyio
 @pytest.mark.parametrize("tls", [False, True])
 async def test_no_task_is_woken_for_a_token(anyio_backend_name: str, tls: bool) -> None:
-    if anyio_backend_name == "trio":
-        return  # which wakes a task for each socket
+    if anyio_backend_name == "trio" and not hasattr(select, "epoll"):
+        return  # it wakes a task for each socket
     taken, woken = Taken(), Counter[str]()
     fill = Reader.fill
 

@@ -22,6 +22,7 @@ from .network import (
     ConnectionFailed,
     Deadline,
     NetworkStream,
+    Tap,
     Upload,
     without_frames,
 )
@@ -38,8 +39,10 @@ class TrioStream(NetworkStream):
         "_closed",
         "_failed",
         "_full",
+        "_kept",
         "_pid",
         "_sock",
+        "_tap",
         "_token",
         "_uploading",
         "_watchdog",
@@ -56,6 +59,9 @@ class TrioStream(NetworkStream):
         self._failed: OSError | None = None
         # The last read returned as much as it asked for, so there may be more.
         self._full = False
+        self._tap: Tap | None = None
+        # What the tap has left to `receive`.
+        self._kept: bytes | None = None
         self._token = trio.lowlevel.current_trio_token()
         self._watchdog = watchdog()
         self._watchdog.connected()
@@ -63,33 +69,39 @@ class TrioStream(NetworkStream):
         """When the wait of the one task that reads must end."""
 
     async def receive(self, deadline: Deadline) -> bytes:
-        waits = not self._full
-        if self._full:
+        waits = not self._full and self._kept is None
+        if not waits:
             # Let other tasks run.
             await trio.lowlevel.checkpoint()
             deadline.check(trio.current_time())
         # Else do not read first: on a live stream that returns EAGAIN, and needs a checkpoint
         # as well (12 % of what an event costs).
+        watchdog = self._watchdog
         while True:
             if waits and not self._closed:
                 # Not in coroutines of their own: this runs for each network read (5 %).
                 began = trio.current_time()
                 self.until = until = deadline.begin(began)
                 try:
-                    if until > began and self._watchdog.add(self):
+                    if until <= began or not watchdog.add(self):
+                        in_time = await self._wait(trio.lowlevel.wait_readable, until)
+                    elif self._tap is not None and watchdog.takes_arrivals():
+                        in_time = await watchdog.arrivals.wait(self._sock.fileno(), self._arrived)
+                    else:
                         await trio.lowlevel.wait_readable(self._sock)
                         in_time = True
-                    else:
-                        in_time = await self._wait(trio.lowlevel.wait_readable, until)
                 except trio.ClosedResourceError:
                     in_time = False
                 finally:
-                    self._watchdog.remove(self)
+                    watchdog.remove(self)
                     deadline.end(trio.current_time())
                 if not in_time:
                     await self._broken_off(deadline, began)
             if self._closed:
                 raise ClosedLocally
+            if self._kept is not None:
+                data, self._kept = self._kept, None
+                return data
             try:
                 data = self._sock.recv(READ_SIZE)
             except BlockingIOError:
@@ -119,16 +131,43 @@ class TrioStream(NetworkStream):
     def break_off(self) -> None:
         """Wake the task that waits; the watchdog calls it at `until`."""
         if self._sock.fileno() >= 0:
+            self._watchdog.arrivals.wake(self._sock.fileno(), in_time=False)
             trio.lowlevel.notify_closing(self._sock)
 
-    def receive_nowait(self) -> bytes:
+    def listen(self, tap: Tap | None) -> None:
+        self._tap = tap
+
+    def _arrived(self) -> bool:
+        """Give the tap what has arrived; return True if `receive` is to go on."""
+        now, tap = trio.current_time(), self._tap
+        # The task takes what arrives after its deadline, as it must learn that it is late.
+        if tap is None or now >= self.until:
+            return True
         try:
-            return self._sock.recv(READ_SIZE)
+            data = self._sock.recv(READ_SIZE)
         except BlockingIOError:
-            return b""
+            return False
         except OSError as error:
             self._failed = without_frames(error)
-            return b""
+            return True
+        if not data:
+            return True  # the kernel says it again
+        taken = tap(data, now)
+        if isinstance(taken, bytes):
+            self._kept = taken
+            return True
+        self.until = taken
+        return taken <= now or not self._watchdog.add(self)
+
+    def receive_nowait(self) -> bytes:
+        kept, self._kept = self._kept or b"", None
+        try:
+            return kept + self._sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return kept
+        except OSError as error:
+            self._failed = without_frames(error)
+            return kept
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -216,7 +255,12 @@ class TrioStream(NetworkStream):
         return not scope.cancelled_caught
 
     def is_clean(self) -> bool:
-        if self._closed or _running_token() is not self._token or self._pid != os.getpid():
+        if (
+            self._closed
+            or self._kept is not None
+            or _running_token() is not self._token
+            or self._pid != os.getpid()
+        ):
             return False
         return not fd_is_readable(self._sock.fileno())
 
@@ -224,6 +268,7 @@ class TrioStream(NetworkStream):
         if self._closed:
             return
         self._closed = True
+        self._tap = self._kept = None
         if self._pid != os.getpid():
             # Close this process's descriptor and nothing else: trio's epoll is shared, too.
             self._sock.close()
@@ -243,7 +288,7 @@ class TrioStream(NetworkStream):
 
     def _close_socket(self) -> None:
         if self._sock.fileno() >= 0:
-            trio.lowlevel.notify_closing(self._sock)
+            self.break_off()
             self._sock.close()
             self._watchdog.disconnected()
 

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import trio
 
+from .trio_arrivals import Arrivals
+
 __all__ = ["Wait", "Watchdog", "watchdog"]
 
 
@@ -29,13 +31,15 @@ class Wait(Protocol):
 class Watchdog:
     """Breaks off the waits of one trio run at their deadlines.
 
-    Its task is a system task, in nobody's cancel scope. It begins with the first deadline and ends
-    with the last connection.
+    Its task is a system task, in nobody's cancel scope. It begins with the first deadline or tap,
+    and ends with the last connection.
     """
 
-    __slots__ = ("_connections", "_is_over", "_looks_at", "_runs", "_scope", "_waits")
+    __slots__ = ("_connections", "_is_over", "_looks_at", "_runs", "_scope", "_waits", "arrivals")
 
     def __init__(self) -> None:
+        self.arrivals: Arrivals = Arrivals()
+        """What the task serves meanwhile."""
         # Nothing else: a stream between two reads may be dropped.
         self._waits: set[Wait] = set()
         self._connections = 0
@@ -64,7 +68,18 @@ class Watchdog:
         """Forget a wait that is over."""
         self._waits.discard(wait)
 
-    # Ctrl-C between two steps would leave it believing that its task runs.
+    # Ctrl-C between two steps would leave the task asleep, or believed to run.
+    @trio.lowlevel.enable_ki_protection
+    def takes_arrivals(self) -> bool:
+        """Have the task serve `arrivals` as well; return False if that is not possible."""
+        if self.arrivals.is_open:
+            return True
+        if not self._look_at(self._looks_at) or not self.arrivals.open():
+            return False
+        if self._scope is not None:
+            self._scope.cancel()  # it begins anew
+        return True
+
     @trio.lowlevel.enable_ki_protection
     def _look_at(self, when: float) -> bool:
         if self._is_over:
@@ -85,7 +100,7 @@ class Watchdog:
         try:
             while self._connections:
                 with trio.CancelScope(deadline=self._looks_at) as self._scope:
-                    await trio.sleep_forever()
+                    await self.arrivals.run()
                 self._look()
         except trio.Cancelled:
             self._is_over = True
@@ -96,6 +111,7 @@ class Watchdog:
             self._scope = None
             self._runs = False
             self._looks_at = math.inf
+            self.arrivals.close()
 
     def _look(self) -> None:
         now = trio.current_time()

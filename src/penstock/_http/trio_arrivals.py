@@ -1,0 +1,107 @@
+"""Bytes given to taps where they arrive, under trio: no task of a stream is woken for them.
+
+asyncio calls a protocol with what it has read. trio only wakes tasks, one for each socket. So here
+one task waits for all the sockets that are read with a tap, by an epoll object that holds them,
+and calls each that can be read. Where there is no epoll, taps are not called.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+__all__ = ["Arrivals"]
+
+
+class _Wait:
+    """A task that waits for a socket."""
+
+    __slots__ = ("arrived", "error", "in_time", "task")
+
+    def __init__(self, arrived: Callable[[], bool]) -> None:
+        self.task = trio.lowlevel.current_task()
+        self.arrived = arrived
+        self.in_time = True
+        self.error: Exception | None = None
+
+
+class Arrivals:
+    """The sockets of one trio run that are read with a tap. Begins with the first of them."""
+
+    __slots__ = ("_epoll", "_waits")
+
+    def __init__(self) -> None:
+        self._epoll: Any = None
+        # By descriptor; the epoll object has the same ones.
+        self._waits: dict[int, _Wait] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """True if sockets can be waited for."""
+        return self._epoll is not None
+
+    def open(self) -> bool:
+        """Begin; return False if the system cannot."""
+        try:
+            self._epoll = select.epoll()
+        except (AttributeError, OSError):  # not Linux, or no descriptor is free
+            return False
+        return True
+
+    def close(self) -> None:
+        """End; nothing waits any more."""
+        if self._epoll is not None:
+            self._epoll.close()
+            self._epoll = None
+
+    async def run(self) -> None:
+        """Call each wait whose socket can be read, until cancelled."""
+        if self._epoll is None:
+            await trio.sleep_forever()
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for fd, _ in self._epoll.poll(0):
+                if fd in self._waits and self._has_arrived(self._waits[fd]):
+                    self.wake(fd, in_time=True)
+
+    def _has_arrived(self, wait: _Wait) -> bool:
+        try:
+            return wait.arrived()
+        except Exception as error:  # noqa: BLE001 - raised by the wait: here it would end the run
+            wait.error = error
+            return True
+
+    # A step left out would leave a socket in the epoll object without its task, or the reverse.
+    @trio.lowlevel.enable_ki_protection
+    async def wait(self, fd: int, arrived: Callable[[], bool]) -> bool:
+        """Wait until `arrived`, called whenever the socket can be read, returns True.
+
+        Return False if the wait was broken off. Raises what `arrived` raises.
+        """
+        self._epoll.register(fd, select.EPOLLIN)
+        self._waits[fd] = wait = _Wait(arrived)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._remove(fd)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if wait.error is not None:
+            raise wait.error
+        return wait.in_time
+
+    def wake(self, fd: int, *, in_time: bool) -> None:
+        """End the wait for this socket, if there is one."""
+        wait = self._remove(fd)
+        if wait is not None:
+            wait.in_time = in_time
+            trio.lowlevel.reschedule(wait.task)
+
+    def _remove(self, fd: int) -> _Wait | None:
+        wait = self._waits.pop(fd, None)
+        if wait is not None:
+            self._epoll.unregister(fd)
+        return wait

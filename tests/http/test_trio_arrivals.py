@@ -1,0 +1,232 @@
+"""Taps under trio: what every stream keeps, and that one task reads for all of them."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections import Counter
+from functools import partial
+from itertools import accumulate, takewhile
+from pathlib import Path
+
+import anyio
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock._http.network import ClosedLocally
+
+from .deadlines import NoDeadline, OutOfTime, Within
+from .sockets import connected, raw_socket, run_virtual, until
+from .tap_contract import Taking, TapContract
+from .test_trio_watchdog import pair, tasks, until_tasks
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "trio"
+
+
+class TestTaps(TapContract):
+    pass
+
+
+gaps = st.integers(1, 12).map(lambda number: number / 4)
+silences = gaps.map(lambda seconds: seconds + 0.125)  # never at the same moment as a byte
+
+
+@given(st.lists(st.tuples(silences, st.lists(gaps, max_size=5)), max_size=6))
+def test_each_wait_ends_when_the_tap_says_so(reads: list[tuple[float, list[float]]]) -> None:
+    """Each gets a byte after each of these times, and ends by a silence."""
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for each in reads:
+                nursery.start_soon(read, *each)
+
+    async def read(silence: float, gaps: list[float]) -> None:
+        times: list[float] = []
+
+        def tap(data: bytes, now: float) -> float:
+            assert data == b"x"
+            times.append(now)
+            return now + silence
+
+        with pair() as (stream, peer):
+            stream.listen(tap)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send, peer, gaps)
+                with pytest.raises(OutOfTime):
+                    await stream.receive(Within(silence))
+                ended = trio.current_time()
+                nursery.cancel_scope.cancel()
+        in_time = list(accumulate(takewhile(lambda gap: gap < silence, gaps)))
+        assert times == in_time
+        assert ended == (in_time[-1] if in_time else 0) + silence
+
+    async def send(peer: socket.socket, gaps: list[float]) -> None:
+        for gap in gaps:
+            await trio.sleep(gap)
+            peer.send(b"x")
+
+    run_virtual("trio", main)
+
+
+async def test_one_task_reads_and_no_other_is_woken() -> None:
+    stepped = Counter[str]()
+
+    class Steps(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            stepped[task.name] += 1
+
+    async def read() -> None:
+        assert await stream.receive(deadline) == b"the rest"
+
+    async with connected() as (stream, peer), anyio.create_task_group() as group:
+        tap, deadline = Taking(20), NoDeadline()
+        stream.listen(tap)
+        group.start_soon(read, name="reader")
+        await until(lambda: deadline.waiting)
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        for number in range(1, 21):
+            peer.sendall(b"x")
+            await until(partial(tap.has_taken, number))
+        trio.lowlevel.remove_instrument(steps)
+        assert stepped["reader"] == 0
+        peer.sendall(b"the rest")
+
+
+async def test_an_error_of_a_tap_is_the_reads() -> None:
+    def tap(data: bytes, now: float) -> float:
+        raise RecursionError
+
+    async def send() -> None:
+        await until(lambda: deadline.waiting)
+        peer.sendall(b"x")
+
+    async with connected() as (stream, peer), anyio.create_task_group() as group:
+        deadline = NoDeadline()
+        stream.listen(tap)
+        group.start_soon(send)
+        with pytest.raises(RecursionError):
+            await stream.receive(deadline)
+        assert not deadline.waiting
+
+
+@pytest.mark.parametrize("why", ["another system", "no descriptor"])
+async def test_without_epoll_reads_are_as_before(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError("too many open files")
+
+    async with connected() as (stream, peer):
+        if why == "another system":
+            monkeypatch.delattr(select, "epoll")
+        else:
+            monkeypatch.setattr(select, "epoll", refuse)
+        tap = Taking(1000)
+        stream.listen(tap)
+        with pytest.raises(OutOfTime):
+            await stream.receive(Within(0.01))
+        peer.sendall(b"x")
+        assert await stream.receive(NoDeadline()) == b"x"
+        assert tap.times == []
+
+
+def test_nothing_is_left_of_it() -> None:
+    def files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def main() -> None:
+        before, running = files(), tasks()
+        for _ in range(2):
+            with pair() as (stream, _):
+                stream.listen(Taking(1))
+                with trio.move_on_after(1) as scope:
+                    await stream.receive(NoDeadline())
+                assert scope.cancelled_caught
+                assert tasks() == running + 1
+            await until_tasks(running)
+            assert files() == before
+
+    run_virtual("trio", main)
+
+
+@pytest.mark.parametrize("begins", [0.5, 1.5])
+def test_a_read_under_a_shield_outlives_the_main_task(begins: float) -> None:
+    """Every system task is cancelled at the time of 1, the one that reads as well."""
+    got: list[object] = []
+
+    async def main() -> None:
+        trio.lowlevel.spawn_system_task(read)
+        await trio.sleep(1)
+
+    async def read() -> None:
+        with trio.CancelScope(shield=True), pair() as (stream, peer):
+            stream.listen(Taking(1000))
+            await trio.sleep(begins)
+            with pytest.raises(OutOfTime):
+                await stream.receive(Within(2))
+            got.append(trio.current_time())
+            peer.send(b"x")
+            got.append(await stream.receive(NoDeadline()))
+
+    run_virtual("trio", main)
+    assert got == [begins + 2, b"x"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+async def test_a_forked_process_that_closes_its_copy_changes_nothing() -> None:
+    async with connected() as (stream, peer), anyio.create_task_group() as group:
+        tap, deadline = Taking(1), NoDeadline()
+        stream.listen(tap)
+        got: list[bytes] = []
+
+        async def read() -> None:
+            got.append(await stream.receive(deadline))
+
+        group.start_soon(read)
+        await until(lambda: deadline.waiting)
+        child = os.fork()
+        if not child:  # nothing of pytest may run here
+            try:
+                stream.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        peer.sendall(b"x")
+        await until(lambda: tap.taken)
+        peer.sendall(b"y")
+        await until(lambda: got)
+        assert got == [b"y"]
+
+
+async def test_a_descriptor_closed_here_and_held_elsewhere_is_not_read_for_another() -> None:
+    """The kernel drops a socket from an epoll object when its last copy is closed."""
+
+    async def read() -> None:
+        with pytest.raises(ClosedLocally):
+            await stream.receive(deadline)
+
+    async with connected() as (stream, peer), anyio.create_task_group() as group:
+        deadline = NoDeadline()
+        stream.listen(Taking(1))
+        group.start_soon(read)
+        await until(lambda: deadline.waiting)
+        copy = os.dup(raw_socket(stream).fileno())
+        try:
+            await stream.aclose(0)
+            async with connected() as (other, _):
+                peer.sendall(b"for nobody")
+                tap = Taking(1)
+                other.listen(tap)
+                with pytest.raises(OutOfTime):
+                    await other.receive(Within(0.02))
+                assert tap.times == []
+        finally:
+            os.close(copy)
