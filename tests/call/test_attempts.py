@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import pickle
 import time
+from collections.abc import AsyncGenerator
 from email.utils import formatdate
 from typing import Any
 
@@ -19,6 +21,7 @@ import penstock
 from penstock import CompletionStream, Limiter, Timeouts
 from penstock._limiter.slots import lent
 from penstock.testing.cuts import cut_at
+from penstock.testing.lookups import slow_lookups
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.replies import error_reply, json_reply, sse_reply, status_reply, tokens
@@ -34,7 +37,7 @@ from penstock.testing.script import (
     reply,
 )
 from penstock.testing.sweep import cancel_sweep
-from tests.support.chat import KEY, REQUEST, Watcher, client_on
+from tests.support.chat import KEY, REQUEST, URL, Watcher, client_on
 
 __all__ = ["anyio_backend"]
 
@@ -370,6 +373,76 @@ async def test_a_client_that_is_closed_sends_no_more(where: str) -> None:
     assert len(network.requests) == (where not in ("connecting", "before"))
     assert network.open_connections == 0
     assert stream.state is penstock.StreamState.CLOSED
+
+
+async def forever() -> Any:
+    await anyio.sleep_forever()
+
+
+async def pieces_that_stop() -> AsyncGenerator[bytes]:
+    yield b"{"
+    await anyio.sleep_forever()
+
+
+WAITS: dict[str, list[Reply]] = {
+    "key": [HELLO],
+    "slot": [HELLO],
+    "look-up": [HELLO],
+    "connection": [HELLO],
+    "head": [reply(Stall())],
+    "head on a kept connection": [HELLO, reply(Stall())],
+    "odd head": [reply(b"HTTP/1.0 200 OK\r\n", Stall())],
+    "refusal": [reply(b"HTTP/1.1 400 no\r\ncontent-length: 9\r\n\r\n{", Stall())],
+    "back-off": [error_reply(429, headers={"retry-after": "50"})],
+    "pieces of the body": [HELLO],
+}
+
+
+@pytest.mark.parametrize("ending", ["stream", "client", "total"])
+@pytest.mark.parametrize("wait", WAITS)
+async def test_every_wait_of_an_opening_ends(wait: str, ending: str) -> None:
+    network = MemoryNetwork(WAITS[wait], stall=1 if wait == "connection" else 0)
+    limiter = Limiter(1)
+    options: dict[str, Any] = {
+        "timeouts": Timeouts(connect=90, total=3 if ending == "total" else 90),
+        "api_key": forever if wait == "key" else KEY,
+        "limiter": limiter if wait == "slot" else None,
+    }
+    if wait == "look-up":
+        client = penstock.AsyncClient(URL, **options, proxy="")
+    else:
+        client = client_on(network, **options)
+    with slow_lookups(math.inf):
+        async with client:
+            if wait == "head on a kept connection":
+                await client.complete(REQUEST)
+            stream: Any = client.chat.completions.stream(**REQUEST)
+            if wait == "pieces of the body":
+                stream = client.stream("POST", "/files", content=pieces_that_stop())
+            held = await limiter.acquire()
+            began = anyio.current_time()
+            failed: list[Exception] = []
+
+            async def use() -> None:
+                try:
+                    await stream.open()
+                except Exception as error:  # noqa: BLE001 - looked at below
+                    failed.append(error)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(use)
+                if ending != "total":
+                    await anyio.sleep(3)
+                    await (stream.aclose() if ending == "stream" else client.aclose())
+            assert anyio.current_time() == pytest.approx(began + 3, abs=1e-3)
+            kind = penstock.TotalTimeout if ending == "total" else penstock.StreamClosedError
+            assert [type(error) for error in failed] == [kind]
+            assert stream.state == ("failed" if ending == "total" else "closed")
+            assert client.statistics().failed == (ending == "total")
+            # A refusal that was read to its end leaves its connection idle.
+            assert network.open_connections <= (wait == "back-off")
+            held.release()
+            assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
 
 
 async def test_a_request_stands_in_the_place_of_its_item_once() -> None:

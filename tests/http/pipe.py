@@ -10,7 +10,7 @@ from collections.abc import Callable
 import anyio
 import anyio.lowlevel
 
-from penstock._http.dial import Dialer
+from penstock._http.dial import Dialer, NewScope
 from penstock._http.network import ClosedLocally, Deadline, NetworkStream, Upload
 from penstock._http.proxy import Proxy
 from penstock._wire.url import Origin
@@ -219,7 +219,9 @@ class PipeDialer(Dialer):
         self.pipes = deque(pipes)
         self.dials = 0
 
-    async def dial(self, deadline: Deadline) -> NetworkStream:
+    async def dial(
+        self, deadline: Deadline, new_scope: NewScope = anyio.CancelScope
+    ) -> NetworkStream:
         self.dials += 1
         await anyio.lowlevel.checkpoint()
         return self.pipes.popleft()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock._http.connections import KEEPALIVE, Connections
-from penstock._http.dial import Dialer
+from penstock._http.dial import Dialer, NewScope
 from penstock._http.network import ConnectionFailed, Deadline, NetworkStream
 from penstock._loops import in_trio
 from penstock.testing.clock import VirtualLoop
@@ -285,7 +285,9 @@ async def test_a_fresh_one_leaves_the_idle_ones() -> None:
 
 async def test_a_failed_dial_takes_nothing() -> None:
     class Failing(Dialer):
-        async def dial(self, deadline: Deadline) -> NetworkStream:
+        async def dial(
+            self, deadline: Deadline, new_scope: NewScope = anyio.CancelScope
+        ) -> NetworkStream:
             raise ConnectionFailed("no")
 
     connections = Connections(Failing(ORIGIN))

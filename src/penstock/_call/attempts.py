@@ -27,8 +27,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import msgspec
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from .route import Route
 
 __all__ = ["Sender"]
+
+T = TypeVar("T")
 
 
 class Sender(LiveCall):
@@ -107,29 +109,27 @@ class Sender(LiveCall):
             self._begin()
         if failed is not None:
             self._pending = failed
-        scope = anyio.CancelScope(deadline=self._total_at)
-        self._scope = scope
         try:
-            with scope:
-                while True:
-                    if self._pending is not None:
-                        await self._prepare_retry(self._pending)
-                    if self._is_closed:
-                        raise StreamClosedError("the client is closed")
-                    if self._due > -math.inf and self._due > self.clock():
-                        await anyio.sleep_until(self._due)
-                    try:
-                        return await self._attempt()
-                    except StreamClosedError:
-                        raise
-                    except PenstockError as error:
-                        self._pending = error
+            while True:
+                if self._pending is not None:
+                    await self._within(self._prepare_retry(self._pending))
+                if self._is_closed:
+                    raise StreamClosedError("the client is closed")
+                if self._due > -math.inf and self._due > self.clock():
+                    await self._within(anyio.sleep_until(self._due))
+                try:
+                    return await self._attempt()
+                except (StreamClosedError, TotalTimeout):
+                    raise
+                except PenstockError as error:
+                    self._pending = error
         except StreamClosedError:
             # The stream's owner did it, or the client's.
             self.lifecycle.advance(Event.CLOSE)
             await self.settle()  # noqa: ASYNC120 - closing shields what it must
             raise
         except PenstockError as error:
+            await self.settle()  # noqa: ASYNC120 - closing shields what it must
             self._step(Event.FAIL)
             self._ended("failed")
             self.describe(error)
@@ -148,18 +148,34 @@ class Sender(LiveCall):
                 self.lifecycle.advance(Event.WITHDRAW)
             await self.settle()  # noqa: ASYNC102 - closing shields what it must
             raise
+
+    async def _within(self, wait: Awaitable[T]) -> T:
+        """Return what this wait returns. It ends with the call, and at the call's deadline.
+
+        For waits that know neither. Those of a connection do: they are given the deadline, and
+        closing the connection ends them (a cancel scope is 7 % of a whole answer).
+        """
+        try:
+            with self._new_scope(deadline=self._total_at):
+                return await wait
         finally:
             self._scope = None
-        # The scope swallowed its own cancellation: closed from elsewhere, or out of time.
-        if self.service.closed:
-            self.lifecycle.advance(Event.CLOSE)
-        await self.settle()
-        self._step(Event.FAIL)
-        raise self.describe(
-            TotalTimeout(
-                f"not finished within {self.call.timeouts.total:g} s in all (Timeouts.total)"
-            )
+        # The scope swallowed its own cancellation.
+        self._check_interrupted()
+        raise TotalTimeout(
+            f"not finished within {self.call.timeouts.total:g} s in all (Timeouts.total)"
         )
+
+    def _new_scope(self, deadline: float) -> anyio.CancelScope:
+        """Return a cancel scope for the next wait, which `interrupt` breaks off."""
+        scope = self._scope = anyio.CancelScope(deadline=deadline)
+        if self._interrupted:  # between two waits
+            scope.cancel()
+        return scope
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise StreamClosedError("the stream was closed while it was being opened")
 
     def _step(self, event: Event) -> None:
         """Move on, unless the stream was closed by another task in the meantime."""
@@ -219,14 +235,17 @@ class Sender(LiveCall):
             if exchange is None or not self._goes_on():
                 exchange = await self._connect()
             if not exchange.status:
-                key = self.secrets.key
-                await exchange.send(self.call.outgoing.signed(key, self._added_headers))
+                signed = self.call.outgoing.signed(self.secrets.key, self._added_headers)
+                sent = exchange.send(signed)
+                # What gives the pieces of a body knows no deadline.
+                await (sent if signed.pieces is None else self._within(sent))
                 if self._held.metered:
                     self._held.head_arrived(exchange.headers, self.service.max_retry_wait)
             if not (200 <= exchange.status < 300 or self.call.any_status):
                 # A point in time: a wait that is broken off and resumed does not put it off.
                 self._body_until = min(self._body_until, self.clock() + ERROR_BODY_SECONDS)
-                raise self._refused(await read_refusal(exchange, self._body_until))
+                refusal = await self._within(read_refusal(exchange, self._body_until))
+                raise self._refused(refusal)
         except PenstockError:
             raise
         except Exception as error:
@@ -235,12 +254,12 @@ class Sender(LiveCall):
                 raise
             # Its text says what went wrong; the frames of sockets and threads would say no more.
             raise public from without_frames(error)
-        refusal = None
+        refused = None
         if exchange.status >= 400:  # an answer like any other, but not to the limiters
-            refusal = self._refused(refusal_error(exchange, b""))
+            refused = self._refused(refusal_error(exchange, b""))
         self._step(Event.HEAD)
         if self.route is not None:
-            self.route.answered(refusal, self.clock())
+            self.route.answered(refused, self.clock())
         self.headers_at = self.limits.now
         self.phases.enter(Phase.BODY, self.headers_at)
         log.answered(self.call, self.attempts, exchange.status, self.headers_at - self.started)
@@ -266,11 +285,15 @@ class Sender(LiveCall):
         self._body_until = math.inf
         service.live.add(self)
         self.phases.enter(Phase.SLOT, self.clock())
-        await held.take_slots(service.limiter, timeouts.slot, self.call.outgoing.body)
+        if held.finds_slots(service.limiter, self.call.outgoing.body):
+            await self._within(held.take_slots(timeouts.slot))
         self.phases.enter(Phase.CONNECTION, self.clock())
-        self.secrets.add_key(service, await service.authorize())
+        asked = service.authorize()
+        key = await (self._within(asked) if service.asks_for_key else asked)
+        self.secrets.add_key(service, key)
         if self.call.renew is not None and self._failures:
-            outgoing = self.call.outgoing.renewed(await self.call.renew(self._failures))
+            renewed = await self._within(self.call.renew(self._failures))
+            outgoing = self.call.outgoing.renewed(renewed)
             self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
             self.secrets.add_request(service, outgoing)
         pieces = self.call.outgoing.pieces
@@ -278,7 +301,15 @@ class Sender(LiveCall):
         fresh = self._fresh or (pieces is not None and pieces.once)
         began = self.clock()
         connecting = ConnectDeadline(timeouts, now=began, total_at=self._total_at)
-        stream, reused = await service.connections.acquire(connecting, fresh=fresh)
+        try:
+            stream, reused = await service.connections.acquire(
+                connecting, fresh=fresh, new_scope=self._new_scope
+            )
+        except PenstockError:
+            self._check_interrupted()
+            raise
+        finally:
+            self._scope = None
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
         self.limits.now = now = self.clock()
         self.phases.enter(Phase.HEAD, now)
@@ -292,6 +323,7 @@ class Sender(LiveCall):
             encoded=self.call.encoded,
             uploading=None if limit is None else UploadDeadline(self.limits, limit),
         )
+        self._check_interrupted()
         if service.closed:
             # `close()`, unlike `aclose()`, does not interrupt the waits above.
             raise StreamClosedError("the client is closed")

@@ -89,6 +89,8 @@ class Service(msgspec.Struct, eq=False, weakref=True):
     """Gives the API key, anew for each attempt: a callable's keys may expire."""
     max_retry_wait: float
     """Seconds; a server that asks for a longer wait is not waited for."""
+    asks_for_key: bool = True
+    """Whether the key is asked for, which may take any time; else it is known."""
     run: Run | None = None
     """Runs what may block, where calls are made for threads that wait; None: where they are."""
     provider: str | None = None
@@ -115,6 +117,7 @@ class Service(msgspec.Struct, eq=False, weakref=True):
         self,
         *,
         authorize: Callable[[], Awaitable[str | None]] | None,
+        asks_for_key: bool | None,
         limiter: Limiter | None,
         notifier: Notifier | None,
         max_retry_wait: float | None,
@@ -126,6 +129,7 @@ class Service(msgspec.Struct, eq=False, weakref=True):
             notifier=self.notifier if notifier is None else notifier,
             authorize=self.authorize if authorize is None else authorize,
             max_retry_wait=self.max_retry_wait if max_retry_wait is None else max_retry_wait,
+            asks_for_key=self.asks_for_key if asks_for_key is None else asks_for_key,
             run=self.run,
             provider=self.provider,
             server=self.server,

@@ -36,14 +36,12 @@ class Held:
         self.exchange: Exchange | None = None
         """The exchange of the current attempt, or of the last one."""
 
-    async def take_slots(
-        self, limiter: Limiter | None, patience: float | None, body: bytes
-    ) -> None:
-        """Wait for a slot of each limiter that applies. Cancelled, the caller releases them.
+    def finds_slots(self, limiter: Limiter | None, body: bytes) -> bool:
+        """Return True if there is a slot to wait for.
 
         The limiters are that of the fan-out around the call and that of the client, once if
-        they are the same. `body` is the request's, for estimates of its tokens. Raises
-        SlotTimeout after `patience` seconds (None: no limit), and what an estimate raises.
+        they are the same. `body` is the request's, for estimates of its tokens. Raises what an
+        estimate raises.
         """
         if self._slots is None:
             lines = [slot.line for slot in lent_slots()[-1:]]
@@ -55,10 +53,15 @@ class Held:
             )
             for line in lines:
                 self.metered = self.metered or line.rates is not None
-        if not self._slots:
-            return  # a cancel scope is 3 % of a request
+        return bool(self._slots)
+
+    async def take_slots(self, patience: float | None) -> None:
+        """Wait for each slot that was found. Cancelled, the caller releases them.
+
+        Raises SlotTimeout after `patience` seconds (None: no limit).
+        """
         with anyio.move_on_after(patience) as scope:
-            for slot in self._slots:
+            for slot in self._slots or ():
                 await slot.acquire()
         if scope.cancelled_caught:
             message = f"the limiter had no free slot for {patience:g} s (Timeouts.slot)"

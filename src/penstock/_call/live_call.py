@@ -43,6 +43,7 @@ class LiveCall:
 
     __slots__ = (
         "_held",
+        "_interrupted",
         "_scope",
         "_shown_id",
         "attempts",
@@ -89,7 +90,8 @@ class LiveCall:
         self._shown_id: tuple[str, str | None] | None = None
         """The server's id of the request, and the same without secrets."""
         self._scope: anyio.CancelScope | None = None
-        """Around `open`, while a task is in it."""
+        """Around what a task in `open` waits for, if that is not a connection."""
+        self._interrupted = False
 
     @property
     def exchange(self) -> Exchange | None:
@@ -202,7 +204,11 @@ class LiveCall:
         await self.settle(drain=completed)
 
     def interrupt(self) -> None:
-        """Break off an `open` that another task is in; it raises StreamClosedError."""
+        """Break off an `open` that another task is in; it raises StreamClosedError.
+
+        Where that waits for its connection, the closing of that does it, which must follow.
+        """
+        self._interrupted = True
         if self._scope is not None:
             self._scope.cancel()
 

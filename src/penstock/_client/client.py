@@ -126,6 +126,7 @@ class AsyncClient:
             limiter=limiter,
             notifier=notifier,
             authorize=key_source(api_key),
+            asks_for_key=callable(api_key),
             max_retry_wait=max_retry_wait,
             provider=provider.name,
             server=str(url),

@@ -102,6 +102,7 @@ class Endpoint:
         url = self.base_url.with_query(Query.of(default_query, "default_query"))
         service = self.service.derive(
             authorize=None if api_key is None else key_source(api_key),
+            asks_for_key=None if api_key is None else callable(api_key),
             limiter=checked_limiter(limiter),
             notifier=None if observer is None else Notifier.of(observer),
             max_retry_wait=None if max_retry_wait is None else checked_wait(max_retry_wait),

@@ -18,7 +18,7 @@ from typing import Protocol
 import anyio
 
 from .._loops import event_loop_clock, in_trio
-from .dial import Dialer
+from .dial import Dialer, NewScope
 from .network import Deadline, NetworkStream
 
 __all__ = ["KEEPALIVE", "MAX_IDLE", "Connections"]
@@ -66,12 +66,12 @@ class Connections:
         return MAX_IDLE if self.keeps else 0
 
     async def acquire(
-        self, deadline: Deadline, *, fresh: bool = False
+        self, deadline: Deadline, *, fresh: bool = False, new_scope: NewScope = anyio.CancelScope
     ) -> tuple[NetworkStream, bool]:
         """Return a connection for a request, and whether it has served before.
 
-        With `fresh` it is always a new one. Raises ConnectionFailed or the error of
-        `deadline`; then nothing was taken.
+        With `fresh` it is always a new one; `new_scope` as in `Dialer.dial`. Raises
+        ConnectionFailed or the error of `deadline`; then nothing was taken.
         """
         self._expire()
         while self._closing:
@@ -81,7 +81,7 @@ class Connections:
             if stream.is_clean():
                 return stream, True
             await self.discard(stream)
-        stream = await self.dialer.dial(deadline)
+        stream = await self.dialer.dial(deadline, new_scope)
         self.made += 1
         return stream, False
 

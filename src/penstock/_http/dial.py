@@ -20,10 +20,17 @@ from .proxy import Proxy
 from .tunnel import tunnel
 from .turns import Turns
 
-__all__ = ["Dialer"]
+__all__ = ["Dialer", "NewScope"]
+
 
 # Seconds after which the next address is tried beside the previous one (RFC 8305, 5).
 ATTEMPT_DELAY = 0.25
+
+
+class NewScope(Protocol):
+    """Makes the cancel scope of a wait."""
+
+    def __call__(self, *, deadline: float) -> anyio.CancelScope: ...
 
 
 class Dialer:
@@ -53,20 +60,23 @@ class Dialer:
         """True if requests go to the proxy itself, which forwards them (http:// origins)."""
         return self.proxy is not None and not self.proxy.is_socks and self.origin.scheme == "http"
 
-    async def dial(self, deadline: Deadline) -> NetworkStream:
+    async def dial(
+        self, deadline: Deadline, new_scope: NewScope = anyio.CancelScope
+    ) -> NetworkStream:
         """Return a connected stream, over TLS if the origin is https.
 
-        Raises ConnectionFailed or the error of `deadline`. On any failure or cancellation
-        nothing stays open.
+        `new_scope` makes the cancel scope of each wait: whoever keeps it can break off the wait,
+        as the deadline does. Raises ConnectionFailed or the error of `deadline`. On any failure or
+        cancellation nothing stays open.
         """
         if self._needs_httpcore and not lazy.is_ready():
             await lazy.ready()
         opened: list[NetworkStream] = []
         try:
             # Both before the scope, which those that wait their turn need not hold.
-            addresses = self._literal or await self._look_up(deadline)
+            addresses = self._literal or await self._look_up(deadline, new_scope)
             await self._turns.take()
-            with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
+            with new_scope(deadline=deadline.begin(anyio.current_time())):
                 return await self._connect(addresses, opened, deadline)
         except OSError as error:
             # For instance, no file descriptor is left to load a module or certificates.
@@ -89,10 +99,10 @@ class Dialer:
             return self._network is not None
         return not self.forwards
 
-    async def _look_up(self, deadline: Deadline) -> list[tuple[str, int]]:
+    async def _look_up(self, deadline: Deadline, new_scope: NewScope) -> list[tuple[str, int]]:
         if self._network is not None or self._uds is not None:
             return []
-        with anyio.CancelScope(deadline=deadline.begin(anyio.current_time())):
+        with new_scope(deadline=deadline.begin(anyio.current_time())):
             return await self._lookups.resolve(self._hop, self._shown(self._hop.host))
         raise deadline.error()
 

@@ -91,6 +91,7 @@ class Services:
             limiter=self._limiter,
             notifier=self._notifier,
             authorize=_no_key,
+            asks_for_key=False,
             max_retry_wait=MAX_RETRY_WAIT,
         )
 
