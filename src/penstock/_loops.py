@@ -18,7 +18,14 @@ except ImportError:  # pragma: no cover - the tests need trio
 
     _thread = cast("Any", _Namespace(name=None))
 
-__all__ = ["event_loop_clock", "in_trio", "load_backend", "mark_asyncio_thread"]
+__all__ = [
+    "call_in_next_iteration",
+    "event_loop",
+    "event_loop_clock",
+    "in_trio",
+    "load_backend",
+    "mark_asyncio_thread",
+]
 
 
 def in_trio() -> bool:
@@ -49,3 +56,25 @@ def event_loop_clock() -> Callable[[], float]:
 
         return trio.current_time
     return asyncio.get_running_loop().time
+
+
+def event_loop() -> object:
+    """Return the running event loop, trio's token of it, or None."""
+    if in_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def call_in_next_iteration(function: Callable[[], object]) -> None:
+    """Have the running event loop call this in its next iteration."""
+    if in_trio():
+        import trio
+
+        trio.lowlevel.current_trio_token().run_sync_soon(function)
+    else:
+        asyncio.get_running_loop().call_soon(function)

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from penstock._http.turns import AT_ONCE, Turns
+from penstock._loops import in_trio
 from penstock.testing.plugin import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -37,8 +38,9 @@ async def test_a_few_go_on_in_each_iteration_in_order() -> None:
         while len(gone) < MANY:
             await anyio.lowlevel.checkpoint()
             counts.append(len(gone))
-    assert max(after - before for before, after in itertools.pairwise(counts)) <= AT_ONCE
-    # trio shuffles the tasks of an iteration.
+    # trio shuffles the tasks of an iteration, so two of them may lie between two counts.
+    most = 2 * AT_ONCE if in_trio() else AT_ONCE
+    assert max(after - before for before, after in itertools.pairwise(counts)) <= most
     for start in range(0, MANY, AT_ONCE):
         assert set(gone[start : start + AT_ONCE]) == set(came[start : start + AT_ONCE])
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import anyio
 
-from .._loops import event_loop_clock, in_trio
+from .._loops import event_loop, event_loop_clock
 from .dial import Dialer, NewScope
 from .network import Deadline, NetworkStream
 
@@ -112,7 +112,7 @@ class Connections:
         Outside the event loop that uses them, return how many there are.
         """
         home = self._home
-        return self.keep_usable() if home is not None and _here() is home else len(self._idle)
+        return self.keep_usable() if home is not None and event_loop() is home else len(self._idle)
 
     def keep_usable(self) -> int:
         """Close the idle connections that cannot take a request here; return how many can."""
@@ -135,7 +135,7 @@ class Connections:
             self._drop(self._idle.popleft()[1])
 
     def _set_timer(self) -> None:
-        home = _here()
+        home = event_loop()
         if home is not self._home:
             self._home = home
             self._timer = None
@@ -178,7 +178,7 @@ class Connections:
     def close(self) -> int:
         """Close the idle ones now, from anywhere; return how many there were. Keeps none again."""
         self.closed = True
-        if _here() is self._home:
+        if event_loop() is self._home:
             self._stop_timer()
         self._home = self._timer = None
         count = len(self._idle)
@@ -188,21 +188,9 @@ class Connections:
 
     def _stop_timer(self) -> None:
         # The timer of another event loop finds nothing to do.
-        if self._timer is not None and _here() is self._home:
+        if self._timer is not None and event_loop() is self._home:
             self._timer.cancel()
         self._timer = None
-
-
-def _here() -> object:
-    """Return the running event loop, trio's token of it, or None."""
-    if in_trio():
-        import trio
-
-        return trio.lowlevel.current_trio_token()
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 class _Timer(Protocol):
