@@ -72,11 +72,12 @@ class Dialer:
         if self._needs_httpcore and not lazy.is_ready():
             await lazy.ready()
         opened: list[NetworkStream] = []
+        until = deadline.begin(anyio.current_time())
         try:
             # Both before the scope, which those that wait their turn need not hold.
-            addresses = self._literal or await self._look_up(deadline, new_scope)
+            addresses = self._literal or await self._look_up(until, deadline, new_scope)
             await self._turns.take()
-            with new_scope(deadline=deadline.begin(anyio.current_time())):
+            with new_scope(deadline=until):
                 return await self._connect(addresses, opened, deadline)
         except OSError as error:
             # For instance, no file descriptor is left to load a module or certificates.
@@ -99,10 +100,12 @@ class Dialer:
             return self._network is not None
         return not self.forwards
 
-    async def _look_up(self, deadline: Deadline, new_scope: NewScope) -> list[tuple[str, int]]:
+    async def _look_up(
+        self, until: float, deadline: Deadline, new_scope: NewScope
+    ) -> list[tuple[str, int]]:
         if self._network is not None or self._uds is not None:
             return []
-        with new_scope(deadline=deadline.begin(anyio.current_time())):
+        with new_scope(deadline=until):
             return await self._lookups.resolve(self._hop, self._shown(self._hop.host))
         raise deadline.error()
 
