@@ -55,6 +55,21 @@ def test_tokens_that_came_at_one_time_have_no_gap() -> None:
     assert (figures.p50, figures.p99) == (0.0, 0.0)
 
 
+def test_the_parts_of_one_read_count_as_one() -> None:
+    timings = Timings()
+    # The first part of the first read may have had no token.
+    assert timings.token_arrived(1.0, again=True)
+    assert not timings.token_arrived(1.0, again=True)
+    assert timings._fold().gaps().count == 0
+    # Another read at the same time, and its second part.
+    assert not timings.token_arrived(1.0)
+    assert not timings.token_arrived(1.0, again=True)
+    assert timings._fold().gaps().count == 1
+    assert not timings.token_arrived(3.0, again=True)
+    figures = timings._fold().gaps()
+    assert (figures.count, figures.max) == (2, 2.0)
+
+
 def test_a_long_stream_keeps_no_more_than_a_short_one() -> None:
     timings = Timings()
     sizes = set()

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import ReadTimeout, Timeouts, TotalTimeout
-from penstock._http.asyncio_stream import HIGH_WATER, AsyncioStream, connect_tcp
-from penstock._http.network import ClosedLocally, ConnectionFailed, Upload
+from penstock._http.asyncio_stream import FEW, HIGH_WATER, AsyncioStream, connect_tcp
+from penstock._http.network import READ_SIZE, ClosedLocally, ConnectionFailed, Upload
 from penstock._policy.deadlines import Deadlines
 from penstock.testing.clock import Backend
 from penstock.testing.plugin import REAL_BACKENDS
@@ -58,6 +58,29 @@ class TestTaps(TapContract):
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
 def test_a_sweep_of_cancellations_leaves_no_socket(backend: BackendName) -> None:
     sweep_a_connection(backend)
+
+
+async def test_much_is_read_at_once_only_while_somebody_waits() -> None:
+    data = random.Random(3).randbytes(20 * READ_SIZE)
+    async with connected() as (stream, peer):
+        peer.settimeout(None)
+        thread = threading.Thread(target=peer.sendall, args=(data,))
+        thread.start()
+        got = await stream.receive(NoDeadline())
+        assert len(got) <= HIGH_WATER + FEW
+        sizes = [len(got)]
+        while len(got) < len(data):
+            idle = sizes[-1] >= FEW and len(sizes) % 3 == 0
+            if idle:
+                await turns(20)
+            piece = await stream.receive(NoDeadline())
+            assert not idle or len(piece) <= HIGH_WATER + FEW
+            got += piece
+            sizes.append(len(piece))
+        thread.join(5)
+        assert got == data
+        # uvloop reads on at once.
+        assert READ_SIZE <= max(sizes) <= READ_SIZE + HIGH_WATER + FEW
 
 
 # --- native cancellation ---

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from penstock._http.connections import Connections
 from penstock._http.exchange import (
+    DECODED_AT_ONCE,
     DRAIN_BYTES,
     DRAIN_SECONDS,
     BodyTooLarge,
@@ -94,15 +95,15 @@ async def read_until_a_fault(exchange: Exchange) -> tuple[bytes, Exception]:
         got += data
 
 
-def wires(payload: bytes) -> dict[str, bytes]:
+def wires(payload: bytes, *more: tuple[str, str]) -> dict[str, bytes]:
     """A response with this body, in each framing that leaves the connection usable."""
     half = len(payload) // 2
     # An empty chunk would be the last one.
     chunks = [chunk(part) for part in (payload[:half], payload[half:]) if part]
     return {
-        "length": head(200, length(payload)) + payload,
-        "chunked": head(200, CHUNKED) + b"".join(chunks) + LAST_CHUNK,
-        "trailers": head(200, CHUNKED) + b"".join(chunks) + b"0\r\nX-T: 1\r\n\r\n",
+        "length": head(200, [*length(payload), *more]) + payload,
+        "chunked": head(200, [*CHUNKED, *more]) + b"".join(chunks) + LAST_CHUNK,
+        "trailers": head(200, [*CHUNKED, *more]) + b"".join(chunks) + b"0\r\nX-T: 1\r\n\r\n",
     }
 
 
@@ -342,6 +343,59 @@ async def test_a_body_at_every_split(framing: str) -> None:
         assert exchange.body_bytes == len(data) - data.index(b"\r\n\r\n") - 4
         await exchange.aclose()
         assert await went_back(exchange, pipe)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "trailers"])
+@pytest.mark.parametrize("coding", [None, "gzip"])
+async def test_a_large_read_is_decoded_in_parts(framing: str, coding: str | None) -> None:
+    text = b"".join(b"data: %d\n\n" % number for number in range(9000))
+    body = text if coding is None else gzip.compress(text, 0)
+    data = wires(body, *(GZIP if coding else ()))[framing]
+    for size in (len(data), 3 * DECODED_AT_ONCE, DECODED_AT_ONCE + 1, DECODED_AT_ONCE):
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        exchange, pipe = await begun(*pieces)
+        got: list[bytes] = []
+        reads = 0
+        while part := await exchange.read():
+            got.append(part)
+            reads += not exchange.goes_on
+        assert b"".join(got) == text
+        assert max(map(len, got)) <= DECODED_AT_ONCE + 1000  # what a decompressor had held back
+        assert reads <= len(pieces)
+        assert exchange.body_bytes == len(data) - data.index(b"\r\n\r\n") - 4
+        await exchange.aclose()
+        assert await went_back(exchange, pipe)
+
+
+async def test_a_large_read_is_cut_where_a_chunk_ends() -> None:
+    events = [b"data: %d %s\n\n" % (number, b"x" * (number % 300)) for number in range(500)]
+    exchange, _ = await begun(head(200, CHUNKED) + b"".join(map(chunk, events)) + LAST_CHUNK)
+    while part := await exchange.read():
+        assert part.endswith(b"\n\n")
+    await exchange.aclose()
+
+
+async def test_a_fault_in_the_second_part_of_a_read() -> None:
+    first = chunk(b"x" * DECODED_AT_ONCE)
+    exchange, _ = await begun(head(200, CHUNKED) + first + b"no size\r\n")
+    got = b""
+    while len(got) < DECODED_AT_ONCE:
+        got += await exchange.read()
+    assert got == b"x" * DECODED_AT_ONCE
+    for _ in range(2):
+        with pytest.raises(FramingError):
+            await exchange.read()
+    await exchange.aclose()
+
+
+async def test_a_part_that_nobody_reads_spoils_the_connection() -> None:
+    exchange, pipe = await begun(
+        head(200, CHUNKED) + chunk(b"x" * 3 * DECODED_AT_ONCE) + LAST_CHUNK + b"HTTP/1.1 200 OK"
+    )
+    await exchange.read()
+    exchange.settle_nowait()
+    await exchange.aclose(drain=True)
+    assert not await went_back(exchange, pipe)
 
 
 async def test_a_whole_body_is_read_over_many_calls() -> None:

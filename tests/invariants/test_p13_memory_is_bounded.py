@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import gc
+import socket
+import sys
+import threading
 import tracemalloc
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -14,8 +19,9 @@ from penstock._many.channels import fan_out_channels
 from penstock._many.chunks import fan_out_chunks
 from penstock._many.fan_out import fan_out
 from penstock._many.race import race
+from penstock.testing.certificates import client_ssl_context, server_ssl_context
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.replies import sse_event, sse_reply, tokens
+from penstock.testing.replies import chunk, head, sse_event, sse_reply, tokens
 from penstock.testing.script import Repeat
 from penstock.testing.server import Server, serve
 from tests.support.chat import REQUEST, client_on
@@ -31,6 +37,8 @@ READ = 10 * len(EVENT)
 """What one network read brings, in memory: about ten events."""
 
 ENDLESS = sse_reply([Repeat(EVENT * 10, None)])
+
+WORD = " the water"
 
 
 @pytest.mark.sampled(0.2)
@@ -142,6 +150,80 @@ def test_what_was_taken_is_not_kept(backend: str) -> None:
         run_virtually(backend, main)
     finally:
         tracemalloc.stop()
+
+
+@contextmanager
+def endless_server(*, tls: bool) -> Generator[str]:
+    """A server in threads, which sends the same tokens as long as somebody takes them.
+
+    It holds one copy of them, whatever the number of streams.
+    """
+    answer = head(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
+    events = b"".join(chunk(sse_event(token)) for token in tokens(*[WORD] * 200)[1:-1])
+
+    def answer_one(connection: socket.socket) -> None:
+        with suppress(OSError):
+            if tls:
+                connection = server_ssl_context().wrap_socket(connection, server_side=True)
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+                while True:
+                    connection.sendall(events)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(threading.Thread(target=answer_one, args=(connection,)))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = [threading.Thread(target=accept)]
+        threads[0].start()
+        try:
+            host, port = listener.getsockname()
+            yield f"http{'s' if tls else ''}://{host}:{port}/v1"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(10)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stalled_stream_holds_little(backend: str, tls: bool) -> None:
+    """Bytes and chunks together, at whatever place the consumer has stopped."""
+    places = [1, 2, 40, 150, 333, 700, 1000]
+
+    async def main() -> list[int]:
+        context = client_ssl_context() if tls else None
+        async with AsyncClient(url, api_key="none", ssl_context=context) as client:
+            streams = [client.chat.completions.stream(**REQUEST) for _ in [0, *places]]
+            async with AsyncExitStack() as stack:
+                # The first one brings in what all of them use.
+                sizes: list[int] = []
+                for stream, place in zip(streams, [1, *places], strict=True):
+                    before = tracemalloc.get_traced_memory()[0]
+                    await stack.enter_async_context(stream)
+                    for _ in range(place):
+                        await anext(stream)
+                    await anyio.sleep(0.1)
+                    gc.collect()
+                    # The answer so far is kept as well: a list of its pieces.
+                    answer = place * (sys.getsizeof(WORD) + 8)
+                    sizes.append(tracemalloc.get_traced_memory()[0] - before - answer)
+            return sizes[1:]
+
+    options = {"use_uvloop": True} if backend == "uvloop" else {}
+    name = "trio" if backend == "trio" else "asyncio"
+    with endless_server(tls=tls) as url:
+        tracemalloc.start()
+        try:
+            sizes = anyio.run(main, backend=name, backend_options=options)
+        finally:
+            tracemalloc.stop()
+    assert max(sizes) <= 128 * 1024, sizes
 
 
 @pytest.mark.sampled(0.2)

@@ -252,7 +252,8 @@ class BodyReader(ABC, Generic[T]):
         items = decoder.feed(data) if data else decoder.end()
         if decoder.token_seen:
             limits.token_arrived()
-            if timings.token_arrived(now) and sender.reports is not None:
+            again = self._exchange.goes_on
+            if timings.token_arrived(now, again=again) and sender.reports is not None:
                 sender.reports.first_token(now)
         if decoder.finished_all:
             limits.answer_finished(progress=decoder.token_seen)

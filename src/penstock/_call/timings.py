@@ -40,9 +40,14 @@ class Timings:
         """When tokens came, as far as they are not in the histogram; the last one stays."""
         self._gaps: GapHistogram | None = None
 
-    def token_arrived(self, now: float) -> bool:
-        """Note a read that brought a token; return whether it is the first one."""
+    def token_arrived(self, now: float, *, again: bool = False) -> bool:
+        """Note a read that brought a token; return whether it is the first one.
+
+        `again`: it may have been noted, as it is decoded in parts.
+        """
         arrivals = self._arrivals
+        if again and arrivals and arrivals[-1] == now:
+            return False
         arrivals.append(now)
         if len(arrivals) == 1:
             self.first_token = now

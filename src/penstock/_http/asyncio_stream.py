@@ -11,6 +11,7 @@ import asyncio
 import math
 import os
 from typing import Any, NoReturn, cast
+from weakref import WeakKeyDictionary
 
 from .descriptors import (
     fd_is_readable,
@@ -34,11 +35,13 @@ from .unix import connect_unix_socket
 __all__ = ["AsyncioStream", "connect_tcp", "connect_unix"]
 
 # Bytes that may wait for the consumer before the transport stops reading. One more read may
-# come on top: 64 KiB under asyncio, 256 KiB under uvloop.
-HIGH_WATER = 65536
+# come on top.
+HIGH_WATER = 4096
+# Bytes that are read at once while nobody waits for them.
+FEW = 4096
 
 
-class AsyncioStream(asyncio.Protocol, NetworkStream):
+class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
     """A transport's protocol whose buffer is read by one task at a time."""
 
     __slots__ = (
@@ -47,6 +50,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         "_deadline",
         "_ended",
         "_error",
+        "_few",
         "_loop",
         "_lost",
         "_paused",
@@ -68,6 +72,8 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
         self._chunks: list[bytes] = []
         self._size = 0
         self._paused = False
+        # Much was there: the next wait is for READ_SIZE bytes, and until then FEW are read.
+        self._few = False
         self._ended = False
         self._closed = False
         # The transport's own buffer is full: the peer takes bytes too slowly.
@@ -87,10 +93,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if hasattr(transport, "max_size"):
-            # asyncio reads 256 KiB at once, which a stalled stream holds. Reading that much is
-            # slower (9 % of an event in a long drain).
-            transport.max_size = READ_SIZE
+        self._read_at_once(FEW)
         sock = transport.get_extra_info("socket")
         if sock is not None:
             set_options(sock.fileno())
@@ -111,12 +114,20 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             data = taken
         self._chunks.append(data)
         self._size += len(data)
+        if len(data) >= FEW and not self._few:
+            self._few = True
+            self._read_at_once(FEW)
         if self._size > HIGH_WATER and self._transport is not None and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         # As `_wake` does, for each network read.
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _read_at_once(self, size: int) -> None:
+        # Of asyncio's transports, which would read 256 KiB.
+        transport: Any = self._transport
+        transport.max_size = size
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -164,6 +175,9 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             # deadline. So a stream that keeps receiving hardly ever touches the timers.
             if self._deadline < self._timer_at:
                 self._arm()
+            if self._few and self._transport is not None:
+                self._few = False
+                self._read_at_once(READ_SIZE)
             self._waiter = waiter = loop.create_future()
             try:
                 await waiter
@@ -237,7 +251,7 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
     def take_in(self) -> None:
         sock = None if self._transport is None else self._transport.get_extra_info("socket")
         if sock is not None and not self._paused:
-            data = read_fd(sock.fileno(), HIGH_WATER)
+            data = read_fd(sock.fileno(), READ_SIZE)
             if data:
                 self._chunks.append(data)
 
@@ -365,6 +379,32 @@ class AsyncioStream(asyncio.Protocol, NetworkStream):
             await asyncio.shield(self._lost)
 
 
+class UvloopStream(AsyncioStream):
+    """The same on uvloop, which reads 256 KiB at once unless it is given a buffer."""
+
+    __slots__ = ("_buffer", "_part")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        buffer = _buffers.get(loop)
+        if buffer is None:
+            buffer = _buffers[loop] = memoryview(bytearray(READ_SIZE))
+        self._buffer = self._part = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._part
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._buffer[:nbytes]))
+
+    def _read_at_once(self, size: int) -> None:
+        self._part = self._buffer[:size]
+
+
+# One for all streams of an event loop: what is read into it is taken out at once.
+_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
@@ -397,7 +437,8 @@ async def connect_unix(path: str) -> AsyncioStream:
 
 async def _connect(method: str, **address: Any) -> AsyncioStream:
     loop = asyncio.get_running_loop()
-    stream = AsyncioStream(loop)
+    of_asyncio = isinstance(loop, asyncio.BaseEventLoop)
+    stream = AsyncioStream(loop) if of_asyncio else UvloopStream(loop)
     try:
         await getattr(loop, method)(lambda: stream, **address)
     except BaseException:

@@ -36,6 +36,14 @@ __all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
 DRAIN_SECONDS = 0.05
 DRAIN_BYTES = 65536
 
+# Bytes of a read that are given to the decoders at once. Decoded events take four times as much
+# memory as their bytes, and a consumer that stalls holds them; what comes behind waits as bytes.
+# (An event of a long drain costs 4 % more than with reads of 64 KiB that are decoded as a whole;
+# a stalled stream holds a third.)
+DECODED_AT_ONCE = 20480
+# How far in front of that a chunk's end is looked for.
+_CHUNK = 2048
+
 _BY_HTTPCORE = os.environ.get("PENSTOCK_HTTP11") == "httpcore"
 
 
@@ -49,6 +57,7 @@ class Exchange:
     __slots__ = (
         "_collected",
         "_connections",
+        "_cut",
         "_deadline",
         "_decoder",
         "_encoded",
@@ -63,6 +72,7 @@ class Exchange:
         "_uploading",
         "body_bytes",
         "content_type",
+        "goes_on",
         "headers",
         "http_version",
         "may_be_stale",
@@ -94,6 +104,8 @@ class Exchange:
         self._pieces: Pieces | None = None
         # Bytes of the body that came with the head.
         self._rest = b""
+        # `_rest` is a part of a read that was given out in part.
+        self._cut = False
         self._collected: bytearray | None = None
         # The head allows another request on this connection, and nothing has gone wrong since.
         self._keep = False
@@ -119,7 +131,9 @@ class Exchange:
         self.reason_phrase: bytes = b""
         """What its status line says after the status, perhaps nothing."""
         self.body_bytes: int = 0
-        """Bytes of the body that have arrived, as framed on the wire."""
+        """Bytes of the body that have been decoded, as framed on the wire."""
+        self.goes_on: bool = False
+        """True if the last `read` returned what had arrived together with the one before it."""
 
     async def send(self, outgoing: Outgoing) -> None:
         """Send the request and read the response's head.
@@ -243,6 +257,7 @@ class Exchange:
         EncodingError if it cannot be decoded. After a failure every further call raises the
         same error. A cancelled call loses nothing.
         """
+        self.goes_on = self._cut
         while self._fault is None:
             raw = self._rest
             if raw:
@@ -259,6 +274,10 @@ class Exchange:
                     self._ended()
                     continue
                 self._deadline.byte_arrived()
+                self.goes_on = False
+            self._cut = len(raw) > DECODED_AT_ONCE
+            if self._cut:
+                raw = self._first_of(raw)
             self.body_bytes += len(raw)
             # Payload before a fault is returned first, wherever the reads were split. The
             # next call raises the fault.
@@ -279,6 +298,16 @@ class Exchange:
                 return data
         raise self._fault
 
+    def _first_of(self, raw: bytes) -> bytes:
+        """Return what is decoded first, and keep the rest."""
+        # Up to the end of a chunk's data or size, where servers end events: the decoders then
+        # have nothing to join.
+        end = raw.rfind(b"\r\n", DECODED_AT_ONCE - _CHUNK, DECODED_AT_ONCE) + 2
+        if end < 2:
+            end = DECODED_AT_ONCE
+        self._rest = raw[end:]
+        return raw[:end]
+
     def _ended(self) -> None:
         """Take the end of the connection."""
         if self._framing.eof():
@@ -292,11 +321,11 @@ class Exchange:
     def at_rest(self) -> bool:
         """True between two chunks of a chunked body that is not compressed."""
         return (
-            isinstance(self._framing, ChunkedBody)
+            not self._rest
+            and isinstance(self._framing, ChunkedBody)
             and self._framing.at_rest
             and self._decoder is None
             and self._fault is None
-            and not self._rest
         )
 
     def receive(self) -> Awaitable[bytes]:

@@ -30,7 +30,12 @@ __all__ = [
     "without_frames",
 ]
 
-READ_SIZE = 65536
+READ_SIZE = 40960
+"""Bytes that are read at once: what a stream holds in bytes while its consumer stalls.
+
+See `Exchange.read` for what it holds decoded. Smaller reads cost more (with 24 KiB, 8 % of an
+event in a long drain).
+"""
 
 WRITE_SIZE = 262144
 """Bytes of an upload that are written at once; between two writes other tasks run."""

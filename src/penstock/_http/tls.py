@@ -194,10 +194,18 @@ class TLSStream(NetworkStream):
     async def _fill(self, deadline: Deadline) -> None:
         data = await self._inner.receive(deadline)
         if data:
-            self._incoming.write(data)
+            self._put(data)
         elif not self._tapped:
             self._incoming.write_eof()
         self._tapped = False
+
+    def _put(self, data: bytes) -> None:
+        """Give OpenSSL what has arrived, in parts: its buffer never becomes smaller again."""
+        while len(data) > RECORD_SIZE:
+            self._incoming.write(data[:RECORD_SIZE])
+            data = data[RECORD_SIZE:]
+            self._unread = self._decrypt()
+        self._incoming.write(data)
 
     async def _flush(self, deadline: Deadline) -> None:
         try:
