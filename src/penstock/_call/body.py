@@ -313,11 +313,9 @@ class BodyReader(ABC, Generic[T]):
             await sender.fail(error, self.usage)
         sender.finish(self.usage)
         self.report("completed", None)
-        if self.managed:
-            # Without waiting: the end of the body may be a segment behind [DONE], and
-            # leaving the block has a moment for that.
-            self._exchange.settle_nowait()
-        else:
+        self._exchange.settle_nowait()
+        # The end of the body may be a segment behind [DONE]: leaving the block has a moment for it.
+        if not self.managed:
             await sender.settle(drain=True)
 
     async def aclose(self, outcome: Outcome) -> None:

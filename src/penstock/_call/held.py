@@ -44,7 +44,11 @@ class Held:
         estimate raises.
         """
         if self._slots is None:
-            lines = [slot.line for slot in lent_slots()[-1:]]
+            lent = lent_slots()
+            if not lent and limiter is None:
+                self._slots = ()
+                return False
+            lines = [slot.line for slot in lent[-1:]]
             if limiter is not None and limiter.line not in lines:
                 lines.append(limiter.line)
             # Nothing is called for a limiter that does not count by the minute.

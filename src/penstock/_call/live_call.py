@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import msgspec
@@ -19,6 +19,7 @@ from .._policy.deadlines import Deadlines
 from ..errors import PenstockError, StreamClosedError
 from ..headers import request_id
 from ..observing.events import Outcome
+from ..timeouts import Timeouts
 from ..types import Usage
 from . import log
 from .call import Call, Service
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["LiveCall"]
 
 E = TypeVar("E", bound=PenstockError)
+
+
+NOT_YET: Final = Deadlines(Timeouts(), total_at=math.inf, streaming=False)
+"""The limits of calls that have no exchange yet."""
 
 
 class LiveCall:
@@ -80,9 +85,7 @@ class LiveCall:
         """When the call began, on the event loop's clock; NaN until then."""
         self.headers_at: float = math.nan
         """When the head of the success response was in; NaN until then."""
-        self.limits: Deadlines = Deadlines(
-            call.timeouts, total_at=math.inf, streaming=call.streaming
-        )
+        self.limits: Deadlines = NOT_YET
         self.phases: Phases = Phases()
         """Where the time went until the body."""
         self.secrets: Secrets = Secrets(service, call.outgoing)
@@ -232,8 +235,7 @@ class LiveCall:
         totals = self.service.totals
         totals.completed += outcome == "completed"
         totals.failed += outcome == "failed"
-        seconds, received = self._so_far()
-        log.ended(self.call, outcome, attempts=self.attempts, seconds=seconds, received=received)
+        log.ended(self.call, outcome, self.attempts, self._so_far)
 
     def report_finished(
         self,

@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 from .._wire.credentials import shown_target
 from .call import Call, Service
@@ -119,9 +120,10 @@ def broke_off(
     )
 
 
-def ended(call: Call, outcome: str, *, attempts: int, seconds: float, received: int) -> None:
-    """A request is over."""
+def ended(call: Call, outcome: str, attempts: int, so_far: Callable[[], tuple[float, int]]) -> None:
+    """A request is over; `so_far` returns its seconds and the bytes received."""
     if _request.isEnabledFor(logging.DEBUG):
+        seconds, received = so_far()
         _request.debug(
             "%s after %.3f s, %d attempts and %d bytes",
             outcome,

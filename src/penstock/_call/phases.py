@@ -38,7 +38,7 @@ class Phases:
     def __init__(self) -> None:
         self._current: Phase | None = None
         self._since = math.nan
-        self._seconds = [0.0] * len(Phase)
+        self._seconds = [0.0, 0.0, 0.0, 0.0, 0.0]  # of each Phase
 
     def enter(self, phase: Phase, now: float) -> None:
         """End the current phase and begin another one."""

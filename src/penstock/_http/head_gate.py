@@ -48,6 +48,26 @@ class HeadGate:
     It does not inherit from that class, so that httpcore is imported only where it is needed.
     """
 
+    __slots__ = (
+        "_again",
+        "_deadline",
+        "_given",
+        "_left",
+        "_pieces",
+        "_request",
+        "_reused",
+        "_stream",
+        "_tail",
+        "_upload",
+        "_uploading",
+        "_write_failed",
+        "ended",
+        "plain",
+        "rest",
+        "sent",
+        "touched",
+    )
+
     def __init__(
         self,
         stream: NetworkStream,
@@ -140,14 +160,6 @@ class HeadGate:
         # again, and the upload continues.
         if not self.sent and not self.rest:
             await self._write()
-        piece = await self._next_piece()
-        self._left -= len(piece)
-        if self._left < 0:
-            raise HeadTooLarge
-        self._given.append(piece)
-        return piece
-
-    async def _next_piece(self) -> bytes:
         data, self.rest = self.rest, b""
         if not data:
             try:
@@ -161,16 +173,25 @@ class HeadGate:
                 self.ended = True
                 return b""
             self.touched = True
+        return self._up_to_end(data)
+
+    def _up_to_end(self, data: bytes) -> bytes:
+        """Return these bytes up to the end of the head; keep what is behind it."""
         window = self._tail + data if self._tail else data
         end = _HEAD_END.search(window)
         if end is None:
             self._tail = window[-_TAIL:]
-            return data
-        cut = end.end() - len(self._tail)
-        self._tail = b""
-        # For the next read: after an informational head (1xx) another head follows.
-        self.rest = data[cut:]
-        return data[:cut]
+        else:
+            cut = end.end() - len(self._tail)
+            self._tail = b""
+            # For the next read: after an informational head (1xx) another head follows.
+            self.rest = data[cut:]
+            data = data[:cut]
+        self._left -= len(data)
+        if self._left < 0:
+            raise HeadTooLarge
+        self._given.append(data)
+        return data
 
     async def _write(self) -> None:
         """Write the request, until all is written or the server sends something."""

@@ -15,7 +15,7 @@ Rules that every stream keeps:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol, TypeVar
 
 __all__ = [
@@ -125,9 +125,9 @@ class Upload:
         """Drop this many bytes: the network has taken them."""
         self._left = self._left[count:]
 
-    async def write(self, stream: NetworkStream, deadline: Deadline) -> bool:
+    def write(self, stream: NetworkStream, deadline: Deadline) -> Awaitable[bool]:
         """Write it all to the stream, as `NetworkStream.upload` does, and return the same."""
-        return await stream.upload(self, deadline)
+        return stream.upload(self, deadline)
 
 
 Tap = Callable[[bytes, float], float | bytes]

@@ -127,7 +127,7 @@ def is_host(text: str) -> bool:
 
 def has_controls(text: str) -> bool:
     """Return whether the text contains control characters or line ends, Unicode's included."""
-    return re.search(_CONTROL, text) is not None
+    return not text.isprintable() and re.search(_CONTROL, text) is not None
 
 
 def _shown(parts: urllib.parse.SplitResult) -> str:
