@@ -209,12 +209,12 @@ class TapContract:
         async with connected() as (stream, peer), anyio.create_task_group() as group:
             tap = Taking(1)
             stream.listen(tap)
-            deadline = Within(0.05)
+            deadline = Within(0.3)
 
             async def send() -> None:
                 await until(lambda: deadline.waiting)
                 peer.sendall(b"x")
-                await anyio.sleep(0.1)
+                await anyio.sleep(0.4)
                 peer.sendall(b"y")
 
             group.start_soon(send)

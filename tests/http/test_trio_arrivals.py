@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
+import sys
 from collections import Counter
+from contextlib import nullcontext
 from functools import partial
 from itertools import accumulate, takewhile
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import anyio
 import pytest
@@ -16,10 +21,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock._http import trio_arrivals, trio_stream, trio_watchdog
 from penstock._http.network import ClosedLocally
+from penstock.testing.sweep import cancel_sweep
 
 from .deadlines import NoDeadline, OutOfTime, Within
-from .sockets import connected, raw_socket, run_virtual, until
+from .sockets import connected, raw_socket, run_virtual, turns, until
 from .tap_contract import Taking, TapContract
 from .test_trio_watchdog import pair, tasks, until_tasks
 
@@ -230,3 +237,98 @@ async def test_a_descriptor_closed_here_and_held_elsewhere_is_not_read_for_anoth
                 assert tap.times == []
         finally:
             os.close(copy)
+
+
+def test_a_sweep_of_cancellations_leaves_nothing_open() -> None:
+    def files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def body() -> None:
+        async with connected() as (stream, peer), anyio.create_task_group() as group:
+            tap = Taking(3)
+            stream.listen(tap)
+            group.start_soon(send, peer)
+            got = b""
+            while not got.endswith(b"the rest"):
+                got += await stream.receive(NoDeadline())
+            assert tap.taken + got == b"xxxxthe rest"
+            with pytest.raises(OutOfTime):
+                await stream.receive(Within(0.01))
+
+    async def send(peer: socket.socket) -> None:
+        for data in (b"x", b"x", b"x", b"x", b"the rest"):
+            peer.send(data)
+            await turns(1)
+
+    def check(point: int, mode: str) -> None:
+        assert files() == before
+
+    before = files()
+    points = cancel_sweep("trio", body, check=check, real=True)
+    assert points["scope"] >= 3
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["alone", "beside another connection"])
+def test_ctrl_c_at_any_line_leaves_later_reads_as_they_are(another: bool) -> None:
+    """Also where it strikes while the task of all reads is started, or starts anew."""
+    ours = {trio_stream.__file__, trio_arrivals.__file__, trio_watchdog.__file__}
+    # Whoever opens and closes connections protects that: see `interrupts`.
+    others = {"__init__", "watchdog", "connected", "disconnected"}
+    others |= {"close", "_close_socket", "_running_token", "break_off"}
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename not in ours or frame.f_code.co_name in others:
+            return None
+        if event == "line":
+            count += 1
+            if count == strikes_at:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    async def main() -> bool:
+        with pair() if another else nullcontext():
+            return await read_often()
+
+    async def read_often() -> bool:
+        nonlocal count
+        count, interrupted = 0, False
+        for use in (read, read_with_a_tap, read_with_a_tap, read):
+            sys.settrace(trace)
+            try:
+                await use()
+                await trio.lowlevel.checkpoint()
+            except* KeyboardInterrupt:
+                interrupted = True
+            finally:
+                sys.settrace(None)
+        await read_with_a_tap()
+        await read()
+        return interrupted
+
+    async def read() -> None:
+        with pair() as (stream, _):
+            began = trio.current_time()
+            with pytest.raises(OutOfTime):
+                await stream.receive(Within(1))
+            assert trio.current_time() == began + 1
+
+    async def read_with_a_tap() -> None:
+        with pair() as (stream, peer):
+            tap = Taking(1)
+            stream.listen(tap)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send, peer)
+                assert await stream.receive(NoDeadline()) == b"y"
+            assert tap.taken == b"x"
+
+    async def send(peer: socket.socket) -> None:
+        for data in (b"x", b"y"):
+            await trio.sleep(1)
+            peer.send(data)
+
+    strikes_at = 1
+    while run_virtual("trio", main):
+        strikes_at += 1
+    assert strikes_at > 100

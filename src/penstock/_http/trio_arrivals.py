@@ -74,7 +74,7 @@ class Arrivals:
             wait.error = error
             return True
 
-    # A step left out would leave a socket in the epoll object without its task, or the reverse.
+    # Ctrl-C between two steps would leave a socket without its task, or a task asleep.
     @trio.lowlevel.enable_ki_protection
     async def wait(self, fd: int, arrived: Callable[[], bool]) -> bool:
         """Wait until `arrived`, called whenever the socket can be read, returns True.
@@ -93,6 +93,7 @@ class Arrivals:
             raise wait.error
         return wait.in_time
 
+    @trio.lowlevel.enable_ki_protection
     def wake(self, fd: int, *, in_time: bool) -> None:
         """End the wait for this socket, if there is one."""
         wait = self._remove(fd)
