@@ -952,3 +952,25 @@ def handler():
     assert code == 0, errors
     assert output.startswith("2 None") or "starts none while the interpreter exits" in output
     assert "Traceback" not in errors.replace("ResourceWarning", ""), errors
+
+
+def test_what_is_collected_after_the_modules_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the GIL the interpreter clears its modules first."""
+    with serve_in_thread(STALLED) as server:
+        client = Client(server.base_url)
+        stream = client.chat.completions.stream(**REQUEST).__enter__()
+        next(stream)
+        with monkeypatch.context() as ended:
+            for module in ("_client.client", "_call.base_stream", "blocking._loop.facade"):
+                ended.setattr(f"penstock.{module}.warnings", None)
+            ended.setattr("penstock.blocking._loop.reading.warnings", None)
+            ended.setattr("penstock.blocking._loop.shared_loop.os", None)
+            finalizer = client._loop._finalizer
+            assert finalizer is not None
+            _, callback, arguments, _ = finalizer.peek() or pytest.fail("no finalizer")
+            for final in (stream.__del__, stream._async.__del__, client._async.__del__):
+                final()
+            callback(*arguments)
+        assert stream.state == "flowing"
+        stream.close()
+        client.close()

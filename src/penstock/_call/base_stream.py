@@ -78,6 +78,8 @@ class BaseStream(Generic[T]):
         sender.abort()
 
     def __del__(self) -> None:
+        if globals()["warnings"] is None:  # as in AsyncClient
+            return
         reader = getattr(self, "_reader", None)
         if reader is None:
             return

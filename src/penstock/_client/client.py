@@ -477,6 +477,10 @@ class AsyncClient:
         )
 
     def __del__(self) -> None:
+        if globals()["warnings"] is None:
+            # The interpreter has ended, and cleared its modules. Without the GIL much is
+            # collected only then.
+            return
         connections = getattr(self, "_connections", None)
         if connections is not None and (count := connections.close()):
             warnings.warn(

@@ -165,6 +165,8 @@ class Block(Generic[T]):
         loop.post(end)
 
     def __del__(self) -> None:
+        if globals()["warnings"] is None:  # as in AsyncClient
+            return
         host = getattr(self, "_host", None)
         if host is None or host.is_over or not self.loop.is_running:
             return

@@ -95,6 +95,8 @@ class Driven(AsyncClient):
         self._endpoint.service.run = run
 
     def __del__(self) -> None:
+        if globals()["warnings"] is None:  # as in AsyncClient
+            return
         connections = getattr(self, "_connections", None)
         if connections is not None and (count := connections.close()):
             warnings.warn(

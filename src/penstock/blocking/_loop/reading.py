@@ -87,6 +87,8 @@ class Reading(Generic[T_co]):
             self._loop.post(self._async.aclose)
 
     def __del__(self) -> None:
+        if globals()["warnings"] is None:  # as in AsyncClient
+            return
         stream = getattr(self, "_async", None)
         if stream is None or stream.state not in _UNDER_WAY or not self._loop.is_running:
             return

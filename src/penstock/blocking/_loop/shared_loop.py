@@ -102,7 +102,8 @@ class SharedLoop:
     def give_share_of_garbage(self) -> None:
         """The same for a finalizer: from any thread, in the midst of anything."""
         # On the loop, since the collector may run within `_lock`.
-        if self.pid == os.getpid():
+        # At the very end of the interpreter its modules are gone, and the loop with its thread.
+        if globals()["os"] is not None and self.pid == os.getpid():
             self._call(lambda: self.give_share(wait=False))
 
     def stop(self, *, wait: bool) -> None:
