@@ -240,13 +240,13 @@ def test_trailers_are_bounded(line: bytes, size: int) -> None:
 
 
 def test_only_short_plain_sizes_are_remembered() -> None:
-    before = dict(chunked.known_sizes)
+    before = dict(chunked.known.sizes)
     assert read(b"abc\r\n" + b"x" * 0xABC + b"\r\n").state == "waiting"
-    assert chunked.known_sizes.pop(b"\r\nabc") == 0xABC
+    assert chunked.known.sizes.pop(b"\r\nabc") == 0xABC
     # An extension, blanks, four digits, the end: whoever sends these cannot fill the memory.
     assert read(b"1; \r\nx\r\n1 \r\nx\r\n0001\r\nx\r\n0\r\n\r\n") == Outcome("complete", b"xxx")
     before.pop(b"\r\nabc", None)
-    assert chunked.known_sizes == before
+    assert chunked.known.sizes == before
 
 
 def test_time_is_linear_whatever_the_splits() -> None:

@@ -11,14 +11,14 @@ return the same chunk and be in the same state afterwards (tests/wire/test_singl
 from __future__ import annotations
 
 from ..types import ChatCompletionChunk
-from .chunked import known_sizes
+from .chunked import known
 from .decode import REFUSED, chunk_decoder
 from .token import has_token
 
 __all__ = ["LARGEST", "single_token"]
 
 LARGEST = 4096
-"""Bytes; above every size in `known_sizes`, which have three hexadecimal digits at most."""
+"""Bytes; above every size in `known.sizes`, which have three hexadecimal digits at most."""
 
 _CRLF = b"\r\n"
 
@@ -29,7 +29,7 @@ def single_token(data: bytes) -> ChatCompletionChunk | None:
     Only for a body whose decoders are at rest: see `CompletionDecoder.at_rest`.
     """
     begin = data.find(_CRLF) + 2
-    size = known_sizes.get(_CRLF + data[: begin - 2])
+    size = known.sizes.get(_CRLF + data[: begin - 2])
     end = len(data) - 4
     if (
         size is None
