@@ -6,12 +6,14 @@ import asyncio
 import contextvars
 import sys
 import threading
+import time
 import types
 from typing import Any
 
 import anyio
 import pytest
 import trio
+import uvloop
 
 from penstock import Client
 from penstock._loops import event_loop_clock, in_trio
@@ -32,11 +34,18 @@ def test_each_loop_and_its_clock() -> None:
     async def asked() -> tuple[bool, object]:
         return in_trio(), event_loop_clock()
 
-    async def on_asyncio() -> tuple[bool, bool]:
+    class OwnTime(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return super().time() + 1000
+
+    async def of_loop() -> tuple[bool, bool]:
         found, clock = await asked()
         return found, clock == asyncio.get_running_loop().time
 
-    assert asyncio.run(on_asyncio()) == (False, True)
+    assert asyncio.run(asked()) == (False, time.monotonic)
+    for factory in (OwnTime, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            assert runner.run(of_loop()) == (False, True)
     assert trio.run(asked) == (True, trio.current_time)
 
 

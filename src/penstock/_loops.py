@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
@@ -55,7 +56,10 @@ def event_loop_clock() -> Callable[[], float]:
         import trio
 
         return trio.current_time
-    return asyncio.get_running_loop().time
+    loop = asyncio.get_running_loop()
+    # asyncio's own loops read this clock, which needs no bound method for each stream.
+    of_asyncio = type(loop).time is asyncio.BaseEventLoop.time
+    return time.monotonic if of_asyncio else loop.time
 
 
 def event_loop() -> object:
