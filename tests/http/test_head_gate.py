@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import Any
 
+import anyio
 import h11
 import pytest
 from hypothesis import example, given
@@ -269,3 +271,21 @@ async def test_as_a_network_stream_of_httpcore() -> None:
         await gate.start_tls(ssl.create_default_context())
     assert not pipe.closed
     await gate.aclose()
+
+
+async def test_a_request_is_not_kept_once_it_is_sent() -> None:
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+    pipe = Pipe()
+    gate = HeadGate(pipe, NoDeadline())
+    before = sys.getrefcount(request)
+    gate.take(request)
+    assert (gate.sent, gate.began) == (False, False)
+    with anyio.move_on_after(1):
+        await gate.answer_plainly()
+    assert (gate.sent, gate.began) == (True, True)
+    assert sys.getrefcount(request) == before
+    # And the wait for the head may go on.
+    pipe.feed(b"HTTP/1.1 200 OK\r\n\r\n")
+    head = await gate.answer_plainly()
+    assert head is not None
+    assert bytes(pipe.sent) == request

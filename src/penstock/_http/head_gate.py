@@ -142,7 +142,7 @@ class HeadGate:
     @property
     def began(self) -> bool:
         """True once any byte of the request is written."""
-        return self._upload is not None and self._upload.begun
+        return self.sent if self._upload is None else self._upload.begun
 
     @property
     def unsent(self) -> Upload | None:
@@ -208,6 +208,9 @@ class HeadGate:
                 raise ConnectionFailed("the idle connection was no longer usable")
         try:
             self.sent = await self._upload.write(self._stream, self._uploading)
+            if self.sent:
+                # It has a copy of the prompt, and a head may take minutes.
+                self._upload = None
         except ConnectionFailed as error:
             # A server may answer, and close, before it has read the whole request. Its
             # response says more than the broken pipe.
