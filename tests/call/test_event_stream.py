@@ -79,6 +79,12 @@ async def test_what_is_known_of_it() -> None:
         assert statistics.bytes > 0
 
 
+async def test_its_repr_shows_no_credential_of_the_url() -> None:
+    async with client_on(sse_reply([]), default_query={"api_key": KEY, "a": "b"}) as client:
+        for stream in (client.events("/x"), client.stream("GET", "/x")):
+            assert repr(stream) == f"<{type(stream).__name__} /v1/x?api_key=...&a=b new>"
+
+
 @pytest.mark.parametrize("way", ["break", "raise", "aclose", "cancel"])
 async def test_leaving_closes_the_connection_at_once(way: str) -> None:
     network = MemoryNetwork(HANGING)

@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 
 from .._http.exchange import Exchange
+from .._wire.credentials import shown_target
 from ..headers import Headers, request_id
 from ..observing.figures import StreamStatistics
 from .body import BodyReader
@@ -179,7 +180,8 @@ class BaseStream(Generic[T]):
 
     def __repr__(self) -> str:
         call = self._reader.sender.call
-        what = repr(call.model) if call.model is not None else call.outgoing.target
+        model, target = call.model, call.outgoing.target
+        what = shown_target(target) if model is None else repr(model)
         return f"<{type(self).__name__} {what} {self.state.value}>"
 
 
