@@ -49,6 +49,20 @@ async def test_bad_arguments_are_refused_before_any_io(
     assert network.connections == []
 
 
+@pytest.mark.parametrize("path", [None, 5, b"/models", ["/models"], {"/models": 1}])
+async def test_a_path_that_is_no_string_is_called_that(path: Any) -> None:
+    network = MemoryNetwork(sse_reply([]))
+    said = f"the path must be a string, not {type(path).__name__}"
+    async with client_on(network) as client:
+        with pytest.raises(TypeError, match=said):
+            client.events(path)
+        with pytest.raises(TypeError, match=said):
+            client.stream("GET", path)
+        with pytest.raises(TypeError, match=said):
+            await client.request("GET", path)
+    assert network.connections == []
+
+
 @pytest.mark.parametrize("done", ["message_stop", [5], [b"x"], None, 5])
 async def test_done_is_names(done: Any) -> None:
     async with client_on(sse_reply([])) as client:

@@ -19,8 +19,8 @@ _CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 # 3986, 3.2.2, allows more, but no host uses them, and others may take some (a backslash) for the
 # end of the host.
 _HOST = re.compile(r"[A-Za-z0-9._~-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._~%-]+)?")
-USUAL_PATHS = frozenset({"/chat/completions", "/completions", "/models"})
-"""Paths of most calls, which need no check."""
+USUAL_PATHS = ("/chat/completions", "/completions", "/models")
+"""Paths of most calls, which need no check. No set: what is looked for may not be hashable."""
 
 
 class Origin(msgspec.Struct, frozen=True):
