@@ -37,6 +37,7 @@ from penstock.testing.script import (
     reply,
 )
 from penstock.testing.sweep import cancel_sweep
+from tests.security.seen import all_of, variables_of
 from tests.support.chat import KEY, REQUEST, URL, Watcher, client_on
 
 __all__ = ["anyio_backend"]
@@ -437,6 +438,10 @@ async def test_every_wait_of_an_opening_ends(wait: str, ending: str) -> None:
             assert anyio.current_time() == pytest.approx(began + 3, abs=1e-3)
             kind = penstock.TotalTimeout if ending == "total" else penstock.StreamClosedError
             assert [type(error) for error in failed] == [kind]
+            if ending != "total":
+                assert str(failed[0]) == "the stream was closed while it was being opened"
+                assert failed[0].__cause__ is None
+            assert KEY not in all_of(failed[0]) + variables_of(failed[0])
             assert stream.state == ("failed" if ending == "total" else "closed")
             assert client.statistics().failed == (ending == "total")
             # A refusal that was read to its end leaves its connection idle.

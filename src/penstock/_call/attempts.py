@@ -34,7 +34,7 @@ import anyio
 import msgspec
 
 from .._http.exchange import Exchange
-from .._http.network import ConnectionFailed, without_frames
+from .._http.network import ClosedLocally, ConnectionFailed, without_frames
 from .._loops import event_loop_clock, in_trio, load_backend
 from .._policy.deadlines import ConnectDeadline, Deadlines, UploadDeadline
 from .._policy.retry import retries_stale, retry_delay, sibling_pause
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["Sender"]
 
 T = TypeVar("T")
+
+_CLOSED = "the stream was closed while it was being opened"
 
 
 class Sender(LiveCall):
@@ -175,12 +177,12 @@ class Sender(LiveCall):
 
     def _check_interrupted(self) -> None:
         if self._interrupted:
-            raise StreamClosedError("the stream was closed while it was being opened")
+            raise StreamClosedError(_CLOSED) from None
 
     def _step(self, event: Event) -> None:
         """Move on, unless the stream was closed by another task in the meantime."""
         if self.lifecycle.state is StreamState.CLOSED:
-            raise StreamClosedError("the stream was closed while it was being opened")
+            raise StreamClosedError(_CLOSED)
         self.lifecycle.advance(event)
 
     def _begin(self) -> None:
@@ -248,6 +250,8 @@ class Sender(LiveCall):
                 raise self._refused(refusal)
         except PenstockError:
             raise
+        except ClosedLocally:
+            raise StreamClosedError(_CLOSED) from None
         except Exception as error:
             public = self.translate(error)
             if public is error:
@@ -289,8 +293,10 @@ class Sender(LiveCall):
             await self._within(held.take_slots(timeouts.slot))
         self.phases.enter(Phase.CONNECTION, self.clock())
         asked = service.authorize()
-        key = await (self._within(asked) if service.asks_for_key else asked)
-        self.secrets.add_key(service, key)
+        # The key is in no variable: tools that report crashes show those of every frame.
+        self.secrets.add_key(
+            service, await (self._within(asked) if service.asks_for_key else asked)
+        )
         if self.call.renew is not None and self._failures:
             renewed = await self._within(self.call.renew(self._failures))
             outgoing = self.call.outgoing.renewed(renewed)

@@ -113,6 +113,13 @@ class Service(msgspec.Struct, eq=False, weakref=True):
     )
     """Services that use these connections with other settings, by `id`; they end with this one."""
 
+    # Crash reporters show the variables of every frame: show no key there.
+    def __repr__(self) -> str:
+        return f"<Service {self.server}>"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("server", self.server)]
+
     def derive(
         self,
         *,
