@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from itertools import pairwise
 
 from ..observing.figures import Gaps
 
@@ -29,19 +30,23 @@ class GapHistogram:
         self._sum = 0.0
         self._longest = 0.0
 
+    def copy(self) -> GapHistogram:
+        """Return one that may change while this one does not."""
+        other = GapHistogram()
+        other._buckets = self._buckets.copy()
+        other._count, other._sum, other._longest = self._count, self._sum, self._longest
+        return other
+
     def fold(self, arrivals: array[float]) -> None:
-        """Count the gaps between these points in time, and keep the last point alone."""
+        """Count the gaps between these points in time."""
         buckets, log2 = self._buckets, math.log2
-        earlier = arrivals[0]
-        for arrival in arrivals[1:]:
+        for earlier, arrival in pairwise(arrivals[:]):
             gap = arrival - earlier
-            earlier = arrival
             bucket = math.floor(log2(max(gap, _SHORTEST)) * _BUCKETS)
             buckets[bucket] = buckets.get(bucket, 0) + 1
             self._longest = max(self._longest, gap)
             self._sum += gap
-        self._count += len(arrivals) - 1
-        del arrivals[:-1]
+            self._count += 1
 
     def gaps(self) -> Gaps:
         """Return the figures so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 
-from ..observing.figures import StreamStatistics, Waits
+from ..observing.figures import Gaps, StreamStatistics, Waits
 from .gaps import FOLD, GapHistogram
 from .phases import Phases
 
@@ -16,8 +16,7 @@ class Timings:
     """Points in time of one stream, on the event loop's clock; NaN until they come."""
 
     __slots__ = (
-        "_arrivals",
-        "_gaps",
+        "_kept",
         "first_byte",
         "first_token",
         "last_read",
@@ -36,16 +35,16 @@ class Timings:
         """The same until the last read."""
         self.waited_for_first_token: float = math.nan
         """The same until the read that brought the first token; NaN until then."""
-        self._arrivals = array("d")
-        """When tokens came, as far as they are not in the histogram; the last one stays."""
-        self._gaps: GapHistogram | None = None
+        self._kept: tuple[GapHistogram | None, array[float]] = (None, array("d"))
+        """When tokens came: the gaps by now, and since then. It is replaced whole, and no
+        histogram in it changes, since other threads ask for statistics at any time."""
 
     def token_arrived(self, now: float, *, again: bool = False) -> bool:
         """Note a read that brought a token; return whether it is the first one.
 
         `again`: it may have been noted, as it is decoded in parts.
         """
-        arrivals = self._arrivals
+        histogram, arrivals = self._kept
         if again and arrivals and arrivals[-1] == now:
             return False
         arrivals.append(now)
@@ -54,15 +53,12 @@ class Timings:
             self.waited_for_first_token = self.waited
             return True
         if len(arrivals) > FOLD:
-            self._fold()
+            self._kept = (_folded(histogram, arrivals), arrivals[-1:])
         return False
 
-    def _fold(self) -> GapHistogram:
-        if self._gaps is None:
-            self._gaps = GapHistogram()
-        if self._arrivals:
-            self._gaps.fold(self._arrivals)
-        return self._gaps
+    def gaps(self) -> Gaps:
+        """Return the figures of the times between tokens. Any thread may ask."""
+        return _folded(*self._kept).gaps()
 
     def statistics(
         self,
@@ -91,7 +87,7 @@ class Timings:
             total=since_start(self.last_read),
             # Never below 0, whatever the rounding: that of many waits may add up.
             waited_for_consumer=away if away > 0 else 0.0,
-            gaps=self._fold().gaps(),
+            gaps=self.gaps(),
             waits=self._waits(phases.spent(self.last_read if until is None else until)),
         )
 
@@ -111,3 +107,9 @@ class Timings:
             tokens=network - first,
             consumer=body - network,
         )
+
+
+def _folded(histogram: GapHistogram | None, arrivals: array[float]) -> GapHistogram:
+    folded = GapHistogram() if histogram is None else histogram.copy()
+    folded.fold(arrivals)
+    return folded

@@ -134,6 +134,8 @@ class LoopThread:
 
     def _is_ours(self) -> bool:
         """Whether this process may use it; a share belongs to the process that takes it first."""
+        if globals()["os"] is None:  # nobody may at the very end: see `AsyncClient.__del__`
+            return False
         if self._pid != os.getpid():
             if self._shared is not None:
                 return False
