@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -13,9 +14,11 @@ from penstock import (
     APIConnectionError,
     APIStatusError,
     ReadTimeout,
+    StreamClosedError,
     Timeouts,
     TotalTimeout,
 )
+from penstock.testing.server import serve
 from tests.support.chat import client_of
 from tests.support.uploads import EarlyServer, early_server, response
 
@@ -63,6 +66,31 @@ async def test_the_refusal_comes_in_pieces(tls: bool, pieces: int, hints: bytes)
         async with client_of(server, max_retries=0, timeouts=Timeouts(read=20)) as client:
             with pytest.raises(APIStatusError, match="too large"):
                 await client.complete(BODY)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("whole", ["stream", "client"])
+async def test_another_task_closes_while_a_piece_is_awaited(tls: bool, whole: str) -> None:
+    waits = anyio.Event()
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield b"{"
+        waits.set()
+        await anyio.sleep_forever()
+
+    async with serve([], tls=tls) as server:
+        async with client_of(server) as client:
+            stream = client.stream("POST", "/files", content=pieces())
+
+            async def use() -> None:
+                with pytest.raises(StreamClosedError, match="while it was being opened"):
+                    await stream.open()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(use)
+                await waits.wait()
+                await (stream.aclose() if whole == "stream" else client.aclose())
+        await server.wait_until(lambda: server.open_connections == 0)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,6 +108,52 @@ async def test_what_is_under_way_can_be_ended() -> None:
     await pieces.aclose()
     await pieces.aclose()
     assert closed == ["closed"]
+    assert await pieces.next() is None
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["cancelled", "goes on"])
+@pytest.mark.parametrize("how", ["generator", "iterator"])
+async def test_another_task_may_end_it_while_a_piece_is_awaited(how: str, goes_on: bool) -> None:
+    steps: list[str] = []
+    go_on = anyio.Event()
+
+    async def slow() -> AsyncGenerator[bytes]:
+        try:
+            yield b"ab"
+            await go_on.wait()
+            yield b"c"
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)  # a clean-up that takes its time
+            steps.append("closed")
+
+    class Iterator:
+        def __init__(self) -> None:
+            self._steps = slow()
+
+        def __aiter__(self) -> Iterator:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return await anext(self._steps)
+
+        async def aclose(self) -> None:
+            steps.append("asked to close")
+            await self._steps.aclose()
+
+    pieces = Pieces(slow() if how == "generator" else Iterator())
+    await pieces.start()
+    await pieces.next()
+    async with anyio.create_task_group() as group:
+        group.start_soon(pieces.next)
+        await anyio.sleep(1)
+        await pieces.aclose()
+        await pieces.aclose()
+        if goes_on:
+            go_on.set()
+        else:
+            group.cancel_scope.cancel()
+    assert sorted(steps) == (["asked to close"] if how == "iterator" else []) + ["closed"]
     assert await pieces.next() is None
 
 

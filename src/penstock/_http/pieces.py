@@ -50,7 +50,7 @@ class Pieces:
     is not async; without it they run in the event loop.
     """
 
-    __slots__ = ("_iterator", "_left", "_length", "_run", "_source", "begun", "once")
+    __slots__ = ("_iterator", "_left", "_length", "_run", "_source", "_taking", "begun", "once")
 
     def __init__(
         self,
@@ -69,6 +69,8 @@ class Pieces:
         """True if it can be iterated once only."""
         self._iterator: Any = None
         self._left = length
+        # A task waits for a piece: a generator cannot be closed while it runs.
+        self._taking = False
         self.begun: bool = False
         """True once anything has been taken from the iterable."""
 
@@ -113,6 +115,15 @@ class Pieces:
 
     async def _take(self) -> Any:
         iterator = self._iterator
+        self._taking = True
+        try:
+            return await self._step(iterator)
+        finally:
+            self._taking = False
+            if self._iterator is None:  # ended by another task, which had to leave this to us
+                await self._close(iterator)  # noqa: ASYNC102 - its owner's
+
+    async def _step(self, iterator: Any) -> Any:
         if _is_async(iterator):
             return await anext(iterator, _END)
         if self._run is None:
@@ -128,10 +139,15 @@ class Pieces:
         return data
 
     async def aclose(self) -> None:
-        """End the iterable, if it is under way. Idempotent."""
+        """End the iterable, if it is under way. Idempotent.
+
+        A task that waits for a piece ends it instead, once it has waited.
+        """
         iterator, self._iterator = self._iterator, None
-        if iterator is None:
-            return
+        if iterator is not None and not self._taking:
+            await self._close(iterator)
+
+    async def _close(self, iterator: Any) -> None:
         if _is_async(iterator):
             if (close := getattr(iterator, "aclose", None)) is not None:
                 await close()
