@@ -67,7 +67,6 @@ async def test_much_is_read_at_once_only_while_somebody_waits() -> None:
         thread = threading.Thread(target=peer.sendall, args=(data,))
         thread.start()
         got = await stream.receive(NoDeadline())
-        assert len(got) <= HIGH_WATER + FEW
         sizes = [len(got)]
         while len(got) < len(data):
             idle = sizes[-1] >= FEW and len(sizes) % 3 == 0

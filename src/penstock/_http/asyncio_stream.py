@@ -72,7 +72,7 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         self._chunks: list[bytes] = []
         self._size = 0
         self._paused = False
-        # Much was there: the next wait is for READ_SIZE bytes, and until then FEW are read.
+        # Much has come: FEW bytes are read at once until somebody waits for more.
         self._few = False
         self._ended = False
         self._closed = False
@@ -93,7 +93,7 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._read_at_once(FEW)
+        self._read_at_once(READ_SIZE)
         sock = transport.get_extra_info("socket")
         if sock is not None:
             set_options(sock.fileno())
