@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -31,11 +32,13 @@ WORDS = [f"w{n} " for n in range(12)]
 WHOLE = "".join(WORDS)
 
 
-def source() -> Reply:
-    """Words in segments cut anywhere, with hardly any time in between."""
+def source(cut: str) -> Reply:
+    """Words in segments cut anywhere or behind each, with hardly any time in between."""
     events = [delta(word) for word in WORDS]
     whole = sse_reply([*events, PLAIN[-1]])
-    pieces = split_at(whole, range(90, len(whole.data), 23)).steps
+    ends = [match.end() for match in re.finditer(rb"\n\n\r\n", whole.data)]
+    cuts = range(90, len(whole.data), 23) if cut == "anywhere" else ends
+    pieces = split_at(whole, cuts).steps
     return Reply((pieces[0], *(part for step in pieces[1:] for part in (Pause(0.001), step))))
 
 
@@ -47,10 +50,11 @@ async def insisting(read: Callable[[], Awaitable[T]], timeouts: list[float]) -> 
     raise AssertionError
 
 
+@pytest.mark.parametrize("cut", ["anywhere", "behind events"])
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("timeouts", [[0.0, 0.001], [0.0005], [0.0, 0.0, 0.002]], ids=str)
-async def test_tiny_timeouts(timeouts: list[float], tls: bool) -> None:
-    async with serve(source(), tls=tls) as server, client_of(server) as client:
+async def test_tiny_timeouts(timeouts: list[float], tls: bool, cut: str) -> None:
+    async with serve(source(cut), tls=tls) as server, client_of(server) as client:
         pieces: list[str] = []
         async with client.chat.completions.stream(**REQUEST) as stream:
             texts = stream.text
@@ -67,10 +71,11 @@ async def test_tiny_timeouts(timeouts: list[float], tls: bool) -> None:
         assert len(server.connections) == 1
 
 
+@pytest.mark.parametrize("cut", ["anywhere", "behind events"])
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-async def test_tiny_timeouts_for_a_merged_feed(tls: bool) -> None:
+async def test_tiny_timeouts_for_a_merged_feed(tls: bool, cut: str) -> None:
     texts = [""] * 4
-    async with serve(source(), tls=tls) as server, client_of(server) as client:
+    async with serve(source(cut), tls=tls) as server, client_of(server) as client:
         async with fan_out_chunks(client, [REQUEST] * 4, limit=3, buffer=1) as events:
             while True:
                 try:
@@ -84,11 +89,12 @@ async def test_tiny_timeouts_for_a_merged_feed(tls: bool) -> None:
         assert len(server.requests) == 4
 
 
+@pytest.mark.parametrize("cut", ["anywhere", "behind events"])
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-async def test_native_cancels_and_readers_that_take_turns(tls: bool) -> None:
+async def test_native_cancels_and_readers_that_take_turns(tls: bool, cut: str) -> None:
     natively = sniffio.current_async_library() == "asyncio"
     rng = random.Random(7)
-    async with serve(source(), tls=tls) as server, client_of(server) as client:
+    async with serve(source(cut), tls=tls) as server, client_of(server) as client:
         for _ in range(4):
             pieces: list[str] = []
             async with client.chat.completions.stream(**REQUEST) as stream:

@@ -27,9 +27,6 @@ from penstock import (
     fan_out_chunks,
 )
 from penstock._call.reader import Reader
-from penstock._http.foreign_stream import ForeignStream
-from penstock._http.network import Deadline, Tap
-from penstock._many import chunks
 from penstock._many.channels import ChunkReceiveStream
 from penstock._many.chunks import ChunkFeed
 from penstock.testing.clock import virtual
@@ -37,6 +34,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.script import Pause, Reply, Reset, Send, Stall
 from penstock.testing.server import serve
 from tests.support.chat import REQUEST, client_of, client_on
+from tests.support.tapped import reading
 from tests.wire.test_single import FINISH, HEAD, ROLE, TOKEN, framed, reads
 
 DONE = framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
@@ -50,23 +48,6 @@ def spaced(split: list[bytes], *ends: Any, every: float = 1) -> Reply:
     return Reply((*steps, Pause(every), *ends))
 
 
-class TappedStream(ForeignStream):
-    """Has bytes taken as the streams of asyncio do, but in virtual time."""
-
-    __slots__ = ("_tap",)
-
-    def listen(self, tap: Tap | None) -> None:
-        self._tap = tap
-
-    async def receive(self, deadline: Deadline) -> bytes:
-        while True:
-            data = await super().receive(deadline)
-            tap = getattr(self, "_tap", None)
-            taken = data if tap is None else tap(data, anyio.current_time())
-            if isinstance(taken, bytes):
-                return taken
-
-
 class Taken:
     """Counts the tokens that streams put where they arrived."""
 
@@ -75,13 +56,13 @@ class Taken:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        put = chunks._Sink.put
+        put = ChunkFeed.put
 
-        def counted(sink: chunks._Sink, chunk: ChatCompletionChunk) -> None:
-            put(sink, chunk)
+        def counted(feed: ChunkFeed, event: ChunkEvent) -> None:
+            put(feed, event)
             self.tokens += 1
 
-        with mock.patch.object(chunks._Sink, "put", counted):
+        with mock.patch.object(ChunkFeed, "put", counted):
             yield
 
 
@@ -97,7 +78,6 @@ def merged(
     """Return what each request gave, and how many tokens were put where they arrived."""
     seen: dict[int, list[Any]] = defaultdict(list)
     taken = Taken()
-    connect = TappedStream if tapped else ForeignStream
 
     async def main() -> None:
         network = MemoryNetwork(lambda request: scripts[int(request.json["user"])])
@@ -119,7 +99,7 @@ def merged(
         assert network.open_connections == 0
 
     name, options = virtual(backend)
-    with mock.patch("penstock._http.dial.ForeignStream", connect), taken.counting():
+    with reading(tapped=tapped), taken.counting():
         anyio.run(main, backend=name, backend_options=options)
     return dict(seen), taken.tokens
 
@@ -147,7 +127,6 @@ def received(
     """Return what a channel gave, and how many tokens were put where they arrived."""
     seen: list[Any] = []
     full: list[int] = []
-    connect = TappedStream if tapped else ForeignStream
     put = ChunkReceiveStream.put
 
     def counted(receive: ChunkReceiveStream, chunk: ChatCompletionChunk) -> None:
@@ -171,10 +150,7 @@ def received(
             seen.append(channel.partial)
 
     name, options = virtual(backend)
-    with (
-        mock.patch("penstock._http.dial.ForeignStream", connect),
-        mock.patch.object(ChunkReceiveStream, "put", counted),
-    ):
+    with reading(tapped=tapped), mock.patch.object(ChunkReceiveStream, "put", counted):
         anyio.run(main, backend=name, backend_options=options)
     assert max(full, default=0) <= buffer
     return seen, len(full)
@@ -215,7 +191,7 @@ def test_cancelled_reads_lose_nothing(backend: str, patience: float) -> None:
         assert network.open_connections == 0
 
     name, options = virtual(backend)
-    with mock.patch("penstock._http.dial.ForeignStream", TappedStream), taken.counting():
+    with reading(tapped=True), taken.counting():
         anyio.run(main, backend=name, backend_options=options)
     assert taken.tokens > 10
     *chunks_seen, result = seen
@@ -228,13 +204,13 @@ def test_cancelled_reads_lose_nothing(backend: str, patience: float) -> None:
 def test_a_slow_consumer_has_no_more_posts_than_its_buffer(backend: str) -> None:
     scripts = [spaced([*USUAL, framed(FINISH)], Send(DONE))] * 3
     posted: list[int] = []
-    post = ChunkFeed._post
+    take = ChunkFeed._take
 
-    def counted(feed: ChunkFeed, batch: Any) -> None:
-        post(feed, batch)
+    def counted(feed: ChunkFeed) -> Any:
         posted.append(len(feed._posts))
+        return take(feed)
 
-    with mock.patch.object(ChunkFeed, "_post", counted):
+    with mock.patch.object(ChunkFeed, "_take", counted):
         seen, taken = merged(scripts, backend, 2, [0] * 20 + [5, 0, 0, 0, 0] * 8, tapped=True)
     assert taken > 10
     # Each stream exceeds the bound by one read at most, and the result behind it.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import math
+from contextlib import nullcontext, suppress
 from typing import Any
 from unittest import mock
 
@@ -21,6 +22,7 @@ from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_event, sse_reply, tokens
 from penstock.testing.script import Pause, Reply, Send
 from tests.support.chat import REQUEST, client_on
+from tests.support.tapped import reading
 
 HEAD = sse_reply([]).data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 ROLE, TOKEN, FINISH = map(sse_event, tokens("a"))
@@ -123,14 +125,17 @@ class Seen(list[Any]):
     """What a user saw of a stream: its chunks, its end, and what is known about it."""
 
 
-def seen(split: list[bytes], backend: str, *, closes: bool) -> tuple[Seen, int]:
+def seen(
+    split: list[bytes], backend: str, *, closes: bool, patience: float = math.inf
+) -> tuple[Seen, int]:
+    """Return what a reader saw whose reads are cancelled after `patience`, and tokens taken."""
     result = Seen()
     taken = 0
-    take = Reader.take_single
+    take = Reader.take
 
-    def counted(reader: Reader, data: bytes) -> bool:
+    def counted(reader: Reader, data: bytes, now: float) -> bool:
         nonlocal taken
-        took = take(reader, data)
+        took = take(reader, data, now)
         taken += took
         return took
 
@@ -139,33 +144,39 @@ def seen(split: list[bytes], backend: str, *, closes: bool) -> tuple[Seen, int]:
         for read in split:
             steps += [Pause(1), Send(read)]
         network = MemoryNetwork(Reply((*steps, *([Pause(1)] if closes else []))))
-        with mock.patch.object(Reader, "take_single", counted):
+        with mock.patch.object(Reader, "take", counted):
             async with client_on(network) as client:
                 stream = client.chat.completions.stream(**REQUEST)
                 try:
                     async with stream:
                         with anyio.fail_after(100):
-                            async for chunk in stream:
-                                result.append(chunk)
-                except (PenstockError, TimeoutError) as error:
+                            while True:
+                                with anyio.move_on_after(patience):
+                                    result.append(await anext(stream))
+                except (PenstockError, TimeoutError, StopAsyncIteration) as error:
                     result.append((type(error), str(error)))
                 numbers = stream.statistics()
                 result.extend([stream.state, stream.partial, numbers.events, numbers.bytes])
                 result.extend([numbers.first_token, numbers.total, numbers.waits, numbers.gaps])
+        assert network.open_connections == 0
 
     name, options = virtual(backend)
     anyio.run(main, backend=name, backend_options=options)
     return result, taken
 
 
+@pytest.mark.parametrize("tapped", [False, True])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@given(reads(), st.booleans())
-def test_a_stream_is_the_same_either_way(backend: str, split: list[bytes], closes: bool) -> None:
-    split = [framed(ROLE), framed(TOKEN) * 2, *split]
-    now, _ = seen(split, backend, closes=closes)
-    with mock.patch.object(Reader, "at_rest", return_value=False):
-        general, taken = seen(split, backend, closes=closes)
-    assert taken == 0
+@given(reads(), st.booleans(), st.sampled_from([math.inf, 0.25, 0.75]))
+def test_a_stream_is_the_same_either_way(
+    backend: str, tapped: bool, split: list[bytes], closes: bool, patience: float
+) -> None:
+    split = [framed(ROLE), framed(TOKEN) * 2, *[framed(TOKEN)] * 10, *split]
+    with reading(tapped=True) if tapped else nullcontext():
+        now, some = seen(split, backend, closes=closes, patience=patience)
+    with reading(tapped=False):
+        general, none = seen(split, backend, closes=closes, patience=patience)
+    assert (some, none) == (max(some, 10), 0)
     assert now == general
 
 

@@ -20,7 +20,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 
-from .._http.exchange import Exchange
+from .._http.exchange import Exchange, Wait
 from .._policy.deadlines import AnswerEnded
 from .._wire.labels import Labels
 from ..errors import PenstockError, StreamBusyError, StreamClosedError
@@ -34,7 +34,7 @@ from .lifecycle import StreamState
 from .reports import Summary
 from .timings import Timings
 
-__all__ = ["BodyReader", "Decoder"]
+__all__ = ["BodyReader", "Decoder", "busy"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -76,14 +76,15 @@ class BodyReader(ABC, Generic[T]):
     __slots__ = (
         "_decoder",
         "_exchange",
-        "_reading",
-        "_rests",
+        "_resting",
         "_verdict",
         "batch",
         "managed",
         "pos",
+        "reading",
         "sender",
         "timings",
+        "wait",
     )
 
     def __init__(self, service: Service, call: Call) -> None:
@@ -100,10 +101,12 @@ class BodyReader(ABC, Generic[T]):
         self._exchange: Exchange
         self._verdict: _Complete | PenstockError | None = None
         """How the answer ends once the batch is handed out; None while it goes on."""
-        self._reading = False
+        self.reading: bool = False
         """True while a task is in a read: a second one gets StreamBusyError."""
-        self._rests = False
-        """True if the next read may be one for `take_single`."""
+        self._resting: Decoder[T] | None = None
+        """The decoder if the next read is for `take` first, else None."""
+        self.wait: Wait | None = None
+        """Begins a wait in which `take` is called where the bytes arrive; None if it may not."""
 
     # --- what differs between answers ---
 
@@ -116,20 +119,24 @@ class BodyReader(ABC, Generic[T]):
         return None
 
     def at_rest(self) -> bool:
-        """Return True if the next read may be one for `take_single`."""
+        """Return True if the next read may be a usual one, which `take` takes."""
         return False
 
-    def take_single(self, data: bytes) -> bool:
-        """Take a usual read at once; return False, with nothing changed, if it is another."""
+    def take(self, data: bytes, now: float) -> bool:
+        """Take a usual read at once; return False, with nothing changed, if it is another.
+
+        `now` is when it arrived.
+        """
         return False
 
     def begin_rest(self) -> None:
-        """Have the next read given to `take_single` first."""
-        self._rests = True
+        """Have the next read given to `take` first."""
+        self._resting = self._decoder
+        self.wait = self._exchange.waits_for(self.take, self.sender.limits)
 
     def end_rest(self) -> None:
         """Have the next read made the general way."""
-        self._rests = False
+        self._resting = self.wait = None
 
     def explain(self, error: PenstockError) -> None:
         """Add to the error what is known about the answer so far."""
@@ -166,7 +173,7 @@ class BodyReader(ABC, Generic[T]):
             self.report("cancelled", None)
             raise
         finally:
-            self._reading = False
+            self.reading = False
         self.managed = managed
 
     async def fill(self) -> bool:
@@ -175,9 +182,9 @@ class BodyReader(ABC, Generic[T]):
         Cancelled, it loses nothing. Raises as reading does.
         """
         # Not by `_enter_read`, as this runs for each network read.
-        if self._reading:
-            raise _busy()
-        self._reading = True
+        if self.reading:
+            raise busy()
+        self.reading = True
         sender = self.sender
         try:
             while True:
@@ -194,9 +201,9 @@ class BodyReader(ABC, Generic[T]):
                 else:
                     # Not in a coroutine of its own: once for each network read (3 %).
                     try:
-                        if self._rests:
+                        if self._resting is not None:
                             data = await self._exchange.receive()
-                            if self.take_single(data):
+                            if self.take(data, sender.limits.now):
                                 return True
                             self.end_rest()
                             self._exchange.put_back(data)
@@ -209,12 +216,25 @@ class BodyReader(ABC, Generic[T]):
                         if self._digest(self._decoder, data):
                             return True
         finally:
-            self._reading = False
+            self.reading = False
+
+    def cancelled(self) -> None:
+        """End a read that was cancelled in a wait which `wait` began."""
+        self.reading = False
+        self._exchange.stop_waiting()
+
+    def woken(self) -> None:
+        """End a wait in which `take` took nothing; what has arrived is for the general way."""
+        self._exchange.stop_waiting()
+        data = self._exchange.receive_nowait()
+        if data:
+            self.end_rest()
+            self._exchange.put_back(data)
 
     def _enter_read(self) -> None:
-        if self._reading:
-            raise _busy()
-        self._reading = True
+        if self.reading:
+            raise busy()
+        self.reading = True
 
     def _check_readable(self) -> None:
         state = self.sender.lifecycle.state
@@ -329,6 +349,7 @@ class BodyReader(ABC, Generic[T]):
 
     def forget(self) -> None:
         """Drop what was read and not handed out, as it is not asked for any more."""
+        self.end_rest()
         self.batch = []
         self.pos = 0
 
@@ -368,5 +389,6 @@ class BodyReader(ABC, Generic[T]):
         return Summary(self.statistics(now), answer.usage, answer, Labels.of(answer))
 
 
-def _busy() -> StreamBusyError:
+def busy() -> StreamBusyError:
+    """Return the error for a second reader."""
     return StreamBusyError("another task is reading this stream: one reader at a time")

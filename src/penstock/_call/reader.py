@@ -24,6 +24,9 @@ __all__ = ["MAX_BYTES_AHEAD", "MAX_CHUNKS_AHEAD", "AnswerReader", "Reader", "Sin
 MAX_CHUNKS_AHEAD = 4096
 MAX_BYTES_AHEAD = 16 * 1024 * 1024
 
+# Chunks of a live stream that are added to the answer at once.
+MAX_HANDED_OUT = 8
+
 C = TypeVar("C", ChatCompletionChunk, TextCompletion)
 W = TypeVar("W", ChatCompletion, TextCompletion)
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -141,9 +144,10 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
         )
 
     def begin_rest(self) -> None:
-        """Have the next read given to `take_single` first."""
+        """Have the next read given to `take` first."""
         super().begin_rest()
         if self._sink is not None:
+            self.wait = None
             self._exchange.listen(self._forward)
 
     def end_rest(self) -> None:
@@ -164,50 +168,45 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
         sink = self._sink
         if (
             sink is None
-            or not (self._rests and self._reading)
+            or not self.reading
             or self.pos != len(self.batch)
             or not sink.has_room()
-            or not self.take_single(data, now)
+            or not self.take(data, now)
         ):
             return data
-        self.pos = 1
-        sink.put(self.batch[0])
+        self.pos += 1
+        sink.put(self.batch[-1])
         return self.sender.limits.begin(now)
 
-    def take_single(self, data: bytes, now: float | None = None) -> bool:
+    def take(self, data: bytes, now: float) -> bool:
         """Take a read that is one token; return False, with nothing changed, if it is not.
 
         Live streams are hardly anything else. One function in place of the dozen that other
-        reads pass. `now` ends the wait for it, if no task has done so.
+        reads pass, and called where the bytes arrive.
         """
+        decoder = self._resting
         chunk = single_token(data)
-        if chunk is None:
-            return False
-        sender, pos, decoder = self.sender, self.pos, self._decoder
-        if self._folded < pos:
-            self.fold()
         if (
-            decoder is None
-            or self._chat.excess is not None
-            or sender.lifecycle.state is not StreamState.FLOWING
+            chunk is None
+            or decoder is None
+            or (self.pos >= MAX_HANDED_OUT and not self._drop_handed_out())
         ):
             return False
+        self.batch.append(chunk)
+        limits = self.sender.limits
+        limits.token_taken(now)
+        self.timings.token_taken(now, limits.waited)
         self._exchange.body_bytes += len(data)
-        limits, timings = sender.limits, self.timings
-        if now is not None:
-            limits.end(now)
-        limits.token_in_read()
-        timings.last_read = limits.now
-        timings.waited = limits.waited
-        timings.token_arrived(limits.now)
         decoder.events += 1
-        if pos == len(self.batch):
-            self.batch = [chunk]
-        else:
-            del self.batch[:pos]
-            self.batch.append(chunk)
-        self.pos = self._folded = 0
         return True
+
+    def _drop_handed_out(self) -> bool:
+        """Keep handed out chunks in the answer alone; return False if it exceeds a bound."""
+        self.fold()
+        del self.batch[: self.pos]
+        self.pos = self._folded = 0
+        self.timings.settle()
+        return self._chat.excess is None
 
     def take_tool_call(self) -> ToolCall | None:
         """Return a complete tool call that was not given before, if there is one by now."""

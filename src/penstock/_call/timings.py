@@ -39,12 +39,24 @@ class Timings:
         """When tokens came: the gaps by now, and since then. It is replaced whole, and no
         histogram in it changes, since other threads ask for statistics at any time."""
 
+    def token_taken(self, now: float, waited: float) -> None:
+        """Note a read that brought one token, not the first one. Call `settle` now and then."""
+        self.last_read = now
+        self.waited = waited
+        self._kept[1].append(now)
+
+    def settle(self) -> None:
+        """Keep no more arrivals than needed."""
+        histogram, arrivals = self._kept
+        if len(arrivals) > FOLD:
+            self._kept = (_folded(histogram, arrivals), arrivals[-1:])
+
     def token_arrived(self, now: float, *, again: bool = False) -> bool:
         """Note a read that brought a token; return whether it is the first one.
 
         `again`: it may have been noted, as it is decoded in parts.
         """
-        histogram, arrivals = self._kept
+        arrivals = self._kept[1]
         if again and arrivals and arrivals[-1] == now:
             return False
         arrivals.append(now)
@@ -52,8 +64,7 @@ class Timings:
             self.first_token = now
             self.waited_for_first_token = self.waited
             return True
-        if len(arrivals) > FOLD:
-            self._kept = (_folded(histogram, arrivals), arrivals[-1:])
+        self.settle()
         return False
 
     def gaps(self) -> Gaps:

@@ -25,7 +25,9 @@ from .network import (
     ClosedLocally,
     ConnectionFailed,
     Deadline,
+    LazyDeadline,
     NetworkStream,
+    Take,
     Tap,
     Upload,
     without_frames,
@@ -51,12 +53,14 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         "_ended",
         "_error",
         "_few",
+        "_lazy",
         "_loop",
         "_lost",
         "_paused",
         "_pid",
         "_size",
         "_stuck",
+        "_take_here",
         "_tap",
         "_timer",
         "_timer_at",
@@ -88,6 +92,10 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         self._timer_at = math.inf
         self._deadline = math.inf
         self._tap: Tap | None = None
+        # Who gets the next bytes, in a wait that `wait` began.
+        self._take_here: Take | None = None
+        # The deadline of the last of these waits.
+        self._lazy: LazyDeadline | None = None
 
     # --- called by the transport ---
 
@@ -99,8 +107,16 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
             set_options(sock.fileno())
 
     def data_received(self, data: bytes) -> None:
-        waiter = self._waiter
-        if self._tap is not None and waiter is not None and not waiter.done():
+        waiter, take = self._waiter, self._take_here
+        if take is not None:
+            self._take_here = None
+            if take(data, self._loop.time()):
+                self._waiter = None
+                # A wait that was cancelled is over, although its task has not run since.
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(None)
+                return
+        elif self._tap is not None and waiter is not None and not waiter.done():
             now = self._loop.time()
             # The task takes what arrives after its deadline, as it must learn that it is late.
             taken = self._tap(data, now) if now < self._deadline else data
@@ -202,6 +218,33 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
     def listen(self, tap: Tap | None) -> None:
         self._tap = tap
 
+    @property
+    def can_wait(self) -> bool:
+        return True
+
+    def wait(self, deadline: LazyDeadline, take: Take) -> asyncio.Future[None] | None:
+        if self._chunks or self._few or self._ended or self._closed:
+            return None
+        # As in `receive`, but without a coroutine, and the deadline is asked for only if there
+        # is no timer, or not one for it yet (saves 8 % of a live token on uvloop).
+        loop = self._loop
+        deadline.since = now = loop.time()
+        if self._timer is None or self._lazy is not deadline:
+            self._lazy = deadline
+            self._deadline = deadline.due()
+            if self._deadline <= now:
+                return None
+            if self._deadline < self._timer_at:
+                self._arm()
+        self._take_here = take
+        self._waiter = waiter = loop.create_future()
+        return waiter
+
+    def stop_waiting(self, deadline: Deadline) -> None:
+        if self._waiter is not None:
+            self._take_here = self._waiter = None
+            deadline.end(self._loop.time())
+
     async def _too_late(self, deadline: Deadline) -> NoReturn:
         # An outer scope that has expired goes first. Its cancellation needs one more loop
         # iteration, because it could not reach a wait that was already over.
@@ -216,11 +259,15 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         self._timer = self._loop.call_at(self._deadline, self._on_timer)
 
     def _on_timer(self) -> None:
-        early = self._timer_at < self._deadline
+        timer_at = self._timer_at
+        early = timer_at < self._deadline
         self._timer = None
         self._timer_at = math.inf
         if self._waiter is None:
             return
+        if self._take_here is not None and self._lazy is not None:
+            self._deadline = self._lazy.due()
+            early = timer_at < self._deadline
         if early:
             if self._deadline < math.inf:
                 self._arm()
@@ -328,7 +375,7 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         if self._closed:
             return
         self._closed = True
-        self._tap = None
+        self._tap = self._take_here = None
         if self._pid != os.getpid():
             return
         # Shut down, not only closed: the peer learns of it now, even if this is garbage

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 from .._wire.encoding import EncodingError, content_decoder
@@ -25,11 +26,22 @@ from .connections import Connections
 from .debug_log import httpcore_logs
 from .duplex import Duplex
 from .head_gate import HeadGate, HeadTooLarge
-from .network import ClosedLocally, ConnectionFailed, Deadline, NetworkStream, Tap, without_frames
+from .network import (
+    ClosedLocally,
+    ConnectionFailed,
+    Deadline,
+    LazyDeadline,
+    NetworkStream,
+    Take,
+    Tap,
+    without_frames,
+)
 from .outgoing import Outgoing, as_bytes, as_httpcore
 from .pieces import Pieces, UnsendableRequest
 
-__all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
+__all__ = ["BodyTooLarge", "Exchange", "MalformedResponse", "Wait"]
+
+Wait = Callable[[], Awaitable[object] | None]
 
 # After [DONE] the end of the body is usually one segment behind. Waiting for it briefly lets
 # the connection be used again.
@@ -338,6 +350,22 @@ class Exchange:
     def listen(self, tap: Tap | None) -> None:
         """Have what `receive` waits for given to `tap`: see `NetworkStream.listen`."""
         self._stream.listen(tap)
+
+    def waits_for(self, take: Take, deadline: LazyDeadline) -> Wait | None:
+        """Return what begins a wait for bytes at rest: see `NetworkStream.wait`.
+
+        None if the connection's streams need a task to read.
+        """
+        stream = self._stream
+        return partial(stream.wait, deadline, take) if stream.can_wait else None
+
+    def stop_waiting(self) -> None:
+        """End the wait that it began, if it is not over. Idempotent."""
+        self._stream.stop_waiting(self._deadline)
+
+    def receive_nowait(self) -> bytes:
+        """Return what `receive` would return at once, perhaps b""."""
+        return self._stream.receive_nowait()
 
     def put_back(self, raw: bytes) -> None:
         """Have the next `read` take what `receive` has returned."""

@@ -24,7 +24,9 @@ __all__ = [
     "ClosedLocally",
     "ConnectionFailed",
     "Deadline",
+    "LazyDeadline",
     "NetworkStream",
+    "Take",
     "Tap",
     "Upload",
     "without_frames",
@@ -101,6 +103,20 @@ class Deadline(Protocol):
         ...
 
 
+class LazyDeadline(Deadline, Protocol):
+    """A deadline that never comes nearer from one wait to the next.
+
+    So a wait need not ask for it while a timer is set for an earlier one.
+    """
+
+    since: float
+    """When the present wait began; set in place of a `begin`."""
+
+    def due(self) -> float:
+        """Return the time at which the present wait must end."""
+        ...
+
+
 class Upload:
     """Bytes that the network has not taken yet. True while there are any."""
 
@@ -129,6 +145,9 @@ class Upload:
         """Write it all to the stream, as `NetworkStream.upload` does, and return the same."""
         return stream.upload(self, deadline)
 
+
+Take = Callable[[bytes, float], bool]
+"""Takes bytes with the time of their arrival, or returns False: see `NetworkStream.wait`."""
 
 Tap = Callable[[bytes, float], float | bytes]
 """Takes bytes where they arrive: see `NetworkStream.listen`."""
@@ -160,6 +179,24 @@ class NetworkStream(ABC):
         end from now on: then `receive` goes on waiting. Or it returns the bytes that `receive`
         is to return. Streams that need a task to read never call it.
         """
+
+    @property
+    def can_wait(self) -> bool:
+        """True if `wait` may begin a wait: the stream needs no task to read."""
+        return False
+
+    def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
+        """Begin a wait for the next bytes, which `take` gets where they arrive.
+
+        Returns what the task awaits, and no error but a cancellation comes of it. If `take`
+        returns True, the wait and its `deadline` are over. Else, or if it did not get any, call
+        `stop_waiting`: then `receive` has the bytes, the end or the error. Returns None where
+        `receive` has something already.
+        """
+        return None
+
+    def stop_waiting(self, deadline: Deadline) -> None:  # noqa: B027 - as in `wait`
+        """End the wait, if it is not over. Idempotent."""
 
     def take_in(self) -> None:  # noqa: B027 - most streams need nothing
         """Have `receive_nowait` return what the event loop has not read from the socket yet.

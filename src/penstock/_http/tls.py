@@ -11,6 +11,8 @@ import contextlib
 import math
 import os
 import ssl
+from collections.abc import Awaitable
+from functools import partial
 
 import anyio
 
@@ -19,7 +21,9 @@ from .network import (
     ClosedLocally,
     ConnectionFailed,
     Deadline,
+    LazyDeadline,
     NetworkStream,
+    Take,
     Tap,
     Upload,
     without_frames,
@@ -167,6 +171,27 @@ class TLSStream(NetworkStream):
         self._unread = text
         self._tapped = True
         return b""
+
+    @property
+    def can_wait(self) -> bool:
+        return self._inner.can_wait
+
+    def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
+        if self._unread or self._over or self._outgoing.pending:
+            return None
+        return self._inner.wait(deadline, partial(self._take_text, deadline, take))
+
+    def _take_text(self, deadline: Deadline, take: Take, data: bytes, now: float) -> bool:
+        self._incoming.write(data)
+        text = self._decrypt()
+        if not text or self._over or self._outgoing.pending or not take(text, now):
+            # `receive` finds it here.
+            self._unread = text
+            deadline.end(now)
+        return True
+
+    def stop_waiting(self, deadline: Deadline) -> None:
+        self._inner.stop_waiting(deadline)
 
     def _decrypt(self) -> bytes:
         # Every whole record, so that a burst of events costs one loop iteration.

@@ -33,13 +33,13 @@ class Deadlines:
         "_kind",
         "_read",
         "_silent",
-        "_since",
         "_timeouts",
         "_token_error",
         "_token_limit",
         "_tokenless",
         "_total_at",
         "now",
+        "since",
         "waited",
     )
 
@@ -51,22 +51,28 @@ class Deadlines:
         self._token_error: type[APITimeoutError | AnswerEnded] = FirstTokenTimeout
         self._token_limit = _limit(timeouts.first_token) if streaming else math.inf
         self._tokenless = 0.0
-        self._since = math.inf
         self._kind: type[APITimeoutError | AnswerEnded] = ReadTimeout
         self.now: float = math.nan
         """Loop time of the last `end()` or `check()`, so callers need not read the clock again.
 
         It never goes back.
         """
+        self.since: float = math.inf
+        """When the present wait began; for waits that do not call `begin`."""
         self.waited: float = 0.0
         """Total seconds spent waiting for the network."""
 
     def begin(self, now: float) -> float:
         """Begin a wait for the network; return the time at which it must end."""
-        self._since = now
+        self.since = now
+        return self.due()
+
+    def due(self) -> float:
+        """Return the time at which the present wait must end."""
+        since = self.since
         self._kind = ReadTimeout
-        deadline = now + self._read - self._silent
-        by_token = now + self._token_limit - self._tokenless
+        deadline = since + self._read - self._silent
+        by_token = since + self._token_limit - self._tokenless
         # At a tie, raise the error that says more about the answer.
         if by_token <= deadline:
             self._kind = self._token_error
@@ -79,16 +85,16 @@ class Deadlines:
 
     def end(self, now: float) -> None:
         """End the last wait, whatever its outcome."""
-        waited = now - self._since
+        waited = now - self.since
         self._silent += waited
         self._tokenless += waited
         self.waited += waited
-        self.now = now
+        self.now = self.since = now
 
     def check(self, now: float) -> None:
         """Raise if `total` is over; for reads that never had to wait."""
         if not now <= self.now:  # a wait may have ended since `now`
-            self.now = now
+            self.now = self.since = now
         if now >= self._total_at:
             self._kind = AnswerEnded if self._token_error is AnswerEnded else TotalTimeout
             raise self.error()
@@ -107,8 +113,10 @@ class Deadlines:
         self._token_error = IdleTimeout
         self._token_limit = _limit(self._timeouts.idle)
 
-    def token_in_read(self) -> None:
-        """Note that bytes arrived with a token, and that it is not the first one."""
+    def token_taken(self, now: float) -> None:
+        """End a wait in which bytes arrived with a token that is not the first one."""
+        self.waited += now - self.since
+        self.now = self.since = now
         self._silent = self._tokenless = 0.0
 
     def prompt_progressed(self) -> None:

@@ -21,6 +21,10 @@ LARGEST = 4096
 """Bytes; above every size in `known.sizes`, which have three hexadecimal digits at most."""
 
 _CRLF = b"\r\n"
+_BEGIN = b"\r\ndata: "
+_END = b"\n\n\r\n"
+_LF, _CR = b"\n\r"
+_FRAME = len(b"data: \n\n")
 
 
 def single_token(data: bytes) -> ChatCompletionChunk | None:
@@ -28,31 +32,33 @@ def single_token(data: bytes) -> ChatCompletionChunk | None:
 
     Only for a body whose decoders are at rest: see `CompletionDecoder.at_rest`.
     """
-    begin = data.find(_CRLF) + 2
-    size = known.sizes.get(_CRLF + data[: begin - 2])
-    end = len(data) - 4
+    size, _, rest = data.partition(_BEGIN)
+    event = rest[:-4]
+    # No method with two arguments, which costs more than a slice, and no search for bytes, which
+    # raises an error inside before it looks (5 % of a live token).
     if (
-        size is None
-        or begin + size != end + 2
-        or not data.startswith(b"data: {", begin)
+        known.sizes.get(_CRLF + size) != len(event) + _FRAME
+        or rest[-4:] != _END
         # No line end but those of the event, and of the chunk.
-        or data.find(b"\n", begin) != end
-        or data.find(b"\r", begin) != end + 2
-        or not data.endswith(b"\n\n\r\n")
+        or _LF in event
+        or _CR in event
+        or event[:1] != b"{"
     ):
         return None
-    event = data[begin + 6 : end]
     try:
         chunk = chunk_decoder()(event)
-    except REFUSED:
+        [choice] = chunk.choices
+    except REFUSED:  # of which one is a ValueError
         return None
-    choices = chunk.choices
-    if len(choices) != 1 or chunk.error or chunk.object == "error" or chunk.x_groq is not None:
-        return None
-    choice = choices[0]
-    if choice.index or choice.finish_reason or choice.error:
-        return None
-    if not (choice.delta.content or has_token(chunk)):
+    if (
+        choice.index
+        or choice.finish_reason
+        or choice.error
+        or chunk.error
+        or chunk.object == "error"
+        or chunk.x_groq is not None
+        or not (choice.delta.content or has_token(chunk))
+    ):
         return None
     chunk.raw = event
     return chunk
