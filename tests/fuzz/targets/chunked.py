@@ -31,7 +31,7 @@ def check(data: bytes) -> None:
     reader = Reader(data)
     places = reader.places()
     stream = reader.rest()
-    chunked.known_sizes.clear()  # the first way reads every size, the others look it up
+    chunked.known.sizes.clear()  # the first way reads every size, the others look it up
     small = data[:1] >= b"\x80"
     with mock.patch.multiple(chunked, **SMALL) if small else nullcontext():
         outcomes = [read(*pieces) for pieces in ways(stream, places)]
