@@ -401,7 +401,7 @@ def connecting(monkeypatch: pytest.MonkeyPatch, connect: Connect, *addresses: st
 
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
     connectors = SimpleNamespace(connect_tcp=connect_tcp)
-    monkeypatch.setattr(dial, "_connectors", lambda: connectors)
+    monkeypatch.setattr(dial, "_connectors", lambda trio: connectors)
     return tried
 
 

@@ -121,7 +121,7 @@ async def test_a_name_with_many_addresses(count: int, monkeypatch: pytest.Monkey
             raise ConnectionRefusedError(111, "refused")
 
     monkeypatch.setattr(anyio, "getaddrinfo", resolve)
-    monkeypatch.setattr(dial, "_connectors", Refusing)
+    monkeypatch.setattr(dial, "_connectors", lambda trio: Refusing())
     with pytest.raises(ConnectionFailed, match="cannot connect"):
         await Dialer(Origin("http", "many.test", 80)).dial(NoDeadline())
     assert len(tried) == min(count, lookup.MAX_ADDRESSES)

@@ -198,6 +198,9 @@ class LiveCall:
         """
         before = self.lifecycle.state
         completed = before is StreamState.COMPLETED
+        if completed and not self.connected:
+            self.service.live.discard(self)
+            return
         self.lifecycle.advance(Event.CLOSE)
         if self._held.metered:
             self._held.settle_tokens(usage())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Protocol
 
 import anyio
 
-from .._loops import in_trio
+from .._loops import event_loop_clock, in_trio
 from .._wire.url import Origin
 from ..errors import ConnectTimeout, PenstockError
 from . import lazy
@@ -72,7 +73,7 @@ class Dialer:
         if self._needs_httpcore and not lazy.is_ready():
             await lazy.ready()
         opened: list[NetworkStream] = []
-        until = deadline.begin(anyio.current_time())
+        until = deadline.begin(event_loop_clock()())
         try:
             # Both before the scope, which those that wait their turn need not hold.
             addresses = self._literal or await self._look_up(until, deadline, new_scope)
@@ -131,7 +132,7 @@ class Dialer:
         hop = self._hop
         if self._network is not None:
             return await self._reach_by_backend(self._network, hop)
-        connectors = _connectors()
+        connectors = _connectors(in_trio())
         if self._uds is not None:
             try:
                 return await connectors.connect_unix(self._uds)
@@ -198,8 +199,9 @@ class _Connectors(Protocol):
     async def connect_unix(self, path: str) -> NetworkStream: ...
 
 
-def _connectors() -> _Connectors:
-    if in_trio():
+@cache  # an import in a function takes as long as a dozen calls
+def _connectors(trio: bool) -> _Connectors:
+    if trio:
         from . import trio_stream
 
         return trio_stream

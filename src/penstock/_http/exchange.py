@@ -59,6 +59,9 @@ _CHUNK = 2048
 _BY_HTTPCORE = os.environ.get("PENSTOCK_HTTP11") == "httpcore"
 
 
+_NO_HEADERS = Headers()
+
+
 class MalformedResponse(Exception):
     """The head is not an HTTP/1.1 response, or is above a bound."""
 
@@ -132,7 +135,7 @@ class Exchange:
         """True once the connection went back to the idle ones or was closed."""
         self.status: int = 0
         """The response's status; 0 until its head is in."""
-        self.headers: Headers = Headers()
+        self.headers: Headers = _NO_HEADERS
         """The response's headers; empty until its head is in."""
         self.content_type: str | None = None
         """Its Content-Type, if it has one."""

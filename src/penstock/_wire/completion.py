@@ -222,6 +222,9 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 
     def _examine(self, head: bytearray, data: bytes) -> bytes:
         """Keep what comes until it is known to be events; return the bytes to be read as such."""
+        if self._declared and not head and data.startswith(b"data:"):
+            self._head = None
+            return data
         head += data
         looks = looks_like_events(head)
         if looks:
