@@ -10,14 +10,15 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
 import penstock
-from penstock import Client, Limiter, Spread
+from penstock import Client, Limiter, Spread, blocking
 from penstock.testing import serve_in_thread, text_reply
 from tests.support.chat import REQUEST, client_on
 
@@ -96,6 +97,43 @@ def test_blocking_clients_keep_a_shared_limit(rates: dict[str, Any]) -> None:
     assert (counted.in_flight, counted.waiting, counted.granted) == (0, 0, 10 * THREADS)
     assert (figures.calls, figures.attempts, figures.completed) == (5 * THREADS,) * 3
     assert figures.open_calls == 0
+
+
+def test_threads_share_a_spread_and_an_observer() -> None:
+    started: list[int] = []
+    outcomes: list[str] = []
+    observer = SimpleNamespace(
+        request_started=lambda event: started.append(event.id),
+        finished=lambda event: outcomes.append(event.outcome),
+    )
+    limiter = Limiter(5, tokens_per_minute=10_000_000)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serve_in_thread(HELLO)) for _ in range(3)]
+        urls = [server.base_url for server in servers]
+        clients = [Client(url, limiter=limiter, observer=observer) for url in urls]
+        spread = stack.enter_context(blocking.Spread(clients))
+
+        async def ask_here() -> list[str | None]:
+            async with penstock.AsyncClient(urls[0], observer=observer) as own:
+                asked = penstock.fan_out(own.complete, [REQUEST] * 10)
+                async with asked as results:
+                    return [r.unwrap().choices[0].message.content async for r in results]
+
+        kinds = itertools.cycle(["asyncio", "trio"])
+
+        def ask() -> list[str | None]:
+            answers = [
+                spread.complete(REQUEST, session=str(number % 4)).choices[0].message.content
+                for number in range(10)
+            ]
+            return answers + anyio.run(ask_here, backend=next(kinds))
+
+        with looking(limiter.statistics, spread.statistics):
+            assert at_once(ask) == [["Hello"] * 20] * THREADS
+        assert spread.statistics().open_calls == 0
+    assert (limiter.statistics().in_flight, limiter.statistics().granted) == (0, 10 * THREADS)
+    assert outcomes == ["completed"] * 20 * THREADS
+    assert len(set(started)) == len(started) == 20 * THREADS
 
 
 def test_one_of_many_event_loops_gets_a_limiter() -> None:
