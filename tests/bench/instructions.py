@@ -36,6 +36,9 @@ ALLOWED = 1.05
 
 ROWS = {
     "paced": Job("paced", "penstock", Size(10, 60, 5, 10), patience=1200),
+    "paced@trio": Job("paced", "penstock@trio", Size(10, 60, 5, 10), patience=1200),
+    "merged": Job("paced-merged", "penstock", Size(10, 60, 5, 10), patience=1200),
+    "merged@trio": Job("paced-merged", "penstock@trio", Size(10, 60, 5, 10), patience=1200),
     "drain": Job("drain", "penstock", Size(1, 2000, warm_up=2), patience=1200),
     "fan": Job("fan", "penstock", Size(60, 20, warm_up=5), patience=1200),
     "whole": Job("create", "penstock", Size(100, 20, warm_up=5), patience=1200),
@@ -45,7 +48,7 @@ ROWS = {
 On a busy machine paced events come together, which makes them look cheaper, never dearer.
 """
 
-_BY_EVENT = ("paced", "drain")
+_BY_REQUEST = ("fan", "whole")
 _TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 # The function of CPython that `Stopwatch` calls, whatever the compiler has appended to its name.
 _CLOCK = "time_process_time*"
@@ -66,7 +69,7 @@ def count(rows: Mapping[str, Job]) -> dict[str, int]:
         parts = [_instructions(Path(folder, f"out.{first + 2 * n}")) for n in range(len(rows))]
     counts: dict[str, int] = {}
     for name, result, instructions in zip(rows, results, parts, strict=True):
-        number = result.events if name in _BY_EVENT else result.requests
+        number = result.requests if name in _BY_REQUEST else result.events
         counts[name] = instructions // number
     return counts
 
@@ -110,13 +113,13 @@ def _instructions(dump: Path) -> int:
 
 def compare(counts: Mapping[str, int], recorded: Mapping[str, int]) -> tuple[list[str], list[str]]:
     """Return the lines of the table, and the rows that have become dearer."""
-    lines, dearer = [f"{'':8}{'record':>12}{'now':>12}{'':>4}change"], []
+    lines, dearer = [f"{'':12}{'record':>12}{'now':>12}{'':>4}change"], []
     for name, now in counts.items():
         before = recorded.get(name)
         if before is None:
-            lines.append(f"{name:8}{'-':>12}{now:>12,}")
+            lines.append(f"{name:12}{'-':>12}{now:>12,}")
             continue
-        lines.append(f"{name:8}{before:>12,}{now:>12,}{'':>4}{now / before - 1:+.1%}")
+        lines.append(f"{name:12}{before:>12,}{now:>12,}{'':>4}{now / before - 1:+.1%}")
         if now > before * ALLOWED:
             dearer.append(name)
     return lines, dearer

@@ -28,17 +28,18 @@ UNITS = {
 TITLES = {
     "paced": "100 streams of 50 tokens/s, each in a segment of its own",
     "drain": "one stream of 20 000 events, as fast as it is taken",
-    "fan": "1000 streams of 20 events, all at once",
+    "fan": "500 streams of 20 events, all at once",
     "paced-tls": "the paced streams over TLS",
     "drain-tls": "the long stream over TLS",
     "paced-merged": "the paced streams through `fan_out_chunks`",
     "drain-merged": "the long stream through `fan_out_chunks`",
-    "fan-merged": "the 1000 streams through `fan_out_chunks`",
+    "fan-merged": "the 500 streams through `fan_out_chunks`",
     "collect": "the long stream by `collect()`",
     "complete": "the long stream by `client.complete`",
     "create": "an answer that does not stream",
     "models": "`models.list()`, 40 models",
     "idle": "an open stream with nothing to say",
+    "stalled": "an open stream that sends, and that nobody reads",
     "import": "import and first client",
 }
 ENDED = {

@@ -52,6 +52,7 @@ BUDGETS = {
     "create": Budget(openai=1 / 3, aiohttp=1.5),
     "models": Budget(openai=1 / 3, aiohttp=1.5),
     "idle": Budget(at_most=10),
+    "stalled": Budget(at_most=128),
     "import": Budget(openai=1 / 13, at_most=100, memory=1 / 2),
 }
 

@@ -26,6 +26,7 @@ __all__ = [
     "paced",
     "paced_merged",
     "repeated",
+    "stalled",
 ]
 
 
@@ -161,6 +162,15 @@ async def _one_by_one(
 
 async def idle(peer: Peer, size: Size) -> Measured:
     """Streams that are open and have nothing to say: what each of them takes."""
+    return await _open(peer, size, "endless")
+
+
+async def stalled(peer: Peer, size: Size) -> Measured:
+    """Streams that say much, and that nobody reads on: what each of them takes."""
+    return await _open(peer, size, f"burst:{size.events}")
+
+
+async def _open(peer: Peer, size: Size, model: str) -> Measured:
     clock = Stopwatch()
     received: list[Received] = []
     async with anyio.create_task_group() as group:
@@ -172,13 +182,22 @@ async def idle(peer: Peer, size: Size) -> Measured:
             clock.start()
             pause = Pause(1, count)
             for _ in range(count):
-                group.start_soon(_stream, peer, "endless", pause, received)
+                group.start_soon(_stream, peer, model, pause, received)
             await pause.reached_by_all.wait()
             clock.stop()
+            await _at_rest()
         gc.collect()
         memory = resident_memory() - memory
         group.cancel_scope.cancel()
     return Measured(clock, received, size.streams, size.streams, memory)
+
+
+async def _at_rest() -> None:
+    """Wait until what arrives by itself has arrived."""
+    before = -1
+    while (now := resident_memory()) != before:
+        before = now
+        await anyio.sleep(0.2)
 
 
 async def _stream(peer: Peer, model: str, pause: Pause, received: list[Received]) -> None:

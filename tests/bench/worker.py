@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+from pathlib import Path
 
 import anyio
 import msgspec
@@ -30,7 +31,7 @@ def perform(job: Job) -> Result:
         raise ValueError(f"{job.client} does not do {job.workload}")
 
     context = ssl.create_default_context(cafile=job.authority) if job.authority else None
-    address = Address(job.base_url, context)
+    address = Address(job.base_url, context, Path(job.authority) if job.authority else None)
 
     async def main() -> Measured:
         with anyio.fail_after(job.patience):

@@ -43,7 +43,7 @@ def size_of(workload: str, scale: str) -> Size:
 
 _PACED = (Size(100, 90, 50, 10), Size(100, 60, 50, 10), Size(4, 5, 100, 2))
 _DRAIN = (Size(1, 20_000, warm_up=5), Size(1, 5_000, warm_up=5), Size(1, 40, warm_up=1))
-_FAN = (Size(1000, 20, warm_up=5), Size(200, 20, warm_up=5), Size(5, 20, warm_up=1))
+_FAN = (Size(500, 20, warm_up=5), Size(200, 20, warm_up=5), Size(5, 20, warm_up=1))
 _REPEATED = (Size(100, 100, warm_up=5), Size(10, 100, warm_up=2), Size(2, 20, warm_up=1))
 _LARGE = (
     Size(100, 10, warm_up=5, characters=10_000),
@@ -55,14 +55,15 @@ _LONG = (Size(1, 100_000, warm_up=3), Size(1, 20_000, warm_up=3), Size(1, 100, w
 _ONLY = ("penstock",)
 # The others would add time and no answer.
 _COMPARED = ("penstock", "openai", "aiohttp", "raw")
-_REQUESTED = (*_COMPARED, "pyreqwest", "wreq", "httptools")
+_ENCRYPTED = (*_COMPARED, "pyreqwest", "wreq")
+_REQUESTED = (*_ENCRYPTED, "httptools")
 
 WORKLOADS = {
     "paced": Workload("us/event", work.paced, *_PACED),
     "drain": Workload("us/event", work.burst, *_DRAIN),
     "fan": Workload("us/request", work.burst, *_FAN),
-    "paced-tls": Workload("us/event", work.paced, *_PACED, only=_COMPARED, tls=True),
-    "drain-tls": Workload("us/event", work.burst, *_DRAIN, only=_COMPARED, tls=True),
+    "paced-tls": Workload("us/event", work.paced, *_PACED, only=_ENCRYPTED, tls=True),
+    "drain-tls": Workload("us/event", work.burst, *_DRAIN, only=_ENCRYPTED, tls=True),
     "paced-merged": Workload("us/event", work.paced_merged, *_PACED, only=_ONLY, base="paced"),
     "drain-merged": Workload("us/event", work.burst_merged, *_DRAIN, only=_ONLY, base="drain"),
     "fan-merged": Workload("us/request", work.burst_merged, *_FAN, only=_ONLY, base="fan"),
@@ -90,6 +91,14 @@ WORKLOADS = {
         Size(900, warm_up=50),  # the OpenAI SDK opens 1000 connections at most
         Size(300, warm_up=20),
         Size(5, warm_up=1),
+        only=_COMPARED,
+    ),
+    "stalled": Workload(
+        "KiB/stream",
+        work.stalled,
+        Size(200, 20_000, warm_up=20),
+        Size(100, 20_000, warm_up=10),
+        Size(3, 2_000, warm_up=1),
         only=_COMPARED,
     ),
     "import": Workload("ms", None, Size(), Size(), Size()),

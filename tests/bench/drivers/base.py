@@ -6,6 +6,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import NamedTuple
 
 import anyio
@@ -19,7 +20,9 @@ class Address(NamedTuple):
 
     base_url: str
     ssl_context: ssl.SSLContext | None = None
-    """With the server's authority; None without TLS."""
+    """With the server's authority; None without TLS, as the next one."""
+    authority: Path | None = None
+    """The PEM file of the authority, for clients with TLS of their own."""
 
 
 class Received(NamedTuple):

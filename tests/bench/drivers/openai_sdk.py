@@ -50,7 +50,11 @@ async def open_peer(address: Address) -> AsyncIterator[OpenAIPeer]:
     # Without TLS the client it makes by itself, as nearly all do.
     http = address.ssl_context and openai.DefaultAsyncHttpxClient(verify=address.ssl_context)
     async with openai.AsyncOpenAI(
-        base_url=address.base_url, api_key="none", http_client=http
+        base_url=address.base_url,
+        api_key="none",
+        http_client=http,
+        timeout=600,  # by default 5 s to connect, too few for hundreds of streams at once
+        max_retries=0,
     ) as client:
         yield OpenAIPeer(client)
 

@@ -65,6 +65,8 @@ async def open_peer(address: Address) -> AsyncIterator[PyreqwestPeer]:
         .no_proxy()
         .default_headers({"content-type": "application/json", "authorization": "Bearer none"})
     )
+    if address.authority is not None:
+        builder = builder.add_root_certificate_pem(address.authority.read_bytes())
     async with builder.build() as client:
         yield PyreqwestPeer(client, address.base_url)
 

@@ -59,6 +59,7 @@ async def open_peer(address: Address) -> AsyncIterator[WreqPeer]:
         connect_timeout=timedelta(seconds=10),
         http1_only=True,
         no_proxy=True,
+        tls_verify=address.authority or True,
         headers={"content-type": "application/json", "authorization": "Bearer none"},
     )
     try:
