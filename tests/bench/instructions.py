@@ -27,7 +27,7 @@ from .measure import Job, Result, Size
 from .serving import ROOT, Server, serving
 from .workloads import size_of
 
-__all__ = ["ALLOWED", "RECORD", "ROWS", "compare", "count", "main"]
+__all__ = ["ALLOWED", "BY_REQUEST", "RECORD", "ROWS", "compare", "count", "main"]
 
 RECORD = Path(__file__).with_name("instructions.json")
 
@@ -48,7 +48,7 @@ ROWS = {
 On a busy machine paced events come together, which makes them look cheaper, never dearer.
 """
 
-_BY_REQUEST = ("fan", "whole")
+BY_REQUEST = ("fan", "whole")
 _TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 # The function of CPython that `Stopwatch` calls, whatever the compiler has appended to its name.
 _CLOCK = "time_process_time*"
@@ -69,7 +69,7 @@ def count(rows: Mapping[str, Job]) -> dict[str, int]:
         parts = [_instructions(Path(folder, f"out.{first + 2 * n}")) for n in range(len(rows))]
     counts: dict[str, int] = {}
     for name, result, instructions in zip(rows, results, parts, strict=True):
-        number = result.requests if name in _BY_REQUEST else result.events
+        number = result.requests if name in BY_REQUEST else result.events
         counts[name] = instructions // number
     return counts
 

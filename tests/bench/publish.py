@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from tests.support.page_blocks import renew, table
 
 from .capacity import Capacity
 from .environment import Environment
 from .growth import CLIENTS, SWEEPS, Curve
+from .instructions import BY_REQUEST, RECORD, ROWS
 from .pictures import FOR_THE_PAGE, draw
 from .pictures.style import NAMES
 from .ratios import PEERS, Ratio, Row, rows
@@ -69,6 +72,7 @@ def _blocks(report: Report) -> Iterator[tuple[str, str]]:
         yield "held", _held(held)
     if report.capacity:
         yield "capacity", _capacity(report.capacity)
+    yield "instructions", _instructions()
 
 
 def _environment(environment: Environment, scale: str) -> str:
@@ -145,6 +149,16 @@ def _capacity(capacities: Sequence[Capacity]) -> str:
                 ENDED[capacity.ended_by],
             ]
         )
+    return table(lines)
+
+
+def _instructions() -> str:
+    records = msgspec.json.decode(RECORD.read_bytes(), type=dict[str, dict[str, int]])
+    lines = [["", *records]]
+    for row in ROWS:
+        per = "a request" if row in BY_REQUEST else "an event"
+        cells = [f"{counts[row]:,} {per}" if row in counts else "-" for counts in records.values()]
+        lines.append([row, *cells])
     return table(lines)
 
 

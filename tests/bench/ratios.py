@@ -46,7 +46,7 @@ BUDGETS = {
     # Decrypting costs all clients the same, so these are easier to keep.
     "paced-tls": Budget(aiohttp=1.3, raw=1.6),
     "drain-tls": Budget(aiohttp=1.6, raw=2.5),
-    "paced-merged": Budget(extra=2),
+    "paced-merged": Budget(extra=1),
     "drain-merged": Budget(extra=2),
     "fan-merged": Budget(extra=2),
     "create": Budget(openai=1 / 3, aiohttp=1.5),
