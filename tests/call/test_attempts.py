@@ -7,7 +7,8 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
 
@@ -36,7 +37,7 @@ from penstock.testing.script import (
     Stall,
     reply,
 )
-from penstock.testing.sweep import cancel_sweep
+from penstock.testing.sweep import BackendName, cancel_sweep
 from tests.security.seen import all_of, variables_of
 from tests.support.chat import KEY, REQUEST, URL, Watcher, client_on
 
@@ -448,6 +449,33 @@ async def test_every_wait_of_an_opening_ends(wait: str, ending: str) -> None:
             assert network.open_connections <= (wait == "back-off")
             held.release()
             assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
+
+
+@pytest.mark.parametrize("wait", ["connection", "head", "refusal", "back-off"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_cancelled_at_its_deadline_a_stream_can_be_opened_again(
+    backend: BackendName, wait: str
+) -> None:
+    @asynccontextmanager
+    async def scenario() -> AsyncIterator[Any]:
+        network = MemoryNetwork(WAITS[wait] * 2, stall=2 if wait == "connection" else 0)
+        async with client_on(network, timeouts=Timeouts(connect=90, total=3)) as client:
+            stream = client.chat.completions.stream(**REQUEST)
+
+            async def body() -> None:
+                with pytest.raises(penstock.TotalTimeout):
+                    await stream.open()
+
+            yield body
+            if stream.state is not penstock.StreamState.FAILED:
+                # Cancelled before its deadline, it has been refused.
+                with pytest.raises((penstock.TotalTimeout, penstock.BadRequestError)):
+                    await stream.open()
+            assert stream.state is penstock.StreamState.FAILED
+        assert network.open_connections == 0
+
+    points = cancel_sweep(backend, scenario)
+    assert min(points.values()) >= 1
 
 
 async def test_a_request_stands_in_the_place_of_its_item_once() -> None:

@@ -18,6 +18,7 @@ from penstock import (
     Timeouts,
     TotalTimeout,
 )
+from penstock.testing.replies import json_reply
 from penstock.testing.server import serve
 from tests.support.chat import client_of
 from tests.support.uploads import EarlyServer, early_server, response
@@ -206,3 +207,16 @@ def test_over_somebody_s_own_network(network: str) -> None:
                         await client.complete(BODY)
 
     anyio.run(main, backend=network)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_nothing_is_sent_once_the_time_is_over(tls: bool) -> None:
+    async with serve([json_reply({})] * 2, tls=tls) as server:
+        async with client_of(server) as client:
+            await client.request("POST", "/x", json={})
+            # On the connection that is there, so nothing has to be waited for.
+            late = client.with_options(timeouts=Timeouts(total=0))
+            with pytest.raises(TotalTimeout):
+                await late.request("POST", "/x", json={})
+        await server.wait_until(lambda: server.open_connections == 0)
+        assert len(server.requests) == 1

@@ -112,26 +112,30 @@ class Sender(LiveCall):
         if failed is not None:
             self._pending = failed
         try:
-            while True:
-                if self._pending is not None:
-                    await self._within(self._prepare_retry(self._pending))
-                if self._is_closed:
-                    raise StreamClosedError("the client is closed")
-                if self._due > -math.inf and self._due > self.clock():
-                    await self._within(anyio.sleep_until(self._due))
-                try:
-                    return await self._attempt()
-                except (StreamClosedError, TotalTimeout):
-                    raise
-                except PenstockError as error:
-                    self._pending = error
+            try:
+                while True:
+                    if self._pending is not None:
+                        await self._within(self._prepare_retry(self._pending))
+                    if self._is_closed:
+                        raise StreamClosedError("the client is closed")
+                    if self._due > -math.inf and self._due > self.clock():
+                        await self._within(anyio.sleep_until(self._due))
+                    try:
+                        return await self._attempt()
+                    except (StreamClosedError, TotalTimeout):
+                        raise
+                    except PenstockError as error:
+                        self._pending = error
+            except TotalTimeout:
+                # In here, because whoever is cancelled meanwhile may open it again.
+                await self.settle()  # noqa: ASYNC120 - closing shields what it must
+                raise
         except StreamClosedError:
             # The stream's owner did it, or the client's.
             self.lifecycle.advance(Event.CLOSE)
             await self.settle()  # noqa: ASYNC120 - closing shields what it must
             raise
         except PenstockError as error:
-            await self.settle()  # noqa: ASYNC120 - closing shields what it must
             self._step(Event.FAIL)
             self._ended("failed")
             self.describe(error)
@@ -330,6 +334,8 @@ class Sender(LiveCall):
             uploading=None if limit is None else UploadDeadline(self.limits, limit),
         )
         self._check_interrupted()
+        # Its time may be over without a wait, or before this opening began.
+        self.limits.check(now)
         if service.closed:
             # `close()`, unlike `aclose()`, does not interrupt the waits above.
             raise StreamClosedError("the client is closed")
