@@ -71,9 +71,9 @@ class Curve(msgspec.Struct):
 
 
 def _live(streams: int) -> Size:
-    # At most 10 000 events a second in all, so that every client keeps up, for a second or two.
-    rate = max(2, min(50, 10_000 // streams))
-    return Size(streams, 2 + max(4, rate), rate, warm_up=2)
+    # At most 10 000 events a second in all, so that every client keeps up. As many events of each
+    # stream at every point, else the end of a stream weighs more on some of them.
+    return Size(streams, 2 + 20, max(2, min(50, 10_000 // streams)), warm_up=2)
 
 
 def _one_after_another(events: int) -> Size:
