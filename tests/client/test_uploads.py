@@ -210,6 +210,26 @@ def test_over_somebody_s_own_network(network: str) -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_client_that_is_closed_at_once_ends_the_iterable(tls: bool) -> None:
+    steps: list[str] = []
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        try:
+            yield b"{"
+            client.close()
+            yield b"}"
+        finally:
+            steps.append("ended")
+
+    async with serve([], tls=tls) as server:
+        client = client_of(server)
+        with pytest.raises(StreamClosedError):
+            await client.stream("POST", "/files", content=pieces()).open()
+        assert steps == ["ended"]
+        await server.wait_until(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_nothing_is_sent_once_the_time_is_over(tls: bool) -> None:
     async with serve([json_reply({})] * 2, tls=tls) as server:
         async with client_of(server) as client:

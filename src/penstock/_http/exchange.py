@@ -408,6 +408,9 @@ class Exchange:
         Idempotent. If cancelled, the connection is closed all the same.
         """
         if self.settled:
+            # Perhaps by `close`, or by a call that was cancelled.
+            if self._pieces is not None:
+                await self._pieces.aclose()
             return
         self.settled = True
         try:
