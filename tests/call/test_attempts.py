@@ -7,7 +7,7 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
@@ -451,13 +451,25 @@ async def test_every_wait_of_an_opening_ends(wait: str, ending: str) -> None:
             assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
 
 
+@pytest.mark.parametrize("broken_off", ["cancelled", "total"])
+async def test_a_refusal_counts_although_its_body_is_not_waited_for(broken_off: str) -> None:
+    refusal = reply(b"HTTP/1.1 429 no\r\nretry-after: 50\r\ncontent-length: 9\r\n\r\n{", Stall())
+    limiter = Limiter(2)
+    total = 3 if broken_off == "total" else None
+    async with client_on([refusal], limiter=limiter, timeouts=Timeouts(total=total)) as client:
+        with anyio.move_on_after(3.5 if total else 3):
+            with pytest.raises(penstock.TotalTimeout):
+                await client.complete(REQUEST)
+        assert limiter.statistics().paused_by == "retry_after"
+
+
 @pytest.mark.parametrize("wait", ["connection", "head", "refusal", "back-off"])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_cancelled_at_its_deadline_a_stream_can_be_opened_again(
     backend: BackendName, wait: str
 ) -> None:
     @asynccontextmanager
-    async def scenario() -> AsyncIterator[Any]:
+    async def scenario() -> AsyncGenerator[Any]:
         network = MemoryNetwork(WAITS[wait] * 2, stall=2 if wait == "connection" else 0)
         async with client_on(network, timeouts=Timeouts(connect=90, total=3)) as client:
             stream = client.chat.completions.stream(**REQUEST)

@@ -127,11 +127,11 @@ async def test_another_task_may_end_it_while_a_piece_is_awaited(how: str, goes_o
                 await anyio.sleep(1)  # a clean-up that takes its time
             steps.append("closed")
 
-    class Iterator:
+    class Steps:
         def __init__(self) -> None:
             self._steps = slow()
 
-        def __aiter__(self) -> Iterator:
+        def __aiter__(self) -> Steps:
             return self
 
         async def __anext__(self) -> bytes:
@@ -141,7 +141,7 @@ async def test_another_task_may_end_it_while_a_piece_is_awaited(how: str, goes_o
             steps.append("asked to close")
             await self._steps.aclose()
 
-    pieces = Pieces(slow() if how == "generator" else Iterator())
+    pieces = Pieces(slow() if how == "generator" else Steps())
     await pieces.start()
     await pieces.next()
     async with anyio.create_task_group() as group:

@@ -127,6 +127,10 @@ class Sender(LiveCall):
                     except PenstockError as error:
                         self._pending = error
             except TotalTimeout:
+                exchange = self.exchange
+                if exchange is not None and exchange.refused:
+                    # There was no time for the rest of its body, but it was refused.
+                    self._refused(refusal_error(exchange, exchange.collected))
                 # In here, because whoever is cancelled meanwhile may open it again.
                 await self.settle()  # noqa: ASYNC120 - closing shields what it must
                 raise
