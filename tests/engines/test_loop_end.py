@@ -8,7 +8,7 @@ import gc
 import anyio
 import pytest
 
-from penstock._limiter.home_loop import running_loop
+from penstock._loops import event_loop
 from penstock.engines import loop_end
 from penstock.engines.loop_end import close_at_end, has_ended
 from penstock.testing.clock import Backend
@@ -20,14 +20,14 @@ class Closable:
         self.closed_in: list[object] = []
 
     def close(self) -> None:
-        self.closed_in.append(running_loop())
+        self.closed_in.append(event_loop())
 
 
 def run(backend: Backend, *closables: Closable) -> object:
     async def main() -> object:
         for each in closables:
-            await close_at_end(running_loop(), each)
-        return running_loop()
+            await close_at_end(event_loop(), each)
+        return event_loop()
 
     return anyio.run(main, backend=backend[0], backend_options=backend[1])
 
@@ -44,9 +44,9 @@ def test_it_is_closed_while_the_loop_still_runs(backend: Backend) -> None:
 @pytest.mark.parametrize("backend", REAL_BACKENDS)
 def test_it_is_referred_to_weakly(backend: Backend) -> None:
     async def main() -> None:
-        await close_at_end(running_loop(), Closable())
+        await close_at_end(event_loop(), Closable())
         gc.collect()
-        assert len(loop_end._watches[running_loop()].closables) == 0
+        assert len(loop_end._watches[event_loop()].closables) == 0
 
     anyio.run(main, backend=backend[0], backend_options=backend[1])
 

@@ -8,7 +8,6 @@ released or discarded.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import weakref
 from collections import deque
@@ -17,7 +16,7 @@ from typing import Protocol
 
 import anyio
 
-from .._loops import event_loop, event_loop_clock
+from .._loops import event_loop, event_loop_clock, in_trio
 from .dial import Dialer, NewScope
 from .network import Deadline, NetworkStream
 
@@ -143,14 +142,14 @@ class Connections:
             # Weakly, so that the timer does not keep an abandoned client.
             when = self._idle[0][0] + self._keepalive
             on_timer = partial(_on_timer, weakref.ref(self))  # pyright: ignore[reportArgumentType] - Self is one
-            if isinstance(home, asyncio.AbstractEventLoop):
+            if not in_trio():
                 self._timer = home.call_at(when, on_timer)
-            else:
-                try:
-                    from .trio_timer import Timer
-                except OSError:
-                    return  # no descriptor is left; the next release tries again
-                self._timer = Timer(when - event_loop_clock()(), on_timer)
+                return
+            try:
+                from .trio_timer import Timer
+            except OSError:
+                return  # no descriptor is left; the next release tries again
+            self._timer = Timer(when - event_loop_clock()(), on_timer)
 
     def on_timer(self) -> None:
         """Called by the event loop when the oldest connection has expired."""

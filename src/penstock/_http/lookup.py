@@ -6,7 +6,6 @@ connections wait in line for those threads until they time out.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 import threading
@@ -87,6 +86,8 @@ class _Lookup:
             trio.lowlevel.spawn_system_task(self._run_within, scope)
             self.cancel = scope.cancel
         else:
+            import asyncio
+
             self.cancel = asyncio.get_running_loop().create_task(self._run()).cancel
 
     async def _run_within(self, scope: Any) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from .._loops import in_trio
+from .._loops import event_loop
 
-__all__ = ["HomeLoop", "running_loop"]
+__all__ = ["HomeLoop"]
 
 IN_USE = (
     "this limiter is in use in another event loop: give each event loop a Limiter of its own"
@@ -34,7 +33,7 @@ class HomeLoop:
 
         Raises RuntimeError if the object is in use in another loop that has not ended.
         """
-        here = running_loop()
+        here = event_loop()
         if here is self._loop:
             return False
         if in_use and self._call(_nothing):
@@ -46,7 +45,7 @@ class HomeLoop:
     @property
     def is_here(self) -> bool:
         """True if the running event loop is the home."""
-        return self._loop is not None and running_loop() is self._loop
+        return self._loop is not None and event_loop() is self._loop
 
     @property
     def is_elsewhere(self) -> bool:
@@ -67,21 +66,6 @@ class HomeLoop:
         except RuntimeError:  # closed; trio.RunFinishedError is one
             return False
         return True
-
-
-def running_loop() -> Any:
-    """Return asyncio's running event loop or trio's token; None if no event loop runs.
-
-    A third of the cost of `anyio.lowlevel.current_token`, as each request asks several times.
-    """
-    if in_trio():
-        import trio
-
-        return trio.lowlevel.current_trio_token()
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _nothing() -> None:

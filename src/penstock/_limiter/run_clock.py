@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .._loops import event_loop_clock
-from .home_loop import running_loop
+from .._loops import event_loop, event_loop_clock
 
 __all__ = ["RunClock"]
 
@@ -35,7 +34,7 @@ class RunClock:
 
     def now(self) -> float:
         """Return the time in seconds; callable from anywhere."""
-        run = running_loop()
+        run = event_loop()
         if run is None:
             now = self._without_loop(0.0)
         else:

@@ -9,14 +9,17 @@ which any task may end.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from typing import TYPE_CHECKING
 
 import anyio
 
 from .._loops import in_trio
 from .cancellation import sole
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Host"]
 
@@ -47,6 +50,8 @@ class Host:
 
             trio.lowlevel.spawn_system_task(self._run, context=copy_context())
         else:
+            import asyncio
+
             task = asyncio.get_running_loop().create_task(self._run())
             _running.add(task)
             task.add_done_callback(_running.discard)

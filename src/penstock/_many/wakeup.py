@@ -7,13 +7,14 @@ feed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from .._loops import in_trio
 
 if TYPE_CHECKING:
+    import asyncio
+
     import trio
 
 __all__ = ["Wakeup", "new_wakeup"]
@@ -35,6 +36,8 @@ class _FutureWakeup:
     __slots__ = ("_future",)
 
     def __init__(self) -> None:
+        import asyncio  # there, as it runs
+
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def set(self) -> None:

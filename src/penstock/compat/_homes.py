@@ -24,8 +24,8 @@ from .._http.connections import Connections
 from .._http.dial import Dialer
 from .._http.network import ConnectionFailed
 from .._http.proxy import Proxy, proxy_from_environment
-from .._limiter.home_loop import running_loop
 from .._limiter.limiter import Limiter
+from .._loops import event_loop
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.url import Origin
 from ..observing.notifier import Notifier
@@ -115,7 +115,7 @@ class Homes:
 
     def here(self) -> Home:
         """Return the home of the running event loop."""
-        loop = running_loop()
+        loop = event_loop()
         home = self._homes.get(loop)
         if home is None:
             home = self.of(loop)
@@ -140,7 +140,7 @@ class Homes:
         with self._lock:
             homes = list(self._homes.items())
             self._homes.clear()
-        here = running_loop()
+        here = event_loop()
         mine: Home | None = None
         for loop, home in homes:
             if loop is here:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from .. import providers
-from .._limiter.home_loop import running_loop
+from .._loops import event_loop
 from ..batch.asking import OnCut
 from ..batch.outcomes import Failure, Outcome
 from ..batch.rows import InvalidRow
@@ -128,7 +128,7 @@ class Completions:
             return failed(Failure("invalid_row", str(error)))
         if self._refusal is not None:
             return failed(verdict_of(self._refusal).failure)
-        worker = self._workers.get(running_loop()) if self._pid == os.getpid() else None
+        worker = self._workers.get(event_loop()) if self._pid == os.getpid() else None
         if worker is None:
             worker = await self._worker()
         outcome = await worker.ask(row)
@@ -149,7 +149,7 @@ class Completions:
         """Return the running event loop's worker. Never waits."""
         if self._pid != os.getpid():
             self._leave_to_parent()
-        loop = running_loop()
+        loop = event_loop()
         with self._lock:
             # A copy: loops of other threads end whenever they do.
             for other, ended in list(self._workers.items()):
