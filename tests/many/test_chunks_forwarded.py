@@ -56,13 +56,13 @@ class Taken:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        put = ChunkFeed.put
+        put = ChunkFeed._put
 
         def counted(feed: ChunkFeed, event: ChunkEvent) -> None:
             put(feed, event)
             self.tokens += 1
 
-        with mock.patch.object(ChunkFeed, "put", counted):
+        with mock.patch.object(ChunkFeed, "_put", counted):
             yield
 
 

@@ -148,11 +148,11 @@ class ChunkFeed(Feed[Request, "ChunkEvent | _Batch | ResultEvent"]):
             self._caught_up = anyio.Event()
         await self._caught_up.wait()
 
-    def has_room(self) -> bool:
+    def _has_room(self) -> bool:
         """Return True if a stream may post what has arrived without waiting behind it."""
         return len(self._posts) < self._buffer
 
-    def put(self, event: ChunkEvent) -> None:
+    def _put(self, event: ChunkEvent) -> None:
         """Post a token where it arrives."""
         posts = self._posts
         posts.append(event)
@@ -188,10 +188,10 @@ class _Sink:
         self._feed = feed
         self._index = index
         self._request = request
-        self.has_room = feed.has_room
+        self.has_room = feed._has_room
 
     def put(self, chunk: ChatCompletionChunk) -> None:
-        self._feed.put(ChunkEvent(self._index, self._request, chunk))
+        self._feed._put(ChunkEvent(self._index, self._request, chunk))
 
 
 def fan_out_chunks(
