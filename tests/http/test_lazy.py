@@ -284,3 +284,39 @@ print(*threads)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_first_head_in_pieces_loads_it_off_the_event_loop(backend: str) -> None:
     assert imports(ODD_HEAD, backend) == ["False"]
+
+
+FORKED = """
+import concurrent.futures.thread, os, signal, threading, warnings
+from penstock import AsyncClient  # and all else that has locks of its own at a fork
+from penstock._http import lazy
+
+warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads
+AsyncClient("http://api.test/v1")
+
+began, forking = threading.Event(), threading.Event()
+
+class Finder:  # the import goes on as soon as the fork begins
+    def find_spec(self, name, path=None, target=None):
+        if name in ("httpcore", "httpcore2") and not began.is_set():
+            began.set()
+            forking.wait()
+
+sys.meta_path.insert(0, Finder())
+thread = threading.Thread(target=lazy.load)
+thread.start()
+began.wait()
+os.register_at_fork(before=forking.set)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    lazy.load()
+    os._exit(0)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_fork_while_another_thread_imports_httpcore() -> None:
+    assert imports(FORKED) == ["0"]

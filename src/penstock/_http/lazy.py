@@ -9,6 +9,8 @@ that the event loop runs on meanwhile.
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -28,12 +30,22 @@ _importing: anyio.lowlevel.RunVar[anyio.Lock] = anyio.lowlevel.RunVar(
 )
 
 
+# Python locks a module while it is imported. A process that forked meanwhile would find it locked
+# by a thread that it does not have, and wait for ever: so a fork waits for the import.
+_loading = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release
+    )
+
+
 def load() -> ModuleType:
     """Import it now, and return it."""
-    try:
-        module = importlib.import_module("httpcore")
-    except ImportError:
-        module = importlib.import_module("httpcore2")
+    with _loading:
+        try:
+            module = importlib.import_module("httpcore")
+        except ImportError:
+            module = importlib.import_module("httpcore2")
     globals()["httpcore"] = module
     return module
 
