@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
@@ -122,7 +123,7 @@ class ChunkFeed(Feed[Request, "ChunkEvent | _Batch | ResultEvent"]):
         try:
             stream = opened = open_stream(self._client, item)
             async with opened:
-                forward_tokens(opened, _Sink(self, index, item))
+                forward_tokens(opened, _Sink(index, item, self._has_room, self._put))
                 while chunks := await opened.read_batch():
                     self._post(_Batch(index, item, chunks))
                     # A stream waits for room after it has posted, not before: so no task that
@@ -182,16 +183,25 @@ class _Sink:
     Two tasks were woken for each token otherwise, the stream's and the consumer's.
     """
 
-    __slots__ = ("_feed", "_index", "_request", "has_room")
+    __slots__ = ("_has_room", "_index", "_put", "_request")
 
-    def __init__(self, feed: ChunkFeed, index: int, request: Request) -> None:
-        self._feed = feed
+    def __init__(
+        self,
+        index: int,
+        request: Request,
+        has_room: Callable[[], bool],
+        put: Callable[[ChunkEvent], None],
+    ) -> None:
         self._index = index
         self._request = request
-        self.has_room = feed._has_room
+        self._has_room = has_room
+        self._put = put
+
+    def has_room(self) -> bool:
+        return self._has_room()
 
     def put(self, chunk: ChatCompletionChunk) -> None:
-        self._feed._put(ChunkEvent(self._index, self._request, chunk))
+        self._put(ChunkEvent(self._index, self._request, chunk))
 
 
 def fan_out_chunks(
