@@ -106,3 +106,15 @@ def test_another_thread_may_look_while_tokens_arrive() -> None:
         sys.setswitchinterval(before)
     assert counts == sorted(counts)
     assert counts[-1] == tokens - 1
+
+
+def test_streams_that_began_together_do_not_fold_together() -> None:
+    streams = [Timings() for _ in range(50)]
+    folds = [0] * (3 * FOLD)
+    for number in range(len(folds)):
+        for timings in streams:
+            before = timings._kept
+            timings.token_arrived(float(number))
+            folds[number] += timings._kept is not before
+    assert sum(folds) >= 2 * len(streams)
+    assert max(folds) < len(streams) / 2
