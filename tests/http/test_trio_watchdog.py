@@ -209,7 +209,7 @@ def test_a_generator_that_trio_closes_at_the_very_end() -> None:
         await anext(kept[0])
         await trio.sleep(1)
 
-    async def generator() -> AsyncGenerator[None, None]:
+    async def generator() -> AsyncGenerator[None, None]:  # noqa: ASYNC900 - left open on purpose
         try:
             yield
         finally:
