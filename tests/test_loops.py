@@ -16,7 +16,7 @@ import trio
 import uvloop
 
 from penstock import Client
-from penstock._loops import event_loop_clock, in_trio
+from penstock._loops import event_loop, event_loop_clock, in_trio
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import sse_reply, tokens
 from penstock.testing.server import serve_in_thread
@@ -132,3 +132,8 @@ def test_trio_asyncio_in_both_of_its_modes() -> None:
     with serve_in_thread(HELLO) as server:
         code, output, errors = run_program(TRIO_ASYNCIO, server.base_url)
     assert (code, output) == (0, f"{['Hello'] * 7}\n" * 2), errors
+
+
+def test_another_thread_is_importing_asyncio_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncio", types.ModuleType("asyncio"))
+    assert event_loop() is None

@@ -77,13 +77,11 @@ def event_loop() -> Any:
         import trio
 
         return trio.lowlevel.current_trio_token()
-    if "asyncio" not in sys.modules:
-        return None
-    import asyncio
-
+    # Not an `import`, which takes as long as a dozen calls.
+    asyncio: Any = sys.modules.get("asyncio")
     try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
+        return None if asyncio is None else asyncio.get_running_loop()
+    except (RuntimeError, AttributeError):  # none runs, or another thread imports asyncio just now
         return None
 
 

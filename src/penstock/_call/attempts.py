@@ -131,7 +131,8 @@ class Sender(LiveCall):
                 if exchange is not None and exchange.refused:
                     # There was no time for the rest of its body, but it was refused.
                     self._refused(refusal_error(exchange, exchange.collected))
-                # In here, because whoever is cancelled meanwhile may open it again.
+                # Before the call counts as failed: a task that is cancelled in this wait may open
+                # the call again.
                 await self.settle()  # noqa: ASYNC120 - closing shields what it must
                 raise
         except StreamClosedError:

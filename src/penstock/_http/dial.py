@@ -66,9 +66,9 @@ class Dialer:
     ) -> NetworkStream:
         """Return a connected stream, over TLS if the origin is https.
 
-        `new_scope` makes the cancel scope of each wait: whoever keeps it can break off the wait,
-        as the deadline does. Raises ConnectionFailed or the error of `deadline`. On any failure or
-        cancellation nothing stays open.
+        `new_scope` makes the cancel scope of each wait, so that its caller can cancel that wait.
+        Raises ConnectionFailed or the error of `deadline`. On any failure or cancellation nothing
+        stays open.
         """
         if self._needs_httpcore and not lazy.is_ready():
             await lazy.ready()

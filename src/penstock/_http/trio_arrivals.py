@@ -2,7 +2,7 @@
 
 asyncio calls a protocol with what it has read. trio only wakes tasks, one for each socket. So here
 one task waits for all the sockets that are read with a tap, by an epoll object that holds them,
-and calls each that can be read. Where there is no epoll, taps are not called.
+and calls each that can be read. Systems without epoll never call taps.
 """
 
 from __future__ import annotations
