@@ -8,7 +8,7 @@ is not an event stream at all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from operator import length_hint
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from penstock.errors import APIResponseError, IncompleteStreamError, PenstockError
 from penstock.types import ChatCompletionChunk
 
-from .decode import MAX_CHOICES, ChunkDecodeError, check_objects
+from .decode import MAX_CHOICES, REFUSED, ChunkDecodeError, check_objects, chunk_decoder
 from .habits import ChunkDecoder
 from .odd_answers import OddAnswer, parsed
 from .single import LARGEST
@@ -82,9 +82,11 @@ class CompletionStreamDecoder(ABC, Generic[C]):
         "_content_type",
         "_declared",
         "_expected",
-        "_finished",
+        "_first_finished",
         "_head",
         "_odd",
+        "_others_finished",
+        "_seen",
         "_sse",
         "_unfinished",
         "done",
@@ -107,10 +109,14 @@ class CompletionStreamDecoder(ABC, Generic[C]):
         self._sse = EventStreamDecoder(max_event_bytes, objects=True)
         # What has come while it is open whether it is an event stream; None once it is one.
         self._head: bytearray | None = bytearray()
-        # Whether each choice seen had its finish_reason, and how many had none.
-        self._finished: dict[int, bool] = {}
-        self._unfinished = 0
-        self._odd = OddAnswer(self.whole)
+        # How many choices were seen, and how many of them had no finish_reason.
+        self._seen = self._unfinished = 0
+        # Whether choice 0 had its own, None until it is seen; and each of the others. Most answers
+        # have no others, and a dict takes as much memory as all else in here.
+        self._first_finished: bool | None = None
+        self._others_finished: dict[int, bool] | None = None
+        # None while nothing is odd, from the first token on.
+        self._odd: OddAnswer | None = OddAnswer(self.whole)
         self.done = False
         """The answer is complete; whatever follows is ignored."""
         self.error: PenstockError | None = None
@@ -124,10 +130,9 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 
     # --- what differs between the APIs ---
 
-    @property
     @abstractmethod
-    def decode(self) -> Callable[[bytes], C]:
-        """What returns the chunk of one event's data, or raises ChunkDecodeError."""
+    def decode(self, data: bytes, /) -> C:
+        """Return the chunk of one event's data. Raises ChunkDecodeError."""
 
     @staticmethod
     @abstractmethod
@@ -184,7 +189,7 @@ class CompletionStreamDecoder(ABC, Generic[C]):
             return self._unstreamed(bytes(head))
         # What no empty line ends is discarded, as WHATWG says; but the sentinel is as clear
         # without one.
-        if self._has_finished() or self._odd.says_something:
+        if self._has_finished() or (self._odd is not None and self._odd.says_something):
             return self._complete()
         rest = self._sse.feed(b"\n\n")
         if _DONE in map(_data, rest):
@@ -195,7 +200,8 @@ class CompletionStreamDecoder(ABC, Generic[C]):
             return last
         if self._has_finished():
             return [*last, *self._complete()]
-        unfinished = sorted(index for index, finished in self._finished.items() if not finished)
+        seen = {0: self._first_finished, **(self._others_finished or {})}
+        unfinished = sorted(index for index, finished in seen.items() if finished is False)
         lacking = "any choice"
         if unfinished:
             others = " and others" if len(unfinished) > _NAMED else ""
@@ -218,7 +224,21 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 
     def _has_finished(self) -> bool:
         """Return whether a choice was seen, and each one had its finish_reason."""
-        return bool(self._finished) and not self._unfinished
+        return self._seen > 0 and not self._unfinished
+
+    def _note(self, index: int, *, finished: bool) -> None:
+        """Note that a choice was seen; one that had its finish_reason has finished for good."""
+        if index == 0:
+            before = self._first_finished
+            self._first_finished = finished = finished or before is True
+        else:
+            others = self._others_finished
+            if others is None:
+                others = self._others_finished = {}
+            before = others.get(index)
+            others[index] = finished = finished or before is True
+        self._seen += before is None
+        self._unfinished += (not finished) - (before is False)
 
     def _examine(self, head: bytearray, data: bytes) -> bytes:
         """Keep what comes until it is known to be events; return the bytes to be read as such."""
@@ -263,12 +283,13 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 
     def _complete(self) -> list[C]:
         """The answer has ended; a message that came whole is its last chunk."""
-        self.error = self._odd.error(finished=self._has_finished())
-        if self.error is not None:
-            return []
-        message = self._odd.message()
-        if message is not None:
-            return self._whole(message)
+        if self._odd is not None:
+            self.error = self._odd.error(finished=self._has_finished())
+            if self.error is not None:
+                return []
+            message = self._odd.message()
+            if message is not None:
+                return self._whole(message)
         self.done = True
         return []
 
@@ -276,7 +297,6 @@ class CompletionStreamDecoder(ABC, Generic[C]):
         self._head = None
         chunks: list[C] = []
         decode = self._decode_large if self._sse.dispatched > LARGE_EVENT else self.decode
-        finished = self._finished
         ending = failed = False
         rest = iter(events)
         for event in rest:
@@ -306,33 +326,30 @@ class CompletionStreamDecoder(ABC, Generic[C]):
             chunks.append(chunk)
             choices = chunk.choices
             if not choices and chunk.usage is None:
+                if self._odd is None:
+                    self._odd = OddAnswer(self.whole, after_token=True)
                 self.error = self._odd.without_choices(chunk.raw or b"")
                 failed = self.error is not None
             for choice in choices:
                 if choice.finish_reason or choice.error:
-                    self._unfinished -= finished.get(choice.index) is False
-                    finished[choice.index] = True
+                    self._note(choice.index, finished=True)
                     if choice.error or choice.finish_reason == "error":
                         self.error = self.reported(chunk)
                         failed = self.error is not None
-                elif choice.index not in finished:
-                    self._unfinished += 1
-                    finished[choice.index] = False
+                elif choice.index or self._first_finished is None:
+                    self._note(choice.index, finished=False)
             if failed:
                 if not self.is_token(chunk):
                     chunks.pop()
                 break
-        self.finished_all = not self._unfinished and len(finished) >= self._expected
+        self.finished_all = not self._unfinished and self._seen >= self._expected
         # Looked at once for each read, so that what is kept stays bounded.
-        if len(finished) > MAX_CHOICES and self.error is None:
+        if self._seen > MAX_CHOICES and self.error is None:
             self.error = APIResponseError(f"the answer has more than {MAX_CHOICES} choices")
         self.events += len(events) - length_hint(rest) - ending
         self.token_seen = any(map(self.is_token, chunks))
-        odd = self._odd
-        if odd.is_open:
-            odd.look(chunks, token_seen=self.token_seen)
-        if odd.words and chunks and chunks[-1].raw is not odd.words:
-            odd.words = b""
+        if self._odd is not None and not self._odd.look(chunks, token_seen=self.token_seen):
+            self._odd = None
         if ending and self.error is None:
             chunks += self._complete()
         return chunks
@@ -353,7 +370,7 @@ class CompletionStreamDecoder(ABC, Generic[C]):
         data = _data(event)
         if not isinstance(event, NamedEvent):
             # llama.cpp begins an answer to several prompts with null.
-            begins = data == b"null" and not self._finished
+            begins = data == b"null" and not self._seen
             return self.decode(data) if data and not begins else None
         if event.event == "error":
             self.error = stream_error(parsed(data), data)
@@ -366,7 +383,7 @@ class CompletionStreamDecoder(ABC, Generic[C]):
         if chunk.object in ("error", "chat.completion.chunk"):
             return chunk
         # Of a foreign event, an error is its own; unless nothing else ever comes.
-        if chunk.error:
+        if chunk.error and self._odd is not None:
             self._odd.note_stray(data, speaks=True)
         return None
 
@@ -374,7 +391,7 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
     """Takes the body of one streamed chat completion."""
 
-    __slots__ = ("_chunks_of", "_max_event_bytes")
+    __slots__ = ("_decode", "_tolerant")
 
     def __init__(
         self,
@@ -384,13 +401,21 @@ class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         super().__init__(content_type, choices=choices, max_event_bytes=max_event_bytes)
-        self._chunks_of = ChunkDecoder()
-        self._max_event_bytes = max_event_bytes
+        self._decode = chunk_decoder()
+        # Made for the first chunk that the fast decoder refuses.
+        self._tolerant: ChunkDecoder | None = None
 
-    @property
-    def decode(self) -> Callable[[bytes], ChatCompletionChunk]:
-        """Decodes the data of one event."""
-        return self._chunks_of.decode
+    def decode(self, data: bytes, /) -> ChatCompletionChunk:
+        """Return the chunk of one event's data. Raises ChunkDecodeError."""
+        if self._tolerant is None:
+            try:
+                chunk = self._decode(data)
+            except REFUSED:
+                self._tolerant = ChunkDecoder()
+            else:
+                chunk.raw = data
+                return chunk
+        return self._tolerant.decode(data)
 
     is_token = staticmethod(has_token)
     whole = staticmethod(partial(whole_completion, chat=True))
@@ -403,14 +428,13 @@ class CompletionDecoder(CompletionStreamDecoder[ChatCompletionChunk]):
         """
         return (
             self._head is None
-            and self._unfinished == 1
-            and len(self._finished) == 1
-            and 0 in self._finished
+            and self._seen == 1
+            and self._first_finished is False
             and not (self.done or self.error is not None)
-            and not (self._odd.is_open or self._odd.words)
-            and not self._chunks_of.has_habits
+            and self._odd is None
+            and (self._tolerant is None or not self._tolerant.has_habits)
             and self._sse.at_rest
-            and self._max_event_bytes >= LARGEST
+            and self._sse.max_event_bytes >= LARGEST
         )
 
     def reported(self, chunk: ChatCompletionChunk) -> PenstockError | None:

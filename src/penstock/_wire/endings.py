@@ -15,7 +15,7 @@ it means is for the reader to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -224,9 +224,8 @@ class _Chunks(CompletionStreamDecoder[_Chunk]):
 
     __slots__ = ()
 
-    @property
-    def decode(self) -> Callable[[bytes], _Chunk]:
-        return _decode
+    def decode(self, data: bytes, /) -> _Chunk:
+        return _decode(data)
 
     @staticmethod
     def is_token(chunk: _Chunk, /) -> bool:

@@ -35,38 +35,39 @@ class _Chunk(Protocol):
 class OddAnswer:
     """Keeps what may be all the answer there is.
 
-    `whole` returns JSON that holds a whole answer as the payload of a chunk, or None.
+    `whole` returns JSON that holds a whole answer as the payload of a chunk, or None. After a
+    token only words for an error are odd.
     """
 
     __slots__ = ("_messages", "_stray", "_stray_speaks", "_whole", "words")
 
-    def __init__(self, whole: Callable[[bytes], dict[str, Any] | None]) -> None:
+    def __init__(
+        self, whole: Callable[[bytes], dict[str, Any] | None], *, after_token: bool = False
+    ) -> None:
         self._whole = whole
         # While no token has come: the choices that came with a whole message, by index, in the
         # payload they were in.
-        self._messages: dict[str, Any] | None = {}
+        self._messages: dict[str, Any] | None = None if after_token else {}
         # The first event that nothing was understood of, while nothing else has come, and whether
         # it has words for an error.
-        self._stray: bytes | None = b""
+        self._stray: bytes | None = None if after_token else b""
         self._stray_speaks = False
         self.words = b""
         """The last event, if it has nothing but words for an error."""
-
-    @property
-    def is_open(self) -> bool:
-        """True while no token has come."""
-        return self._messages is not None
 
     @property
     def says_something(self) -> bool:
         """True if there are words for an error, or an event that was not understood."""
         return bool(self._stray or self.words)
 
-    def look(self, chunks: Sequence[_Chunk], *, token_seen: bool) -> None:
-        """Look at what a read brought, until a token comes."""
+    def look(self, chunks: Sequence[_Chunk], *, token_seen: bool) -> bool:
+        """Look at what a read brought; return False if nothing is odd any more."""
+        if chunks and chunks[-1].raw is not self.words:
+            self.words = b""
         if token_seen:
             self._messages = self._stray = None
-            return
+        if self._messages is None:
+            return bool(self.words)
         for chunk in chunks:
             if chunk.choices or chunk.usage is not None:
                 self._stray = None
@@ -76,6 +77,7 @@ class OddAnswer:
                 and (b'"message"' in chunk.raw or b'"text"' in chunk.raw)
             ):
                 self._keep_messages(chunk.raw)
+        return True
 
     def without_choices(self, data: bytes) -> StreamError | None:
         """Take an event without choices; return the error if its `type` is one."""

@@ -81,12 +81,12 @@ class EventStreamDecoder:
         "_closed",
         "_examined",
         "_keep_ids",
-        "_max",
         "_objects",
         "_rest",
         "_small",
         "careless",
         "dispatched",
+        "max_event_bytes",
     )
 
     def __init__(
@@ -103,7 +103,7 @@ class EventStreamDecoder:
         # data line ended if that may have been the event's end; else 0.
         self._examined = 0
         self._closed = 0
-        self._max = max_event_bytes
+        self.max_event_bytes = max_event_bytes
         self._small = min(max_event_bytes, LARGE_EVENT)
         self.dispatched = 0
         """Bytes that the last events had together; less than LARGE_EVENT if it was not counted."""
@@ -151,7 +151,7 @@ class EventStreamDecoder:
         # for two, which the checks below do several times (half the time of 1 MiB events).
         if _LF not in data:
             rest += data
-            if len(rest) > self._max:
+            if len(rest) > self.max_event_bytes:
                 self._check_size(rest, [])
             return []
         # Join only when an event ends; joining at every piece is quadratic.
@@ -169,7 +169,7 @@ class EventStreamDecoder:
             self._examined = self._closed = 0
         if rest and self._objects and (separated := self._separate(rest)):
             events = [*events, *separated]
-        if len(rest) > self._max:
+        if len(rest) > self.max_event_bytes:
             self._check_size(rest, events)
         return events
 
@@ -178,7 +178,7 @@ class EventStreamDecoder:
         # The usual batch consists of events of one `data: ` line each. It does if there are no
         # line ends besides those that separate such events; then splitting is all the work
         # (40 % less time than examining each block).
-        if text.startswith(b"data: ") and len(text) <= self._max:
+        if text.startswith(b"data: ") and len(text) <= self.max_event_bytes:
             if _LF not in text:
                 return [text[6:]] if len(text) > 6 else []
             batch = text.split(b"\n\ndata: ")
@@ -237,8 +237,8 @@ class EventStreamDecoder:
 
     def _check_size(self, block: bytes | bytearray, events: Sequence[bytes | NamedEvent]) -> None:
         # Further empty lines at the edges of a block do not belong to the event.
-        if len(block.strip(b"\n")) > self._max:
-            raise EventTooLargeError(f"an event of more than {self._max} bytes", events)
+        if len(block.strip(b"\n")) > self.max_event_bytes:
+            raise EventTooLargeError(f"an event of more than {self.max_event_bytes} bytes", events)
 
     def _check_lines(self, block: bytes, events: Sequence[bytes | NamedEvent]) -> None:
         # Each line is an object, whatever its length.

@@ -8,7 +8,7 @@ assembled as `merge` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -90,10 +90,9 @@ class TextCompletionDecoder(CompletionStreamDecoder[TextCompletion]):
 
     __slots__ = ()
 
-    @property
-    def decode(self) -> Callable[[bytes], TextCompletion]:
-        """Decodes the data of one event."""
-        return decode_text_completion
+    def decode(self, data: bytes, /) -> TextCompletion:
+        """Return the chunk of one event's data. Raises ChunkDecodeError."""
+        return decode_text_completion(data)
 
     is_token = staticmethod(has_text)
     whole = staticmethod(partial(whole_completion, chat=False))
