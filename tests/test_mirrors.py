@@ -27,7 +27,7 @@ ELSEWHERE = {
     "observing/figures": ("call/test_timings.py", "where they are made"),
     "otel/names": ("otel/test_attributes.py", "whose names they are"),
     "_call/body": ("call/test_reader.py", "what every reader has in common"),
-    "_call/held": ("call/test_attempts.py", "what an attempt holds"),
+    "_call/held": ("call/test_attempts.py", "the slots of an attempt"),
     "_call/live_call": ("call/test_attempts.py", "how a call ends"),
     "_call/refusal": ("call/test_attempts.py", "how an attempt ends"),
     "_call/route": ("client/test_spread.py", "the way of a call over several servers"),

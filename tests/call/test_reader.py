@@ -110,7 +110,7 @@ async def test_numbers_and_headers_before_and_after() -> None:
         assert numbers.waited_for_consumer == pytest.approx(0)
         # What was read is folded before the batch is dropped.
         await reader.aclose("abandoned")
-        assert reader.sender.lifecycle.state is StreamState.CLOSED
+        assert reader.sender.state is StreamState.CLOSED
         assert (reader.batch, reader.pos) == ([], 0)
         assert reader.partial.choices[0].message.content == "ab"
 
@@ -250,7 +250,7 @@ async def test_a_client_that_is_closed_ends_the_read() -> None:
             group.start_soon(client.aclose)
             with pytest.raises(StreamClosedError, match="client"):
                 await reader.fill()
-        assert reader.sender.lifecycle.state is StreamState.CLOSED
+        assert reader.sender.state is StreamState.CLOSED
 
 
 @pytest.mark.anyio

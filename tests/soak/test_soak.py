@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock import ChatCompletion, ReadTimeout, StreamInterruptedError, types
-from penstock._call.held import Held
+from penstock._call.live_call import LiveCall
 from penstock._call.stream import CompletionStream
 from penstock._wire.completion import CompletionDecoder
 from penstock.observing import Finished, RequestStarted
@@ -59,16 +59,16 @@ def test_a_short_one_of_interruptions_and_forks() -> None:
 def test_it_finds_a_slot_that_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release = Held.release_slots
-    kept: list[Held] = []
+    release = LiveCall._release
+    kept: list[LiveCall] = []
 
-    def forgetful(self: Held) -> None:
+    def forgetful(self: LiveCall) -> None:
         if self.exchange is not None and self.exchange.status >= 300 and len(kept) < 2:
             kept.append(self)
         if self not in kept:
             release(self)
 
-    monkeypatch.setattr(Held, "release_slots", forgetful)
+    monkeypatch.setattr(LiveCall, "_release", forgetful)
     # On a machine under load, too, some answers have a status before they are given up.
     run = soak(short(operations=30, tasks=30, patience=3.0))
     assert any("slots were not given back" in violation for violation in run.violations)

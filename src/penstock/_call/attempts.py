@@ -41,6 +41,7 @@ from .._policy.retry import retries_stale, retry_delay, sibling_pause
 from ..errors import APIStatusError, PenstockError, StreamClosedError, TotalTimeout
 from . import log
 from .call import Call, Service
+from .held import NO_SLOTS, find_slots
 from .lifecycle import Event, StreamState
 from .live_call import LiveCall
 from .phases import Phase
@@ -73,6 +74,7 @@ class Sender(LiveCall):
     attempts: int
     call: Call
     clock: Callable[[], float]
+    exchange: Exchange | None
     headers_at: float
     limits: Deadlines
     service: Service
@@ -137,7 +139,7 @@ class Sender(LiveCall):
                 raise
         except StreamClosedError:
             # The stream's owner did it, or the client's.
-            self.lifecycle.advance(Event.CLOSE)
+            self.advance(Event.CLOSE)
             await self.settle()  # noqa: ASYNC120 - closing shields what it must
             raise
         except PenstockError as error:
@@ -152,11 +154,11 @@ class Sender(LiveCall):
             if self._pending is None and exchange is not None and exchange.refused:
                 # The caller will not wait for the rest of its body, but it was refused.
                 self._pending = self._refused(refusal_error(exchange, exchange.collected))
-            if self._pending is None and self.lifecycle.state in (
+            if self._pending is None and self.state in (
                 StreamState.SENDING,
                 StreamState.WAITING,
             ):
-                self.lifecycle.advance(Event.WITHDRAW)
+                self.advance(Event.WITHDRAW)
             await self.settle()  # noqa: ASYNC102 - closing shields what it must
             raise
 
@@ -190,9 +192,9 @@ class Sender(LiveCall):
 
     def _step(self, event: Event) -> None:
         """Move on, unless the stream was closed by another task in the meantime."""
-        if self.lifecycle.state is StreamState.CLOSED:
+        if self.state is StreamState.CLOSED:
             raise StreamClosedError(_CLOSED)
-        self.lifecycle.advance(event)
+        self.advance(event)
 
     def _begin(self) -> None:
         try:
@@ -224,16 +226,16 @@ class Sender(LiveCall):
         chosen = route.take(self.clock(), may_probe=self._failures < self.call.max_retries)
         if chosen is None:
             return
-        service, self._held.place = chosen
+        service, self._place = chosen
         if service is self.service:
             return
         self.service = service
-        self.call = msgspec.structs.replace(self.call, outgoing=route.outgoing(self._held.place))
+        self.call = msgspec.structs.replace(self.call, outgoing=route.outgoing(self._place))
         self.secrets.add_server(service, self.call.outgoing)
-        self._held.forget_slots()
+        self._slots = NO_SLOTS
         self._fresh = False
         if self.reports is not None:
-            self.reports.move(self.call, service, route.notifier(self._held.place))
+            self.reports.move(self.call, service, route.notifier(self._place))
 
     def _goes_on(self) -> bool:
         """Whether an attempt is out whose answer, a head or a whole refusal, is not in."""
@@ -250,8 +252,8 @@ class Sender(LiveCall):
                 sent = exchange.send(signed)
                 # What gives the pieces of a body knows no deadline.
                 await (sent if signed.pieces is None else self._within(sent))
-                if self._held.metered:
-                    self._held.head_arrived(exchange.headers, self.service.max_retry_wait)
+                if self._slots.metered:
+                    self._slots.head_arrived(exchange.headers, self.service.max_retry_wait)
             if not (200 <= exchange.status < 300 or self.call.any_status):
                 # A point in time: a wait that is broken off and resumed does not put it off.
                 self._body_until = min(self._body_until, self.clock() + ERROR_BODY_SECONDS)
@@ -284,22 +286,24 @@ class Sender(LiveCall):
 
     async def _connect(self) -> Exchange:
         """Take slots, then a connection, and return an exchange on it."""
-        timeouts, held = self.call.timeouts, self._held
-        if self.route is not None and held.place is None:
+        timeouts = self.call.timeouts
+        if self.route is not None and self._place is None:
             self._choose_server(self.route)
-            if held.place is None:
+            if self._place is None:
                 raise StreamClosedError("the client is closed")
         service = self.service
         self._step(Event.SEND)
         self.attempts += 1
         service.totals.attempts += 1
         # What the attempt before has received says nothing about this one.
-        held.exchange = None
+        self.exchange = None
         self._body_until = math.inf
         service.live.add(self)
         self.phases.enter(Phase.SLOT, self.clock())
-        if held.finds_slots(service.limiter, self.call.outgoing.body):
-            await self._within(held.take_slots(timeouts.slot))
+        if self._slots is NO_SLOTS:
+            self._slots = find_slots(service.limiter, self.call.outgoing.body)
+        if self._slots is not NO_SLOTS:
+            await self._within(self._slots.take(timeouts.slot))
         self.phases.enter(Phase.CONNECTION, self.clock())
         asked = service.authorize()
         # The key is in no variable: tools that report crashes show those of every frame.
@@ -330,7 +334,7 @@ class Sender(LiveCall):
         self.phases.enter(Phase.HEAD, now)
         log.connected(service, self.attempts, reused=reused, seconds=now - began)
         limit = self.call.write_timeout
-        held.exchange = Exchange(
+        self.exchange = exchange = Exchange(
             service.connections,
             stream,
             self.limits,
@@ -344,9 +348,9 @@ class Sender(LiveCall):
         if service.closed:
             # `close()`, unlike `aclose()`, does not interrupt the waits above.
             raise StreamClosedError("the client is closed")
-        if held.metered:
-            held.sent()
-        return held.exchange
+        if self._slots.metered:
+            self._slots.sent()
+        return exchange
 
     def _refused(self, error: APIStatusError) -> APIStatusError:
         """Tell the limiters of a refusal, and return it."""
@@ -356,7 +360,7 @@ class Sender(LiveCall):
             random=random.random(),
             max_wait=self.service.max_retry_wait,
         )
-        self._held.refused(error, pause)
+        self._slots.refused(error, pause)
         if self.route is not None and pause is not None:
             self.route.rests(self.clock(), pause)
         return error
@@ -399,7 +403,7 @@ class Sender(LiveCall):
         if delay is None:
             raise error
         # Neither connection nor slot is held while waiting, not even a lent one.
-        self._held.step_aside()
+        self._slots.step_aside()
         self._step(Event.RETRY)
         log.retrying(self.call, self.service, self.attempts, error, delay)
         self._due = self.clock() + delay

@@ -75,7 +75,7 @@ class BaseStream(Generic[T]):
         Where it is possible to wait, `aclose()` is right: it also tells the observer.
         """
         sender = self._reader.sender
-        sender.lifecycle.advance(Event.CLOSE)
+        sender.advance(Event.CLOSE)
         sender.abort()
 
     def __del__(self) -> None:
@@ -89,7 +89,7 @@ class BaseStream(Generic[T]):
             sender.reports.soon(partial(reader.report, "abandoned", None))
         if sender.exchange is None or sender.exchange.settled:
             return
-        completed = sender.lifecycle.state is StreamState.COMPLETED
+        completed = sender.state is StreamState.COMPLETED
         sender.abort()
         if not completed and not sender.call.quiet:
             warnings.warn(
@@ -162,7 +162,7 @@ class BaseStream(Generic[T]):
     @property
     def state(self) -> StreamState:
         """new, sending, waiting, open, flowing, completed, failed or closed."""
-        return self._reader.sender.lifecycle.state
+        return self._reader.sender.state
 
     @property
     def status_code(self) -> int | None:

@@ -188,9 +188,9 @@ class BodyReader(ABC, Generic[T]):
         sender = self.sender
         try:
             while True:
-                if sender.lifecycle.state is not StreamState.FLOWING:
+                if sender.state is not StreamState.FLOWING:
                     self._check_readable()
-                    if sender.lifecycle.state is StreamState.COMPLETED:
+                    if sender.state is StreamState.COMPLETED:
                         return False
                 if self._verdict is not None:
                     # No variable of a frame that an error passes: the key may have come back.
@@ -237,7 +237,7 @@ class BodyReader(ABC, Generic[T]):
         self.reading = True
 
     def _check_readable(self) -> None:
-        state = self.sender.lifecycle.state
+        state = self.sender.state
         if state is StreamState.CLOSED:
             closed = StreamClosedError("the stream is closed")
             self.explain(closed)
@@ -264,7 +264,7 @@ class BodyReader(ABC, Generic[T]):
         limits = sender.limits
         timings.last_read = now = limits.now
         timings.waited = limits.waited
-        if sender.lifecycle.state is not StreamState.FLOWING:
+        if sender.state is not StreamState.FLOWING:
             self._check_readable()
             sender.body_began()
             if data:
@@ -312,7 +312,7 @@ class BodyReader(ABC, Generic[T]):
         except StreamClosedError as closed:
             self.explain(closed)
             raise
-        if self.sender.lifecycle.state is StreamState.FLOWING:
+        if self.sender.state is StreamState.FLOWING:
             self._verdict = failure
         else:
             self._decoder = None
@@ -340,7 +340,7 @@ class BodyReader(ABC, Generic[T]):
 
     async def aclose(self, outcome: Outcome) -> None:
         """Settle everything, and tell the observer what became of it. Idempotent."""
-        if self.sender.lifecycle.state not in (StreamState.COMPLETED, StreamState.FAILED):
+        if self.sender.state not in (StreamState.COMPLETED, StreamState.FAILED):
             self.forget()
         try:
             await self.sender.close(self.usage)

@@ -99,12 +99,13 @@ class InvalidTransition(RuntimeError):
 
 
 class Lifecycle:
-    """One stream's place in the table."""
+    """One stream's place in the table; the base of what lives by it."""
 
     __slots__ = ("state",)
 
     def __init__(self) -> None:
         self.state: StreamState = StreamState.NEW
+        """Where it stands."""
 
     def advance(self, event: Event) -> None:
         """Follow the edge of this event."""

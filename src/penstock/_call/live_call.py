@@ -24,7 +24,7 @@ from ..types import Usage
 from . import log
 from .call import Call, Service
 from .faults import public_error
-from .held import Held
+from .held import NO_SLOTS
 from .lifecycle import Event, Lifecycle, StreamState
 from .phases import Phases
 from .place import add_place
@@ -32,6 +32,7 @@ from .reports import Reports, Summary
 from .secrets import Secrets
 
 if TYPE_CHECKING:
+    from .._policy.servers import Place
     from .route import Route
 
 __all__ = ["LiveCall"]
@@ -43,19 +44,20 @@ NOT_YET: Final = Deadlines(Timeouts(), total_at=math.inf, streaming=False)
 """The limits of calls that have no exchange yet."""
 
 
-class LiveCall:
+class LiveCall(Lifecycle):
     """One call from its beginning to its end."""
 
     __slots__ = (
-        "_held",
         "_interrupted",
+        "_place",
         "_scope",
         "_shown_id",
+        "_slots",
         "attempts",
         "call",
         "clock",
+        "exchange",
         "headers_at",
-        "lifecycle",
         "limits",
         "phases",
         "reports",
@@ -66,9 +68,9 @@ class LiveCall:
     )
 
     def __init__(self, service: Service, call: Call) -> None:
+        super().__init__()
         self.service: Service = service
         self.call: Call = call
-        self.lifecycle: Lifecycle = Lifecycle()
         self.route: Route | None = call.route
         """Chooses the server of each attempt; None if there is one server, or no other attempt."""
         notifier = service.notifier
@@ -89,7 +91,11 @@ class LiveCall:
         self.phases: Phases = Phases()
         """Where the time went until the body."""
         self.secrets: Secrets = Secrets(service, call.outgoing)
-        self._held = Held()
+        self.exchange: Exchange | None = None
+        """The exchange of the current attempt, or of the last one."""
+        self._slots = NO_SLOTS
+        self._place: Place | None = None
+        """The current attempt's place at one of several servers."""
         self._shown_id: tuple[str, str | None] | None = None
         """The server's id of the request, and the same without secrets."""
         self._scope: anyio.CancelScope | None = None
@@ -97,14 +103,9 @@ class LiveCall:
         self._interrupted = False
 
     @property
-    def exchange(self) -> Exchange | None:
-        """The exchange of the current attempt, or of the last one."""
-        return self._held.exchange
-
-    @property
     def wants_usage(self) -> bool:
         """True if somebody is told what the call has cost."""
-        return self.reports is not None or self._held.metered
+        return self.reports is not None or self._slots.metered
 
     @property
     def connected(self) -> bool:
@@ -125,7 +126,7 @@ class LiveCall:
 
     def body_began(self) -> None:
         """The first byte of the body is in: from here on nothing is sent again."""
-        self.lifecycle.advance(Event.FIRST_BYTE)
+        self.advance(Event.FIRST_BYTE)
         if self.call.streaming and self.exchange is not None:
             # It may last for hours. Prompts and heads are most of what an idle stream holds.
             self.exchange.headers.pack()
@@ -142,23 +143,19 @@ class LiveCall:
         and it is the call's failure. Raises StreamClosedError where this side closed the call,
         and an unknown error as it is.
         """
-        if self.lifecycle.state is StreamState.CLOSED:
+        if self.state is StreamState.CLOSED:
             raise StreamClosedError("the stream was closed while it was being read") from None
         public = self.translate(error)
         if not isinstance(public, PenstockError):
             raise error
         if self.service.closed or isinstance(public, StreamClosedError):
-            self.lifecycle.advance(Event.CLOSE)
+            self.advance(Event.CLOSE)
             await self.settle()
             raise StreamClosedError("the client was closed while the stream was being read")
         if public is not error:
             public.__cause__ = error
         exchange = self.exchange
-        if (
-            self.lifecycle.state is StreamState.OPEN
-            and exchange is not None
-            and exchange.body_bytes
-        ):
+        if self.state is StreamState.OPEN and exchange is not None and exchange.body_bytes:
             # Framing without content: bytes of the body all the same.
             self.body_began()
         return public
@@ -171,20 +168,20 @@ class LiveCall:
         `usage` returns the tokens that it has cost, for limiters that count them; so in the
         other ends.
         """
-        self.lifecycle.advance(Event.FINISH)
+        self.advance(Event.FINISH)
         self._ended("completed")
-        if self._held.metered:
-            self._held.settle_tokens(usage())
+        if self._slots.metered:
+            self._slots.settle_tokens(usage())
         exchange = self.exchange
         if exchange is None or exchange.status < 400:
-            self._held.succeeded()
-        self._held.release_slots()
+            self._slots.succeeded()
+        self._release()
 
     async def fail(self, error: PenstockError, usage: Callable[[], Usage | None]) -> None:
         """The answer failed: record it, give everything back, and raise the error."""
-        self.lifecycle.advance(Event.FAIL)
-        if self._held.metered:
-            self._held.settle_tokens(usage())
+        self.advance(Event.FAIL)
+        if self._slots.metered:
+            self._slots.settle_tokens(usage())
         seconds, received = self._so_far()
         log.broke_off(self.call, self.service, error, seconds=seconds, received=received)
         self._ended("failed")
@@ -196,15 +193,15 @@ class LiveCall:
 
         A completed call waits a moment for the end of its body, to reuse the connection.
         """
-        before = self.lifecycle.state
+        before = self.state
         completed = before is StreamState.COMPLETED
         if completed and not self.connected:
             self.service.live.discard(self)
             return
-        self.lifecycle.advance(Event.CLOSE)
-        if self._held.metered:
-            self._held.settle_tokens(usage())
-        if before is not self.lifecycle.state and not math.isnan(self.started):
+        self.advance(Event.CLOSE)
+        if self._slots.metered:
+            self._slots.settle_tokens(usage())
+        if before is not self.state and not math.isnan(self.started):
             self._ended("closed")
         self.interrupt()
         await self.settle(drain=completed)
@@ -219,14 +216,32 @@ class LiveCall:
             self._scope.cancel()
 
     async def settle(self, *, drain: bool = False) -> None:
-        """Give back slot and connection; the latter is reused only after a whole answer."""
+        """Give back slots and connection; the latter is reused only after a whole answer.
+
+        `drain` waits a moment for an end of the body that is on its way. Idempotent. Cancelled,
+        the connection is closed all the same.
+        """
         self.service.live.discard(self)
-        await self._held.aclose(drain=drain)
+        self._release()
+        if self.exchange is not None:
+            await self.exchange.aclose(drain=drain)
 
     def abort(self) -> None:
         """Cut everything now, without waiting; for `__del__`."""
         self.service.live.discard(self)
-        self._held.close()
+        if self.exchange is not None:
+            self.exchange.close()
+        self._release()
+
+    def _release(self) -> None:
+        """Give the slots back, and the place at the server. Idempotent."""
+        slots = self._slots
+        if slots.metered and self.exchange is not None and not self.exchange.began:
+            slots.withdraw()
+        slots.release()
+        if self._place is not None:
+            self._place.release()
+            self._place = None
 
     def _so_far(self) -> tuple[float, int]:
         """Return the seconds since the start, and the bytes of the body received."""

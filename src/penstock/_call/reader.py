@@ -211,5 +211,5 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
     def take_tool_call(self) -> ToolCall | None:
         """Return a complete tool call that was not given before, if there is one by now."""
         self.fold()
-        ended = self.sender.lifecycle.state is StreamState.COMPLETED
+        ended = self.sender.state is StreamState.COMPLETED
         return self._chat.take_complete_call(ended=ended)
