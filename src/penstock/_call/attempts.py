@@ -44,7 +44,6 @@ from .call import Call, Service
 from .held import NO_SLOTS, find_slots
 from .lifecycle import Event, StreamState
 from .live_call import LiveCall
-from .phases import Phase
 from .refusal import ERROR_BODY_SECONDS, read_refusal, refusal_error
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ class Sender(LiveCall):
             raise self.translate(ConnectionFailed(f"cannot load a module: {error}")) from error
         self.clock = event_loop_clock()
         self.started = now = self.clock()
-        self.phases.enter(Phase.SLOT, now)
+        self.phases.enter("slot", now)
         if self.call.timeouts.total is not None:
             self._total_at = now + self.call.timeouts.total
         if self.route is not None:
@@ -276,7 +275,7 @@ class Sender(LiveCall):
         if self.route is not None:
             self.route.answered(refused, self.clock())
         self.headers_at = self.limits.now
-        self.phases.enter(Phase.BODY, self.headers_at)
+        self.phases.enter("body", self.headers_at)
         log.answered(self.call, self.attempts, exchange.status, self.headers_at - self.started)
         if self.reports is not None:
             self.reports.response_started(
@@ -299,12 +298,12 @@ class Sender(LiveCall):
         self.exchange = None
         self._body_until = math.inf
         service.live.add(self)
-        self.phases.enter(Phase.SLOT, self.clock())
+        self.phases.enter("slot", self.clock())
         if self._slots is NO_SLOTS:
             self._slots = find_slots(service.limiter, self.call.outgoing.body)
         if self._slots is not NO_SLOTS:
             await self._within(self._slots.take(timeouts.slot))
-        self.phases.enter(Phase.CONNECTION, self.clock())
+        self.phases.enter("connection", self.clock())
         asked = service.authorize()
         # The key is in no variable: tools that report crashes show those of every frame.
         self.secrets.add_key(
@@ -331,7 +330,7 @@ class Sender(LiveCall):
             self._scope = None
         self.limits = Deadlines(timeouts, total_at=self._total_at, streaming=self.call.streaming)
         self.limits.now = now = self.clock()
-        self.phases.enter(Phase.HEAD, now)
+        self.phases.enter("head", now)
         log.connected(service, self.attempts, reused=reused, seconds=now - began)
         limit = self.call.write_timeout
         self.exchange = exchange = Exchange(

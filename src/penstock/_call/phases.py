@@ -9,53 +9,51 @@ One phase begins where the one before it ends, so together they are the time sin
 
 from __future__ import annotations
 
-import enum
 import math
+from typing import Literal, TypeAlias
+
+import msgspec
 
 __all__ = ["Phase", "Phases"]
 
-
-class Phase(enum.IntEnum):
-    """What a call waits for."""
-
-    SLOT = 0
-    """A slot of each limiter."""
-    CONNECTION = 1
-    """A key, and a connection."""
-    HEAD = 2
-    """The head of the response, once the request is being sent."""
-    BACKOFF = 3
-    """The next attempt."""
-    BODY = 4
-    """The body, and those who read it."""
+Phase: TypeAlias = Literal["slot", "connection", "head", "backoff", "body"]
+"""What a call waits for: a field of `Phases`."""
 
 
-class Phases:
+class Phases(msgspec.Struct, gc=False):
     """Seconds spent in each phase."""
 
-    __slots__ = ("_current", "_seconds", "_since")
-
-    def __init__(self) -> None:
-        self._current: Phase | None = None
-        self._since = math.nan
-        self._seconds = [0.0, 0.0, 0.0, 0.0, 0.0]  # of each Phase
+    slot: float = 0.0
+    """Waiting for a slot of each limiter."""
+    connection: float = 0.0
+    """For a key, and a connection."""
+    head: float = 0.0
+    """For the head of the response, once the request is being sent."""
+    backoff: float = 0.0
+    """For the next attempt."""
+    body: float = 0.0
+    """For the body, and those who read it."""
+    current: Phase | None = None
+    """The phase that goes on."""
+    since: float = math.nan
+    """When it began."""
 
     def enter(self, phase: Phase, now: float) -> None:
         """End the current phase and begin another one."""
-        if self._current is not None:
-            self._seconds[self._current] += now - self._since
-        self._current = phase
-        self._since = now
+        if self.current is not None:
+            setattr(self, self.current, getattr(self, self.current) + (now - self.since))
+        self.current = phase
+        self.since = now
 
     def fail(self, now: float) -> None:
         """End an attempt whose body did not begin: what it took belongs to the head."""
-        self.enter(Phase.BACKOFF, now)
-        self._seconds[Phase.HEAD] += self._seconds[Phase.BODY]
-        self._seconds[Phase.BODY] = 0.0
+        self.enter("backoff", now)
+        self.head += self.body
+        self.body = 0.0
 
-    def spent(self, until: float) -> list[float]:
+    def spent(self, until: float) -> Phases:
         """Return the seconds of each phase, the current one up to `until`."""
-        seconds = list(self._seconds)
-        if self._current is not None and until > self._since:
-            seconds[self._current] += until - self._since
-        return seconds
+        spent = msgspec.structs.replace(self)
+        if spent.current is not None and until > spent.since:
+            spent.enter(spent.current, until)
+        return spent

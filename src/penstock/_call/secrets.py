@@ -25,32 +25,38 @@ Source = tuple[deque[str], RequestHead, Proxy | None]
 class Secrets:
     """Masks one call's secrets, wherever a server may have sent them back."""
 
-    __slots__ = ("_keys", "_sources", "key")
+    __slots__ = ("_before", "_earlier_keys", "_head", "_proxy", "_recent_keys", "key")
 
     def __init__(self, service: Service, outgoing: Outgoing) -> None:
         # A callable may give each attempt another key: an error of the second may show the first,
         # or that of a call before.
-        self._keys: tuple[str, ...] = ()
+        self._earlier_keys: tuple[str, ...] = ()
         # Searched when there is something to mask, not for each call. The body is not kept.
-        self._sources: tuple[Source, ...] = (_source(service, outgoing),)
+        self._recent_keys, self._head, self._proxy = _source(service, outgoing)
+        # Of the attempts before, where they went to another server, or had other headers.
+        self._before: tuple[Source, ...] = ()
         self.key: str | None = None
         """The key of the current attempt; None where none is sent."""
 
     def add_server(self, service: Service, outgoing: Outgoing) -> None:
         """Note the server of the next attempt, and the request as that one gets it."""
-        if all(earlier is not service.recent_keys for earlier, *_ in self._sources):
-            self._sources += (_source(service, outgoing),)
+        if all(recent is not service.recent_keys for recent, *_ in self._sources()):
+            self.add_request(service, outgoing)
 
     def add_request(self, service: Service, outgoing: Outgoing) -> None:
         """Note the request of the next attempt, which has other headers than the first."""
-        self._sources += (_source(service, outgoing),)
+        self._before = self._sources()
+        self._recent_keys, self._head, self._proxy = _source(service, outgoing)
+
+    def _sources(self) -> tuple[Source, ...]:
+        return *self._before, (self._recent_keys, self._head, self._proxy)
 
     def add_key(self, service: Service, key: str | None) -> None:
         """Note the key of the next attempt."""
-        if key is not None and self.key != key:
-            self._keys += (key,)
-            if key not in service.recent_keys:
-                service.recent_keys.append(key)
+        if self.key is not None and self.key != key:
+            self._earlier_keys += (self.key,)
+        if key is not None and key not in service.recent_keys:
+            service.recent_keys.append(key)
         self.key = key
 
     def mask(self, error: E) -> E:
@@ -63,9 +69,9 @@ class Secrets:
         return text and redact_text(text, *self._all())
 
     def _all(self) -> list[str | None]:
-        secrets: list[str | None] = [*self._keys]
-        for earlier, head, proxy in self._sources:
-            secrets += earlier
+        secrets: list[str | None] = [self.key, *self._earlier_keys]
+        for recent, head, proxy in self._sources():
+            secrets += recent
             secrets += header_secrets(head.fields)
             secrets += target_secrets(head.target)
             if proxy is not None:

@@ -108,21 +108,20 @@ class Timings:
             waits=self._waits(phases.spent(self.last_read if until is None else until)),
         )
 
-    def _waits(self, spent: list[float]) -> Waits:
-        slot, connection, head, backoff, body = spent
+    def _waits(self, spent: Phases) -> Waits:
         # Rounding must not make a part negative, nor the parts more than the whole.
-        network = min(body, max(0.0, self.waited - self.waited_for_head))
+        network = min(spent.body, max(0.0, self.waited - self.waited_for_head))
         first = network
         if not math.isnan(self.waited_for_first_token):
             first = min(network, max(0.0, self.waited_for_first_token - self.waited_for_head))
         return Waits(
-            slot=slot,
-            connection=connection,
-            head=head,
-            backoff=backoff,
+            slot=spent.slot,
+            connection=spent.connection,
+            head=spent.head,
+            backoff=spent.backoff,
             first_token=first,
             tokens=network - first,
-            consumer=body - network,
+            consumer=spent.body - network,
         )
 
 
