@@ -12,9 +12,10 @@ from types import ModuleType
 import pytest
 
 import penstock
+import penstock.observing
 import penstock.testing
 
-PACKAGES = [penstock, penstock.testing]
+PACKAGES = [penstock, penstock.observing, penstock.testing]
 
 
 def for_type_checkers(package: ModuleType) -> dict[str, str]:

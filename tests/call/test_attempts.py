@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import CompletionStream, Limiter, Timeouts
-from penstock._limiter.slots import lent
+from penstock._limiter.lent import lent
 from penstock.testing.cuts import cut_at
 from penstock.testing.lookups import slow_lookups
 from penstock.testing.memory import MemoryNetwork

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import penstock
 from penstock import Limiter, RateLimitError
+from penstock._limiter.lent import lent, lent_slots
 from penstock._limiter.line import _Ticket
-from penstock._limiter.slots import lent, lent_slots
 from penstock.testing.clock import virtual
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import Limiter, fan_out
+from penstock._limiter.lent import lent
 from penstock._limiter.rates import Reservation
-from penstock._limiter.slots import Slot, lent
+from penstock._limiter.slots import Slot
 from penstock._policy.window import GRAIN, MINUTE
 from penstock.testing.clock import virtual
 from penstock.testing.plugin import virtual_backend as anyio_backend

@@ -12,7 +12,7 @@ import pytest
 
 import penstock
 from penstock import Limiter
-from penstock._limiter.slots import lent
+from penstock._limiter.lent import lent
 from penstock._policy.window import MINUTE
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.plugin import virtual_backend as anyio_backend

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import Limiter
-from penstock._limiter.slots import Slot, lent, lent_slots
+from penstock._limiter.lent import lent, lent_slots
+from penstock._limiter.slots import Slot
 from penstock.testing.plugin import virtual_backend as anyio_backend
 
 __all__ = ["anyio_backend"]

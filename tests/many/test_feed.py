@@ -12,7 +12,8 @@ import pytest
 
 import penstock
 from penstock import Limiter
-from penstock._limiter.slots import Slot, lent_slots
+from penstock._limiter.lent import lent_slots
+from penstock._limiter.slots import Slot
 from penstock._many.feed import Feed
 from penstock.testing.plugin import virtual_backend as anyio_backend
 from penstock.testing.sweep import cancel_sweep

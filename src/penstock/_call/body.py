@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import anyio
 
@@ -25,14 +25,16 @@ from .._policy.deadlines import AnswerEnded
 from .._wire.labels import Labels
 from ..errors import PenstockError, StreamBusyError, StreamClosedError
 from ..headers import Headers, request_id
-from ..observing.events import Outcome
 from ..observing.figures import StreamStatistics
 from ..types import ChatCompletion, TextCompletion, Usage
 from .attempts import Sender
 from .call import Call, Service
 from .lifecycle import StreamState
-from .reports import Summary
 from .timings import Timings
+
+if TYPE_CHECKING:
+    from ..observing.events import Outcome
+    from .reports import Summary
 
 __all__ = ["BodyReader", "Decoder", "busy"]
 
@@ -381,6 +383,8 @@ class BodyReader(ABC, Generic[T]):
         self.sender.report_finished(outcome, error, self._summary)
 
     def _summary(self, now: float) -> Summary:
+        from .reports import Summary  # whoever asks for it has imported them
+
         self.timings.waited = max(self.timings.waited, self.sender.limits.waited)
         answer = self.answer()
         if answer is None:

@@ -12,11 +12,11 @@ import msgspec
 from .._http.connections import Connections
 from .._http.outgoing import Outgoing
 from .._http.pieces import Run
-from .._limiter.limiter import Limiter
-from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
 
 if TYPE_CHECKING:
+    from .._limiter.limiter import Limiter
+    from ..observing.notifier import Notifier
     from .route import Route
 
 __all__ = ["Call", "Service", "Totals"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from .._limiter.limiter import Limiter
-from .._limiter.slots import Slot, lent_slots, request_slot
+from .._limiter.lent import lent_slots
 from .._policy.estimate import used_tokens
 from ..errors import APIStatusError, SlotTimeout
 from ..headers import Headers
 from ..types import Usage
+
+if TYPE_CHECKING:
+    from .._limiter.limiter import Limiter
+    from .._limiter.slots import Slot
 
 __all__ = ["NO_SLOTS", "HeldSlots", "find_slots"]
 
@@ -103,6 +106,8 @@ def find_slots(limiter: Limiter | None, body: bytes) -> HeldSlots:
     lent = lent_slots()
     if not lent and limiter is None:
         return NO_SLOTS
+    from .._limiter.slots import Slot, request_slot  # a limiter has imported them
+
     lines = [slot.line for slot in lent[-1:]]
     if limiter is not None and limiter.line not in lines:
         lines.append(limiter.line)

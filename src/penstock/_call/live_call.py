@@ -18,7 +18,6 @@ from .._http.exchange import Exchange
 from .._policy.deadlines import Deadlines
 from ..errors import PenstockError, StreamClosedError
 from ..headers import request_id
-from ..observing.events import Outcome
 from ..timeouts import Timeouts
 from ..types import Usage
 from . import log
@@ -28,11 +27,12 @@ from .held import NO_SLOTS
 from .lifecycle import Event, Lifecycle, StreamState
 from .phases import Phases
 from .place import add_place
-from .reports import Reports, Summary
 from .secrets import Secrets
 
 if TYPE_CHECKING:
     from .._policy.servers import Place
+    from ..observing.events import Outcome
+    from .reports import Reports, Summary
     from .route import Route
 
 __all__ = ["LiveCall"]
@@ -78,6 +78,8 @@ class LiveCall(Lifecycle):
             notifier = self.route.first_notifier
         self.reports: Reports | None = None
         if notifier is not None:
+            from .reports import Reports  # most clients have no observer
+
             self.reports = Reports(notifier, call, service.connections.dialer, service.provider)
             self.reports.server = service.server
         self.attempts: int = 0

@@ -17,28 +17,21 @@ standard error, for a quick look.
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 from collections.abc import Callable
 
+from .._logs import DEBUG, logger
 from .._wire.credentials import shown_target
 from .call import Call, Service
 
 __all__ = ["answered", "began", "broke_off", "connected", "ended", "retrying"]
 
-_request = logging.getLogger("penstock.request")
-_connection = logging.getLogger("penstock.connection")
-_retry = logging.getLogger("penstock.retry")
-_stream = logging.getLogger("penstock.stream")
-
 
 def began(call: Call, service: Service) -> None:
     """A request is about to be sent for the first time."""
-    if _request.isEnabledFor(logging.DEBUG):
+    if logger("request").isEnabledFor(DEBUG):
         host = service.connections.dialer.origin.host_and_port
         path = shown_target(call.outgoing.target)
-        _request.debug(
+        logger("request").debug(
             "%s %s to %s began",
             call.outgoing.method,
             path,
@@ -49,9 +42,9 @@ def began(call: Call, service: Service) -> None:
 
 def connected(service: Service, attempt: int, *, reused: bool, seconds: float) -> None:
     """An attempt has a connection."""
-    if _connection.isEnabledFor(logging.DEBUG):
+    if logger("connection").isEnabledFor(DEBUG):
         host = service.connections.dialer.origin.host_and_port
-        _connection.debug(
+        logger("connection").debug(
             "%s connection to %s after %.3f s",
             "reused" if reused else "new",
             host,
@@ -62,8 +55,8 @@ def connected(service: Service, attempt: int, *, reused: bool, seconds: float) -
 
 def answered(call: Call, attempt: int, status_code: int, seconds: float) -> None:
     """The head of a success response is in."""
-    if _request.isEnabledFor(logging.DEBUG):
-        _request.debug(
+    if logger("request").isEnabledFor(DEBUG):
+        logger("request").debug(
             "attempt %d answered with %d after %.3f s",
             attempt,
             status_code,
@@ -81,7 +74,7 @@ def retrying(call: Call, service: Service, attempt: int, error: Exception, wait:
     """An attempt failed, and the request is sent again."""
     reason = type(error).__name__
     host = service.connections.dialer.origin.host_and_port
-    _retry.info(
+    logger("retry").info(
         "attempt %d at %s failed (%s); sending again in %.2f s",
         attempt,
         host,
@@ -104,7 +97,7 @@ def broke_off(
     """An answer failed after its first byte."""
     reason = type(error).__name__
     host = service.connections.dialer.origin.host_and_port
-    _stream.warning(
+    logger("stream").warning(
         "the answer of %s broke off after %.3f s and %d bytes (%s)",
         host,
         seconds,
@@ -122,9 +115,9 @@ def broke_off(
 
 def ended(call: Call, outcome: str, attempts: int, so_far: Callable[[], tuple[float, int]]) -> None:
     """A request is over; `so_far` returns its seconds and the bytes received."""
-    if _request.isEnabledFor(logging.DEBUG):
+    if logger("request").isEnabledFor(DEBUG):
         seconds, received = so_far()
-        _request.debug(
+        logger("request").debug(
             "%s after %.3f s, %d attempts and %d bytes",
             outcome,
             seconds,
@@ -138,21 +131,3 @@ def ended(call: Call, outcome: str, attempts: int, so_far: Callable[[], tuple[fl
                 "model": call.model,
             },
         )
-
-
-def _configure(wanted: str) -> None:
-    """Prepare the logger of the library; write to standard error at the level that is wanted."""
-    logger = logging.getLogger("penstock")
-    logger.addHandler(logging.NullHandler())
-    if not wanted:
-        return
-    level = logging.getLevelNamesMapping().get(wanted.upper())
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO if level is None else level)
-    if level is None:
-        logger.warning("PENSTOCK_LOG is none of debug, info, warning, error: taken as info")
-
-
-_configure(os.environ.get("PENSTOCK_LOG", ""))

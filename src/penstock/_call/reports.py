@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import logging
 from collections.abc import Callable
 
 import msgspec
 
 from .._http.dial import Dialer
 from .._limiter.home_loop import HomeLoop
+from .._logs import logger
 from .._wire.credentials import shown_target
 from .._wire.labels import Labels
 from .._wire.request import checked_headers
@@ -31,7 +31,6 @@ from .call import Call, Service
 
 __all__ = ["Reports", "Summary"]
 
-_logger = logging.getLogger("penstock.observer")
 
 _numbers = itertools.count(1)
 
@@ -157,7 +156,9 @@ class Reports:
         try:
             added = checked_headers(self._notifier.headers(self._event, self._context))
         except (TypeError, ValueError) as error:
-            _logger.error("observer method request_headers gave headers not to be sent: %s", error)
+            logger("observer").error(
+                "observer method request_headers gave headers not to be sent: %s", error
+            )
             return []
         return list(added.values())
 

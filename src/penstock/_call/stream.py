@@ -6,7 +6,6 @@ import math
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, final
 
-from .._typed.partial_json import PartialJSON
 from .._wire.status import with_headers
 from ..types import ChatCompletion, ChatCompletionChunk, ToolCall
 from .base_stream import BaseStream
@@ -15,6 +14,7 @@ from .reader import Reader, Sink
 from .views import TextView, ToolCallView, content_of
 
 if TYPE_CHECKING:
+    from .._typed.partial_json import PartialJSON
     from ..structured import OutputType
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ class CompletionStream(BaseStream[ChatCompletionChunk], Generic[C_co]):
         `collect()` gives the checked value of the type.
         """
         if self._so_far is None:
+            from .._typed.partial_json import PartialJSON
+
             self._so_far = PartialJSON()
         choices = self.partial.choices
         text = (choices[0].message.content if choices else None) or ""

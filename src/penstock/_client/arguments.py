@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from .._limiter.limiter import Limiter
+from ..observing.added import added
 from ..timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from .._limiter.limiter import Limiter
+    from ..observing.notifier import Notifier
 
 __all__ = [
     "checked_keepalive",
     "checked_limiter",
     "checked_method",
+    "checked_observer",
     "checked_retries",
     "checked_timeouts",
     "checked_wait",
@@ -37,9 +43,25 @@ def checked_timeouts(timeouts: object) -> Timeouts:
 
 def checked_limiter(limiter: object) -> Limiter | None:
     """Return a limiter, or None; TypeError if it is something else."""
-    if limiter is not None and not isinstance(limiter, Limiter):
+    if limiter is None:
+        return None
+    from .._limiter.limiter import Limiter
+
+    if not isinstance(limiter, Limiter):
         raise TypeError(f"limiter must be a penstock.Limiter, not {type(limiter).__name__}")
     return limiter
+
+
+def checked_observer(observer: object) -> Notifier | None:
+    """Return what calls a client's observer, or a list of them, and those of the process.
+
+    None if there is none at all; TypeError if one has no method of an observer.
+    """
+    if observer is None and not added:
+        return None
+    from ..observing.notifier import Notifier
+
+    return Notifier.of(observer)
 
 
 def checked_retries(max_retries: object) -> int:

@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 
 from .. import providers
 from .._call.call import Service
-from .._call.event_stream import EventStream
-from .._call.response_stream import ResponseStream
 from .._http.connections import KEEPALIVE, Connections
 from .._http.dial import Dialer
 from .._http.pieces import Content
 from .._http.proxy import Proxy, proxy_from_environment
-from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.credentials import hides_arguments
 from .._wire.query import Query
-from ..observing.notifier import Notifier
 from ..providers import Provider
 from ..timeouts import Timeouts
 from ..types import ChatCompletion
@@ -27,6 +23,7 @@ from .api_key import APIKey, key_source
 from .arguments import (
     checked_keepalive,
     checked_limiter,
+    checked_observer,
     checked_retries,
     checked_timeouts,
     checked_wait,
@@ -34,16 +31,18 @@ from .arguments import (
 from .endpoint import Endpoint
 from .environment import base_url_for, key_from_environment
 from .resources import Chat, ChatRequest, Models, TextCompletions
-from .response import Response
-from .statistics import ClientStatistics, client_made, client_statistics
-from .warm_up import WarmUp
 
 if TYPE_CHECKING:
     import ssl
 
+    from .._call.event_stream import EventStream
+    from .._call.response_stream import ResponseStream
     from .._http.lazy import httpcore
+    from .._limiter.limiter import Limiter
     from .._local.server import LocalServer
     from .params import RequestParams
+    from .response import Response
+    from .statistics import ClientStatistics
 
 __all__ = ["AsyncClient"]
 
@@ -108,7 +107,7 @@ class AsyncClient:
     ) -> None:
         timeouts, limiter = checked_timeouts(timeouts), checked_limiter(limiter)
         provider = providers.get(provider)
-        notifier = Notifier.of(observer)
+        notifier = checked_observer(observer)
         url = base_url_for(provider, base_url).with_query(Query.of(default_query, "default_query"))
         chosen = Proxy.parse(proxy) if proxy else None
         if proxy is None and uds is None and network is None:
@@ -149,6 +148,8 @@ class AsyncClient:
         self.models: Models = Models(endpoint)
         """The server's models: `await client.models.list()`."""
         if notifier is not None and notifier.wants("client_made"):
+            from .statistics import client_made
+
             notifier.tell("client_made", client_made(self._endpoint.service))
 
     @classmethod
@@ -279,6 +280,8 @@ class AsyncClient:
         StreamClosedError if the client is closed; connections that are ready stay so. Cancelled,
         it leaves nothing half open.
         """
+        from .warm_up import WarmUp
+
         return await WarmUp(self._endpoint, n).run()
 
     @overload
@@ -438,6 +441,8 @@ class AsyncClient:
         Closes idle connections that have expired or died, if it is called in the event loop
         that uses the client.
         """
+        from .statistics import client_statistics
+
         return client_statistics(self._endpoint.service)
 
     async def aclose(self) -> None:

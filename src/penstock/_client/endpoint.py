@@ -6,14 +6,10 @@ from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mappi
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._call.call import Call, Service
-from .._call.event_stream import EventStream
 from .._call.fetch import Fetch, RawAnswer
-from .._call.response_stream import ResponseStream
 from .._call.stream import CompletionStream
-from .._call.text_stream import TextCompletionStream
 from .._http.outgoing import Outgoing
 from .._http.pieces import Content, Pieces
-from .._limiter.limiter import Limiter
 from .._wire.encode import encode_json
 from .._wire.history import provider_at
 from .._wire.parameters import choices_asked
@@ -27,21 +23,25 @@ from .._wire.request import (
 from .._wire.request_head import RequestHead
 from .._wire.status import with_headers
 from .._wire.url import USUAL_PATHS, BaseURL
-from ..observing.notifier import Notifier
 from ..timeouts import Timeouts
 from ..types import Answer, ChatCompletion
 from .api_key import APIKey, key_source
 from .arguments import (
     checked_limiter,
     checked_method,
+    checked_observer,
     checked_retries,
     checked_timeouts,
     checked_wait,
 )
-from .response import Response
 
 if TYPE_CHECKING:
+    from .._call.event_stream import EventStream
+    from .._call.response_stream import ResponseStream
+    from .._call.text_stream import TextCompletionStream
+    from .._limiter.limiter import Limiter
     from ..structured import OutputType
+    from .response import Response
 
 __all__ = ["Endpoint", "output_type"]
 
@@ -104,7 +104,7 @@ class Endpoint:
             authorize=None if api_key is None else key_source(api_key),
             asks_for_key=None if api_key is None else callable(api_key),
             limiter=checked_limiter(limiter),
-            notifier=None if observer is None else Notifier.of(observer),
+            notifier=None if observer is None else checked_observer(observer),
             max_retry_wait=None if max_retry_wait is None else checked_wait(max_retry_wait),
         )
         endpoint = Endpoint(
@@ -133,12 +133,16 @@ class Endpoint:
 
     def text_stream(self, params: dict[str, Any]) -> TextCompletionStream:
         """Return a stream for the keyword arguments of `completions.create`."""
+        from .._call.text_stream import TextCompletionStream
+
         return TextCompletionStream(self.service, self.text_call(params, stream=True))
 
     def events(
         self, path: str, *, json: object, method: str, done: Collection[str], **options: Any
     ) -> EventStream:
         """Return the event stream of any endpoint, as `AsyncClient.events` has it."""
+        from .._call.event_stream import EventStream
+
         if isinstance(done, str) or not all(isinstance(name, str) for name in done):
             raise TypeError("done must be names of events, for instance ('message_stop',)")
         body = None if json is None else encode_json(json)
@@ -156,6 +160,8 @@ class Endpoint:
         **options: Any,
     ) -> ResponseStream:
         """Return the byte stream of any endpoint, as `AsyncClient.stream` has it."""
+        from .._call.response_stream import ResponseStream
+
         call = self.call(
             checked_method(method),
             path,
@@ -328,6 +334,8 @@ class Endpoint:
         )
         fetch = Fetch(self.service, call, RawAnswer)
         answer = await fetch.run()
+        from .response import Response
+
         exchange = answer.exchange
         return Response(exchange.status, exchange.headers, answer.content, fetch.redaction())
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from .._call.stream import CompletionStream
-from .._call.text_stream import TextCompletionStream
 from .._wire.credentials import hides_arguments
 from .._wire.whole_answer import completion_of, models_of, text_completion_of
 from ..timeouts import Timeouts
@@ -14,6 +13,7 @@ from ..types import ChatCompletion, ModelList, TextCompletion
 from .endpoint import Endpoint, output_type
 
 if TYPE_CHECKING:
+    from .._call.text_stream import TextCompletionStream
     from ..structured import ParsedCompletion
     from .params import ChatParams, ParseParams, Prompt, TextParams
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .._call.call import Service
-from .._limiter.limiter import LimiterStatistics
-from ..observing.events import ClientMade
+
+if TYPE_CHECKING:
+    from .._limiter.limiter import LimiterStatistics
+    from ..observing.events import ClientMade
 
 __all__ = ["ClientStatistics", "client_made", "client_statistics"]
 
@@ -51,6 +54,8 @@ def client_statistics(service: Service) -> ClientStatistics:
 
 def client_made(service: Service) -> ClientMade:
     """Return what observers are told of a new client; it does not keep the client alive."""
+    from ..observing.events import ClientMade  # the observer has imported it
+
     reference = weakref.ref(service)
 
     def statistics() -> ClientStatistics | None:

@@ -8,32 +8,43 @@ httpcore are logged as before.
 from __future__ import annotations
 
 import inspect
-import logging
+from functools import cache
 from types import CodeType
+from typing import TYPE_CHECKING
+
+from .._logs import DEBUG
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = ["hide_answers", "httpcore_logs"]
 
 _LOGGERS = ("httpcore.http11", "httpcore2.http11")
 _DEPTH = 16  # frames from the logging call to the caller of httpcore; 8 of them are known
-_loggers = [logging.getLogger(name) for name in _LOGGERS]
 
 
 def httpcore_logs() -> bool:
     """Return True if httpcore's DEBUG log is on: then it makes every request."""
-    first, second = _loggers
-    return first.isEnabledFor(logging.DEBUG) or second.isEnabledFor(logging.DEBUG)
+    first, second = _loggers()
+    return first.isEnabledFor(DEBUG) or second.isEnabledFor(DEBUG)
 
 
 def hide_answers(caller: CodeType) -> None:
     """Install the filter for requests that this function makes. Idempotent."""
-    for logger in _loggers:
+    for logger in _loggers():
         if not any(isinstance(each, _WithoutAnswers) for each in logger.filters):
             logger.addFilter(_WithoutAnswers(caller))
 
 
-class _WithoutAnswers(logging.Filter):
+@cache
+def _loggers() -> list[logging.Logger]:
+    import logging  # by now every event loop has; see `penstock._logs`
+
+    return [logging.getLogger(name) for name in _LOGGERS]
+
+
+class _WithoutAnswers:
     def __init__(self, caller: CodeType) -> None:
-        super().__init__()
         self._caller = caller
 
     def filter(self, record: logging.LogRecord) -> bool:

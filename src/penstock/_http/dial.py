@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -14,12 +13,13 @@ from .._loops import event_loop_clock, in_trio
 from .._wire.url import Origin
 from ..errors import ConnectTimeout, PenstockError
 from . import lazy
-from .foreign_stream import ForeignStream
 from .lookup import Lookups, literal_address
 from .network import ConnectionFailed, Deadline, NetworkStream
 from .proxy import Proxy
-from .tunnel import tunnel
 from .turns import Turns
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Dialer", "NewScope"]
 
@@ -50,7 +50,8 @@ class Dialer:
         self.proxy = proxy
         self._ssl_context = ssl_context
         self._hop = origin if proxy is None else proxy.origin
-        self._literal = literal_address(self._hop)
+        # The hop where it is an address itself, not a name; None until it is looked at.
+        self._literal: list[tuple[str, int]] | None = None
         self._lookups = Lookups()
         self._turns = Turns()
         self._uds = uds
@@ -106,6 +107,10 @@ class Dialer:
     ) -> list[tuple[str, int]]:
         if self._network is not None or self._uds is not None:
             return []
+        if self._literal is None:
+            self._literal = literal_address(self._hop)
+        if self._literal:
+            return self._literal
         with new_scope(deadline=until):
             return await self._lookups.resolve(self._hop, self._shown(self._hop.host))
         raise deadline.error()
@@ -123,6 +128,8 @@ class Dialer:
             if proxy.scheme == "https":
                 stream = await self._start_tls(stream, proxy.host, deadline)
             if not self.forwards:
+                from .tunnel import tunnel
+
                 stream = await tunnel(stream, proxy, origin, deadline)
         if origin.scheme == "https":
             stream = await self._start_tls(stream, origin.host, deadline)
@@ -150,6 +157,8 @@ class Dialer:
     async def _reach_by_backend(
         self, network: lazy.httpcore.AsyncNetworkBackend, hop: Origin
     ) -> NetworkStream:
+        from .foreign_stream import ForeignStream
+
         try:
             if self._uds is not None:
                 return ForeignStream(await network.connect_unix_socket(self._uds))
@@ -173,9 +182,12 @@ class Dialer:
 
         if self._ssl_context is None:
             self._ssl_context = default_context()
-        if isinstance(stream, ForeignStream):
-            await stream.start_tls(self._ssl_context, hostname, deadline)
-            return stream
+        if self._network is not None:
+            from .foreign_stream import ForeignStream
+
+            if isinstance(stream, ForeignStream):
+                await stream.start_tls(self._ssl_context, hostname, deadline)
+                return stream
         return await start_tls(stream, self._ssl_context, hostname, deadline)
 
 

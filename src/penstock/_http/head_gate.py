@@ -12,14 +12,16 @@ in any case, by decoders that lose nothing when a read is cancelled.
 from __future__ import annotations
 
 import re
-import ssl
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from .._wire.head import ResponseHead, plain_response
 from . import lazy
 from .debug_log import hide_answers
 from .network import ConnectionFailed, Deadline, NetworkStream, Upload, without_frames
 from .pieces import Pieces, PiecewiseUpload
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["MAX_HEAD_BYTES", "HeadGate", "HeadTooLarge"]
 
@@ -127,6 +129,7 @@ class HeadGate:
         Each time with a new connection object: it holds no state between two exchanges, and
         the stream below it is ours.
         """
+        hide_answers(HeadGate.answer.__code__)
         stream = cast("lazy.httpcore.AsyncNetworkStream", self)
         connection = lazy.httpcore.AsyncHTTP11Connection(request.url.origin, stream)
         return await connection.handle_async_request(request)
@@ -237,6 +240,3 @@ class HeadGate:
 
     def get_extra_info(self, info: str) -> Any:
         return None
-
-
-hide_answers(HeadGate.answer.__code__)

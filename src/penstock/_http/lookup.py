@@ -7,7 +7,6 @@ connections wait in line for those threads until they time out.
 from __future__ import annotations
 
 import ipaddress
-import socket
 import threading
 from collections.abc import Callable
 from itertools import chain, zip_longest
@@ -33,6 +32,8 @@ def literal_address(hop: Origin) -> list[tuple[str, int]]:
         literal = ipaddress.ip_address(hop.host.partition("%")[0])
     except ValueError:
         return []
+    import socket
+
     return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
 
 
@@ -117,6 +118,8 @@ class _Lookup:
 
 
 async def _look_up(hop: Origin) -> list[Any]:
+    import socket
+
     try:
         return await anyio.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
     except RuntimeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import os
 import re
 import urllib.parse
@@ -81,7 +81,7 @@ class Proxy(msgspec.Struct, frozen=True):
         if self.username is None:
             return []
         pair = f"{self.username}:{self.password or ''}".encode()
-        return [(b"Proxy-Authorization", b"Basic " + base64.b64encode(pair))]
+        return [(b"Proxy-Authorization", b"Basic " + binascii.b2a_base64(pair, newline=False))]
 
     @property
     def origin(self) -> Origin:

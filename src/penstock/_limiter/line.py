@@ -11,7 +11,6 @@ wait with it.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from .._logs import logger
 from .._policy.adaptive import AdaptiveLimit
 from .._policy.quotas import quotas_in
 from .._policy.retry import is_overload
@@ -40,7 +40,6 @@ PauseReason = Literal[
 """Why a limiter starts nothing: a server asked to wait, or refused for load without saying how
 long; `Limiter.pause`; the limits of a second and of a minute; a server's headers."""
 
-_logger = logging.getLogger("penstock.limiter")
 
 # Wake at most this many waiters at once. Waking one fills a single place per loop iteration;
 # waking all is quadratic.
@@ -266,7 +265,7 @@ class Line:
             self.pause(pause, "backoff" if error.retry_after is None else "retry_after")
             # Once per pause, not for every sibling that is refused as well.
             if not paused and error.retry_after is not None and error.retry_after > pause:
-                _logger.warning(
+                logger("limiter").warning(
                     "the server asks to wait %.0f s, longer than max_retry_wait:"
                     " other requests wait %.0f s",
                     error.retry_after,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+from .lent import lent
 from .line import Line
-from .slots import Slot, lent
+from .slots import Slot
 
 __all__ = ["Place"]
 

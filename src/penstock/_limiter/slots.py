@@ -53,16 +53,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 
 from ..errors import APIStatusError
 from ..headers import Headers
+from .lent import lent_slots
 from .line import Line
 from .rates import Reservation, checked_tokens
 from .slot_states import TRANSITIONS, SlotEvent, SlotState
 
-__all__ = ["Slot", "lent", "lent_slots", "request_slot"]
+__all__ = ["Slot", "request_slot"]
 
 
 class Slot:
@@ -326,22 +326,3 @@ def request_slot(line: Line, body: bytes) -> Slot:
     number of tokens.
     """
     return Slot(line, tokens=0 if line.rates is None else line.rates.estimate(body))
-
-
-_lent: ContextVar[tuple[Slot, ...]] = ContextVar("penstock_lent_slots", default=())
-
-
-@contextmanager
-def lent(slot: Slot) -> Generator[None]:
-    """Lend this slot to requests made within, by this task and the tasks it starts."""
-    token = _lent.set((*_lent.get(), slot))
-    try:
-        yield
-    finally:
-        _lent.reset(token)
-
-
-def lent_slots() -> tuple[Slot, ...]:
-    """Return the slots of this event loop that are lent to this task, the outermost first."""
-    lent = _lent.get()
-    return tuple(slot for slot in lent if slot.line.home.is_here) if lent else lent

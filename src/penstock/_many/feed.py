@@ -53,8 +53,9 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from .._limiter.lent import lent
 from .._limiter.limiter import Limiter
-from .._limiter.slots import Slot, lent
+from .._limiter.slots import Slot
 from ..errors import StreamBusyError, StreamClosedError
 from ..observing.events import GroupKind
 from ..observing.groups import Group

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import string
 
 __all__ = ["new_call_id"]
 
-_SIGNS = string.ascii_letters + string.digits
+_SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _LENGTH = 9
 
 

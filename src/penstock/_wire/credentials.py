@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import html
 import inspect
 import json
 import re
@@ -36,6 +35,10 @@ _NAME = re.compile(r"auth|cookie|credential|key|password|secret|signature|token"
 
 # In a URL also Azure's shared access signature and the key of its functions.
 _PARAMETER = f"(?i){_NAME.pattern}|^sig$|^code$"
+
+
+# As `html.escape` writes them; that module is a large import.
+_IN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
 def names_a_credential(header: bytes) -> bool:
@@ -162,7 +165,7 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
         in_json.replace("/", "\\/"),
         # As in the repr of text or bytes with both kinds of quotes.
         key.replace("\\", "\\\\").replace("'", "\\'"),
-        html.escape(key),
+        key.translate(_IN_HTML),
         urllib.parse.quote(key, safe=""),
     }
     # In reverse order, so that "a&amp;" comes before its prefix "a&".

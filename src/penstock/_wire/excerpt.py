@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import Any
 
@@ -41,7 +40,11 @@ def words(text: str) -> str:
     title = re.search(_TITLE, page)
     title_words = title[1].strip() if title else ""
     shown = title_words or re.sub(_TAG, " ", re.sub(_HIDDEN, " ", page))
-    return html.unescape(shown).strip()
+    try:
+        from html import unescape  # a large table of names, which only web pages need
+    except OSError:  # no file descriptor is left to load a module
+        return shown.strip()
+    return unescape(shown).strip()
 
 
 # An error's envelope has 3 to 6 levels. deepcopy needs about four frames per level, and Python

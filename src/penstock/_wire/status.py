@@ -6,7 +6,6 @@ is. A body that cannot be read changes nothing.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -77,8 +76,10 @@ def _headline(status: int, details: ErrorDetails) -> str:
 
 def _phrase(status: int) -> str:
     try:
+        from http import HTTPStatus  # a large import, only for refusals without a word
+
         return HTTPStatus(status).phrase
-    except ValueError:
+    except (ValueError, OSError):  # or no file descriptor is left to load a module
         return "(unknown status)"
 
 

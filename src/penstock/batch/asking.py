@@ -5,7 +5,6 @@ One `Asker` is one run: what it learns from a row, all its rows obey. It does no
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -13,8 +12,10 @@ from typing import Any, Literal, TypeAlias
 import anyio
 import msgspec
 
+from .._limiter.lent import lent
 from .._limiter.limiter import Limiter
-from .._limiter.slots import Slot, lent, request_slot
+from .._limiter.slots import Slot, request_slot
+from .._logs import logger
 from .._loops import event_loop_clock
 from .._policy.retry import backoff
 from ..errors import PenstockError, StreamClosedError
@@ -28,7 +29,6 @@ from .verdicts import Verdict, verdict_of
 
 __all__ = ["Asker", "OnCut", "Policy"]
 
-_logger = logging.getLogger("penstock.batch")
 
 OVERLOAD_RETRIES = 20
 FUSE = 100
@@ -272,7 +272,7 @@ class Asker:
                 f" waiting, for {policy.patience:g} s at most"
             )
             # Not the notice: it may have the words of the server.
-            _logger.warning(
+            logger("batch").warning(
                 "no answer from the server (%s): waiting, for %g s at most",
                 verdict.failure.code,
                 policy.patience,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from .._call.call import Service
-from .._client.arguments import checked_limiter
+from .._client.arguments import checked_limiter, checked_observer
 from .._http.connections import Connections
 from .._http.dial import Dialer
 from .._http.network import ConnectionFailed
@@ -28,7 +28,6 @@ from .._limiter.limiter import Limiter
 from .._loops import event_loop
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.url import Origin
-from ..observing.notifier import Notifier
 
 if TYPE_CHECKING:
     import ssl
@@ -52,7 +51,7 @@ class Services:
         network: httpcore.AsyncNetworkBackend | None,
     ) -> None:
         self._limiter = checked_limiter(limiter)
-        self._notifier = Notifier.of(observer)
+        self._notifier = checked_observer(observer)
         self._proxy = Proxy.parse(proxy) if proxy else None
         self._asks_environment = proxy is None and uds is None and network is None
         self._ssl_context = ssl_context

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
+from .._logs import logger
+from .added import added
 from .events import (
     AttemptFailed,
     ClientMade,
@@ -86,9 +87,6 @@ METHODS = (
     "group_finished",
 )
 
-_logger = logging.getLogger("penstock.observer")
-
-_added: list[object] = []
 
 # The methods of each observer that have raised, in whatever client.
 _raised: WeakKeyDictionary[object, set[str]] = WeakKeyDictionary()
@@ -100,13 +98,13 @@ def add_observer(observer: object) -> None:
     For instrumentation of a whole process. TypeError if it has none of the methods.
     """
     _methods_of(observer)
-    _added.append(observer)
+    added.append(observer)
 
 
 def remove_observer(observer: object) -> None:
     """Undo `add_observer` for clients that are made from now on; nothing if it was not added."""
-    if observer in _added:
-        _added.remove(observer)
+    if observer in added:
+        added.remove(observer)
 
 
 class _Method:
@@ -130,10 +128,10 @@ class _Method:
                 if context is None
                 else context.copy().run(self._function, event)
             )
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged below
             if name not in self._raised:
                 self._raised.add(name)
-                _logger.exception(
+                logger("observer").exception(
                     "observer method %s raised; further errors in it are not logged", name
                 )
             return None
@@ -160,7 +158,7 @@ class Notifier:
         given: list[Any] = [] if observer is None else [observer]
         if isinstance(observer, (list, tuple)):
             given = list(cast("list[Any]", observer))
-        observers = [*given, *_added]
+        observers = [*given, *added]
         return cls(*observers) if observers else None
 
     @classmethod
