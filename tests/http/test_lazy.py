@@ -142,11 +142,13 @@ REQUEST = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
 listener = socket.create_server(("127.0.0.1", 0))
 
 def serve():
-    for _ in range(2):
-        sock, _ = listener.accept()
-        with sock:
-            while sock.recv(65536):
-                sock.sendall(HEAD + STREAM)
+    while True:
+        threading.Thread(target=answer, args=[listener.accept()[0]]).start()
+
+def answer(sock):
+    with sock:
+        while sock.recv(65536):
+            sock.sendall(HEAD + STREAM)
 
 async def main():
     url = "http://localhost:%d/v1" % listener.getsockname()[1]
