@@ -36,6 +36,8 @@ __all__ = ["anyio_backend"]
 
 WORDS = ["Hel", "lo", " wor", "ld", "!"]
 HELLO = sse_reply(tokens(*WORDS))
+# As live streams send it.
+ONE_BY_ONE = sse_reply([part for event in tokens(*WORDS) for part in (Pause(1), event)])
 
 
 def reader_of(stream: CompletionStream) -> Reader:
@@ -43,15 +45,16 @@ def reader_of(stream: CompletionStream) -> Reader:
 
 
 @given(
-    cuts=st.lists(st.integers(1, len(HELLO.data) - 1)),
+    answer=st.just(ONE_BY_ONE)
+    | st.lists(st.integers(1, len(HELLO.data) - 1)).map(lambda cuts: split_at(HELLO, cuts)),
     taken=st.lists(st.integers(0, 3)),
     backend=st.sampled_from(["asyncio", "trio"]),
 )
 def test_what_is_unread_stays_in_front_and_out_of_the_partial_answer(
-    cuts: list[int], taken: list[int], backend: str
+    answer: Reply, taken: list[int], backend: str
 ) -> None:
     async def main() -> None:
-        async with client_on(MemoryNetwork(split_at(HELLO, cuts))) as client:
+        async with client_on(MemoryNetwork(answer)) as client:
             reader = reader_of(client.chat.completions.stream(**REQUEST))
             steps = iter(taken)
             handed: list[str] = []

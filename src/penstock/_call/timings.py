@@ -45,17 +45,19 @@ class Timings:
         self._fold_at = random.randint(1, FOLD)
 
     def token_taken(self, now: float, waited: float) -> None:
-        """Note a read that brought one token, not the first one. Call `settle` now and then."""
+        """Note a read that brought one token, not the first one."""
         self.last_read = now
         self.waited = waited
-        self._kept[1].append(now)
-
-    def settle(self) -> None:
-        """Keep no more arrivals than needed."""
-        histogram, arrivals = self._kept
+        arrivals = self._kept[1]
+        arrivals.append(now)
         if len(arrivals) > self._fold_at:
-            self._kept = (_folded(histogram, arrivals), arrivals[-1:])
-            self._fold_at = FOLD
+            self._fold()
+
+    def _fold(self) -> None:
+        """Keep the gaps of the arrivals by now, and the last one for the next gap."""
+        histogram, arrivals = self._kept
+        self._kept = (_folded(histogram, arrivals), arrivals[-1:])
+        self._fold_at = FOLD
 
     def token_arrived(self, now: float, *, again: bool = False) -> bool:
         """Note a read that brought a token; return whether it is the first one.
@@ -70,7 +72,8 @@ class Timings:
             self.first_token = now
             self.waited_for_first_token = self.waited
             return True
-        self.settle()
+        if len(arrivals) > self._fold_at:
+            self._fold()
         return False
 
     def gaps(self) -> Gaps:
