@@ -17,10 +17,13 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from penstock import AsyncClient, Limiter, PenstockError
+from penstock._call.attempts import Sender
+from penstock._call.body import BodyReader
+from penstock._http.exchange import Exchange
 from penstock.observing import AttemptFailed
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import chunk, head, sse_event, sse_reply
-from penstock.testing.script import Send, Stall, reply
+from penstock.testing.script import Pause, Send, Stall, reply
 from penstock.testing.server import becomes_true, serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST, client_of, client_on
@@ -32,6 +35,62 @@ anyio_test = pytest.mark.anyio
 tcp_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 ENDLESS = sse_reply([*PLAIN[:3], Stall()])
+
+
+FLOWING = sse_reply([event for n in range(5) for event in (PLAIN[1], Pause(0.01))])
+
+
+def left_over() -> list[object]:
+    """What calls are made of, as far as it is still there."""
+    return [each for each in gc.get_objects() if isinstance(each, (BodyReader, Sender, Exchange))]
+
+
+async def read_to_the_end(client: AsyncClient) -> None:
+    async with client.chat.completions.stream(**REQUEST) as stream:
+        async for _ in stream:
+            pass
+
+
+async def broken_off(client: AsyncClient) -> None:
+    async with client.chat.completions.stream(**REQUEST) as stream:
+        for _ in range(4):
+            await anext(stream)
+
+
+async def forgotten(client: AsyncClient) -> None:
+    stream = client.chat.completions.stream(**REQUEST)
+    for _ in range(4):
+        await anext(stream)
+
+
+async def cancelled(client: AsyncClient) -> None:
+    async with client.chat.completions.stream(**REQUEST) as stream:
+        for _ in range(4):
+            await anext(stream)
+        with anyio.move_on_after(0.001):
+            await anext(stream)
+
+
+@anyio_test
+@tcp_and_tls
+@pytest.mark.filterwarnings("ignore:unclosed <CompletionStream:ResourceWarning")
+@pytest.mark.parametrize("way", [read_to_the_end, broken_off, forgotten, cancelled])
+async def test_a_stream_leaves_nothing_to_the_garbage_collector(
+    way: Callable[[AsyncClient], Awaitable[None]], tls: bool
+) -> None:
+    async with serve(FLOWING, tls=tls) as server, client_of(server) as client:
+        await way(client)
+        gc.collect()
+        gc.disable()
+        try:
+            before = len(left_over())
+            await way(client)
+            # For a few iterations more an event loop holds what a task has waited for.
+            with anyio.fail_after(1):
+                while len(left_over()) > before:
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            gc.enable()
 
 
 async def partly_read(client: AsyncClient, *, entered: bool) -> None:

@@ -34,10 +34,6 @@ class TappedStream(ForeignStream):
             if isinstance(taken, bytes):
                 return taken
 
-    @property
-    def can_wait(self) -> bool:
-        return True
-
     def wait(self, deadline: Deadline, take: Take) -> Awaitable[object] | None:
         found = getattr(self, "_found", None)
         return self._give(deadline, take) if found is None else None

@@ -112,7 +112,7 @@ class BaseStream(Generic[T]):
         if reader.reading:
             raise busy()
         if reader.pos == len(reader.batch):
-            waiter = None if reader.wait is None else reader.wait()
+            waiter = reader.wait()
             if waiter is not None:
                 reader.reading = True
                 try:

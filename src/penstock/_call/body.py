@@ -15,12 +15,12 @@ in its fields, which change only after an await has returned, so a cancelled rea
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import anyio
 
-from .._http.exchange import Exchange, Wait
+from .._http.exchange import Exchange
 from .._policy.deadlines import AnswerEnded
 from .._wire.labels import Labels
 from ..errors import PenstockError, StreamBusyError, StreamClosedError
@@ -86,7 +86,6 @@ class BodyReader(ABC, Generic[T]):
         "reading",
         "sender",
         "timings",
-        "wait",
     )
 
     def __init__(self, service: Service, call: Call) -> None:
@@ -107,8 +106,6 @@ class BodyReader(ABC, Generic[T]):
         """True while a task is in a read: a second one gets StreamBusyError."""
         self._resting: Decoder[T] | None = None
         """The decoder if the next read is for `take` first, else None."""
-        self.wait: Wait | None = None
-        """Begins a wait in which `take` is called where the bytes arrive; None if it may not."""
 
     # --- what differs between answers ---
 
@@ -134,11 +131,10 @@ class BodyReader(ABC, Generic[T]):
     def begin_rest(self) -> None:
         """Have the next read given to `take` first."""
         self._resting = self._decoder
-        self.wait = self._exchange.waits_for(self.take, self.sender.limits)
 
     def end_rest(self) -> None:
         """Have the next read made the general way."""
-        self._resting = self.wait = None
+        self._resting = None
 
     def explain(self, error: PenstockError) -> None:
         """Add to the error what is known about the answer so far."""
@@ -219,6 +215,15 @@ class BodyReader(ABC, Generic[T]):
                             return True
         finally:
             self.reading = False
+
+    def wait(self) -> Awaitable[object] | None:
+        """Begin a wait in which `take` is called where the bytes arrive; None if it may not.
+
+        A method, as anything bound to this object that it keeps would make a cycle.
+        """
+        if self._resting is None:
+            return None
+        return self._exchange.wait(self.sender.limits, self.take)
 
     def cancelled(self) -> None:
         """End a read that was cancelled in a wait which `wait` began."""

@@ -144,7 +144,6 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
         """Have the next read given to `take` first."""
         super().begin_rest()
         if self._sink is not None:
-            self.wait = None
             self._exchange.listen(self._forward)
 
     def end_rest(self) -> None:

@@ -218,10 +218,6 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
     def listen(self, tap: Tap | None) -> None:
         self._tap = tap
 
-    @property
-    def can_wait(self) -> bool:
-        return True
-
     def wait(self, deadline: LazyDeadline, take: Take) -> asyncio.Future[None] | None:
         if self._chunks or self._few or self._ended or self._closed:
             return None

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable
 from typing import Any, cast
 
 from .._wire.encoding import EncodingError, content_decoder
@@ -39,9 +38,7 @@ from .network import (
 from .outgoing import Outgoing, as_bytes, as_httpcore
 from .pieces import Pieces, UnsendableRequest
 
-__all__ = ["BodyTooLarge", "Exchange", "MalformedResponse", "Wait"]
-
-Wait = Callable[[], Awaitable[object] | None]
+__all__ = ["BodyTooLarge", "Exchange", "MalformedResponse"]
 
 # After [DONE] the end of the body is usually one segment behind. Waiting for it briefly lets
 # the connection be used again.
@@ -354,13 +351,9 @@ class Exchange:
         """Have what `receive` waits for given to `tap`: see `NetworkStream.listen`."""
         self._stream.listen(tap)
 
-    def waits_for(self, take: Take, deadline: LazyDeadline) -> Wait | None:
-        """Return what begins a wait for bytes at rest: see `NetworkStream.wait`.
-
-        None if the connection's streams need a task to read.
-        """
-        stream = self._stream
-        return partial(stream.wait, deadline, take) if stream.can_wait else None
+    def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
+        """Begin a wait for bytes at rest: see `NetworkStream.wait`."""
+        return self._stream.wait(deadline, take)
 
     def stop_waiting(self) -> None:
         """End the wait that it began, if it is not over. Idempotent."""

@@ -180,18 +180,13 @@ class NetworkStream(ABC):
         is to return. Streams that need a task to read never call it.
         """
 
-    @property
-    def can_wait(self) -> bool:
-        """True if `wait` may begin a wait: the stream needs no task to read."""
-        return False
-
     def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
         """Begin a wait for the next bytes, which `take` gets where they arrive.
 
         Returns what the task awaits, and no error but a cancellation comes of it. If `take`
         returns True, the wait and its `deadline` are over. Else, or if it did not get any, call
         `stop_waiting`: then `receive` has the bytes, the end or the error. Returns None where
-        `receive` has something already.
+        `receive` has something already, or the stream needs a task to read.
         """
         return None
 

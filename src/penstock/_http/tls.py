@@ -172,10 +172,6 @@ class TLSStream(NetworkStream):
         self._tapped = True
         return b""
 
-    @property
-    def can_wait(self) -> bool:
-        return self._inner.can_wait
-
     def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
         if self._unread or self._over or self._outgoing.pending:
             return None
