@@ -59,7 +59,7 @@ class TappedStream(ForeignStream):
 def reading(*, tapped: bool) -> Iterator[None]:
     """Have tokens taken where they arrive, or all bytes read the general way."""
     if tapped:
-        with mock.patch("penstock._http.dial.ForeignStream", TappedStream):
+        with mock.patch("penstock._http.foreign_stream.ForeignStream", TappedStream):
             yield
     else:
         with mock.patch.object(Reader, "at_rest", return_value=False):

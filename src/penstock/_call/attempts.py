@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -60,7 +60,6 @@ class Sender(LiveCall):
     """Sends one call, again where that is allowed, and settles what it took."""
 
     __slots__ = (
-        "_added_headers",
         "_body_until",
         "_due",
         "_failures",
@@ -81,8 +80,6 @@ class Sender(LiveCall):
 
     def __init__(self, service: Service, call: Call) -> None:
         super().__init__(service, call)
-        self._added_headers: Sequence[tuple[bytes, bytes]] = ()
-        """What the observers add to the request."""
         self._failures = 0
         """Failed attempts, without those that only met a dead idle connection."""
         self._fresh = False
@@ -212,7 +209,7 @@ class Sender(LiveCall):
         log.began(self.call, self.service)
         if self.reports is not None:
             self.reports.request_started(now)
-            self._added_headers = self.reports.request_headers()
+            self.reports.ask_for_headers()
 
     @property
     def _is_closed(self) -> bool:
@@ -247,7 +244,8 @@ class Sender(LiveCall):
             if exchange is None or not self._goes_on():
                 exchange = await self._connect()
             if not exchange.status:
-                signed = self.call.outgoing.signed(self.secrets.key, self._added_headers)
+                added = () if self.reports is None else self.reports.added_headers
+                signed = self.call.outgoing.signed(self.secrets.key, added)
                 sent = exchange.send(signed)
                 # What gives the pieces of a body knows no deadline.
                 await (sent if signed.pieces is None else self._within(sent))

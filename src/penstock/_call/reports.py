@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -80,6 +80,7 @@ class Reports:
         "_provider",
         "_retries",
         "_told",
+        "added_headers",
         "server",
     )
 
@@ -100,6 +101,8 @@ class Reports:
         """What was told at the start; None until then."""
         self._retries: list[AttemptFailed] = []
         self._finished = False
+        self.added_headers: Sequence[tuple[bytes, bytes]] = ()
+        """The header lines that the observers add to the request."""
         self.server: str = ""
         """Base URL of the server of the current attempt."""
 
@@ -149,18 +152,18 @@ class Reports:
             server=self.server,
         )
 
-    def request_headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the header lines that the observers add to the request."""
+    def ask_for_headers(self) -> None:
+        """Ask the observers for header lines that they add to the request."""
         if self._event is None or not self._notifier.wants("request_headers"):
-            return []
+            return
         try:
             added = checked_headers(self._notifier.headers(self._event, self._context))
         except (TypeError, ValueError) as error:
             logger("observer").error(
                 "observer method request_headers gave headers not to be sent: %s", error
             )
-            return []
-        return list(added.values())
+            return
+        self.added_headers = list(added.values())
 
     def attempt_failed(
         self, attempt: int, error: Exception, retry_in: float | None, now: float

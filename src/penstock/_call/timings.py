@@ -37,9 +37,10 @@ class Timings:
         """The same until the last read."""
         self.waited_for_first_token: float = math.nan
         """The same until the read that brought the first token; NaN until then."""
-        self._kept: tuple[GapHistogram | None, array[float]] = (None, array("d"))
-        """When tokens came: the gaps by now, and since then. It is replaced whole, and no
-        histogram in it changes, since other threads ask for statistics at any time."""
+        self._kept: tuple[GapHistogram | None, array[float]] | None = None
+        """When tokens came: the gaps by now, and since then; None until the second token. It is
+        replaced whole, and no histogram in it changes, since other threads ask for statistics at
+        any time."""
         # Streams that began together do not fold together, which would hold up all of them
         # (at 700 streams, half of their tokens by 35 ms).
         self._fold_at = random.randint(1, FOLD)
@@ -48,37 +49,34 @@ class Timings:
         """Note a read that brought one token, not the first one."""
         self.last_read = now
         self.waited = waited
-        arrivals = self._kept[1]
+        kept = self._kept
+        if kept is None:
+            self._kept = kept = (None, array("d", (self.first_token,)))
+        histogram, arrivals = kept
         arrivals.append(now)
         if len(arrivals) > self._fold_at:
-            self._fold()
-
-    def _fold(self) -> None:
-        """Keep the gaps of the arrivals by now, and the last one for the next gap."""
-        histogram, arrivals = self._kept
-        self._kept = (_folded(histogram, arrivals), arrivals[-1:])
-        self._fold_at = FOLD
+            # The last one is kept for the next gap.
+            self._kept = (_folded(histogram, arrivals), arrivals[-1:])
+            self._fold_at = FOLD
 
     def token_arrived(self, now: float, *, again: bool = False) -> bool:
         """Note a read that brought a token; return whether it is the first one.
 
         `again`: it may have been noted, as it is decoded in parts.
         """
-        arrivals = self._kept[1]
-        if again and arrivals and arrivals[-1] == now:
-            return False
-        arrivals.append(now)
-        if len(arrivals) == 1:
+        if math.isnan(self.first_token):
             self.first_token = now
             self.waited_for_first_token = self.waited
             return True
-        if len(arrivals) > self._fold_at:
-            self._fold()
+        latest = self.first_token if self._kept is None else self._kept[1][-1]
+        if not (again and latest == now):
+            self.token_taken(now, self.waited)
         return False
 
     def gaps(self) -> Gaps:
         """Return the figures of the times between tokens. Any thread may ask."""
-        return _folded(*self._kept).gaps()
+        kept = self._kept  # a local, as the loop's thread may replace it
+        return (GapHistogram() if kept is None else _folded(*kept)).gaps()
 
     def statistics(
         self,

@@ -80,7 +80,6 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 
     __slots__ = (
         "_content_type",
-        "_declared",
         "_expected",
         "_first_finished",
         "_head",
@@ -104,7 +103,6 @@ class CompletionStreamDecoder(ABC, Generic[C]):
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self._content_type = content_type
-        self._declared = is_event_stream(content_type)
         self._expected = choices
         self._sse = EventStreamDecoder(max_event_bytes, objects=True)
         # What has come while it is open whether it is an event stream; None once it is one.
@@ -184,7 +182,9 @@ class CompletionStreamDecoder(ABC, Generic[C]):
             return []
         head = self._head
         if head is not None and (
-            not self._declared or not head.strip() or looks_like_events(head) is False
+            not is_event_stream(self._content_type)
+            or not head.strip()
+            or looks_like_events(head) is False
         ):
             return self._unstreamed(bytes(head))
         # What no empty line ends is discarded, as WHATWG says; but the sentinel is as clear
@@ -242,19 +242,20 @@ class CompletionStreamDecoder(ABC, Generic[C]):
 
     def _examine(self, head: bytearray, data: bytes) -> bytes:
         """Keep what comes until it is known to be events; return the bytes to be read as such."""
-        if self._declared and not head and data.startswith(b"data:"):
+        declared = is_event_stream(self._content_type)
+        if declared and not head and data.startswith(b"data:"):
             self._head = None
             return data
         head += data
         looks = looks_like_events(head)
         if looks:
             self._head = None
-            return data if self._declared else bytes(head)
+            return data if declared else bytes(head)
         is_json = looks_like_json(head)
         bound = MAX_BODY_BYTES if is_json else _HEAD
         over = len(head) >= bound
         del head[bound:]
-        if self._declared and not is_json:
+        if declared and not is_json:
             return data
         if over:
             self.error = unstreamed_error(bytes(head[:_HEAD]), self._content_type)

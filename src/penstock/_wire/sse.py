@@ -109,8 +109,9 @@ class EventStreamDecoder:
         """Bytes that the last events had together; less than LARGE_EVENT if it was not counted."""
         # Then an event with an id is a NamedEvent, "message" by default.
         self._keep_ids = keep_ids
-        # The lines of the unfinished event, with LF for every line end.
-        self._rest = bytearray()
+        # The lines of the unfinished event, with LF for every line end; None while each read was
+        # one whole event.
+        self._rest: bytearray | None = None
         self._at_start = True
         # The last byte was a CR; a following LF belongs to the same line end.
         self._after_cr = False
@@ -127,10 +128,11 @@ class EventStreamDecoder:
         decoder is unusable after that.
         """
         if self._at_start:
-            data = bytes(self._rest) + data
-            self._rest.clear()
+            if self._rest:
+                data = bytes(self._rest) + data
+                self._rest = None
             if len(data) < len(_BOM) and _BOM.startswith(data):
-                self._rest += data
+                self._rest = bytearray(data)
                 return []
             self._at_start = False
             data = data.removeprefix(_BOM)
@@ -147,6 +149,8 @@ class EventStreamDecoder:
             and data[-1] == _LF
         ):
             return [data[6:-2]]
+        if rest is None:
+            rest = self._rest = bytearray()
         # A piece of a long line. Searching for one byte is eighty times as fast as searching
         # for two, which the checks below do several times (half the time of 1 MiB events).
         if _LF not in data:
