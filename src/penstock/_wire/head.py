@@ -8,8 +8,8 @@ searches in place of h11's events and states (a fifth of a whole answer's time).
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..headers import Headers
@@ -62,8 +62,8 @@ def plain_response(head: bytes) -> ResponseHead | None:
         return None
     fields: dict[str, str] = {}
     for spelt, line in _FIELDS.findall(head):
-        # One object for all responses of a server, as a stream keeps its Content-Type.
-        name, value = spelt.decode("ascii").lower(), sys.intern(line.decode("ascii"))
+        name = spelt.decode("ascii").lower()
+        value = _media_type(line) if name == "content-type" else line.decode("ascii")
         allowed = _FRAMING.get(name)
         if allowed is not None and (name in fields or not allowed.fullmatch(value)):
             return None
@@ -71,3 +71,9 @@ def plain_response(head: bytes) -> ResponseHead | None:
     # Both are kept as long as the response: the usual reason is one object for all of them.
     reason = _OK if reason == _OK else reason or b""
     return ResponseHead(int(status), Headers.of_block(block), fields, b"HTTP/1.1", reason)
+
+
+@lru_cache(maxsize=16)
+def _media_type(value: bytes) -> str:
+    """Return the text of a Content-Type: one object for all the open streams of a server."""
+    return value.decode("ascii")
