@@ -24,6 +24,7 @@ ELSEWHERE = {
     "__main__": ("cli/test_main.py", "it only calls the command line"),
     "_version": ("test_init.py", "one value, which the package shows"),
     "_call/base_stream": ("call/test_stream.py", "what every stream has in common"),
+    "_http/off_loop": ("http/test_authorities.py", "what is done there"),
     "_limiter/lent": ("limiter/test_slots.py", "slots that are lent"),
     "observing/added": ("observing/test_notifier.py", "who is told"),
     "observing/figures": ("call/test_timings.py", "where they are made"),

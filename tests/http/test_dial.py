@@ -136,11 +136,11 @@ async def test_the_environment_names_the_authorities(
 async def test_one_context_for_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[ssl.SSLContext] = []
 
-    def default_context() -> ssl.SSLContext:
+    def shared_context() -> ssl.SSLContext:
         made.append(client_ssl_context())
         return made[-1]
 
-    monkeypatch.setattr(tls, "default_context", default_context)
+    monkeypatch.setattr(tls, "shared_context", shared_context)
     async with serve(HELLO, tls=True) as server:
         dialer = Dialer(Origin("https", "localhost", port_of(server)))
         for _ in range(3):

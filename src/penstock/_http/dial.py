@@ -15,6 +15,7 @@ from ..errors import ConnectTimeout, PenstockError
 from . import lazy
 from .lookup import Lookups, literal_address
 from .network import ConnectionFailed, Deadline, NetworkStream
+from .off_loop import run_off_loop, turn
 from .proxy import Proxy
 from .turns import Turns
 
@@ -176,19 +177,35 @@ class Dialer:
     async def _start_tls(
         self, stream: NetworkStream, hostname: str, deadline: Deadline
     ) -> NetworkStream:
-        # Only https needs ssl and a context. There is one context for each client, because
-        # loading the authorities takes 15 to 27 ms.
-        from .tls import default_context, start_tls
+        from .tls import start_tls  # only https needs it
 
-        if self._ssl_context is None:
-            self._ssl_context = default_context()
+        context = self._ssl_context or await self._default_context()
         if self._network is not None:
             from .foreign_stream import ForeignStream
 
             if isinstance(stream, ForeignStream):
-                await stream.start_tls(self._ssl_context, hostname, deadline)
+                await stream.start_tls(context, hostname, deadline)
                 return stream
-        return await start_tls(stream, self._ssl_context, hostname, deadline)
+        return await start_tls(stream, context, hostname, deadline)
+
+    async def _default_context(self) -> ssl.SSLContext:
+        from . import tls
+
+        if self._network is not None:
+            # In virtual time no timer waits for a thread.
+            self._ssl_context = tls.default_context()
+            return self._ssl_context
+        async with turn():
+            if self._ssl_context is None:
+                return await run_off_loop(self._load_context)
+            return self._ssl_context
+
+    def _load_context(self) -> ssl.SSLContext:
+        """Load the authorities; kept at once, as whoever wants them may be cancelled meanwhile."""
+        from . import tls
+
+        context = self._ssl_context = tls.shared_context()
+        return context
 
 
 def _reason(error: OSError) -> str:

@@ -282,11 +282,11 @@ def _listen(uds: str | Path | None) -> socket.socket:
 
 
 @contextmanager
-def serve_in_thread(script: Script) -> Generator[Server]:
-    """Run `serve(script)` in a thread. Read the server's records, but call no methods of it."""
+def serve_in_thread(script: Script, *, tls: bool = False) -> Generator[Server]:
+    """Run `serve(script, tls=tls)` in a thread. Read its records, but call no methods of it."""
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(serve(script)) as server,
+        portal.wrap_async_context_manager(serve(script, tls=tls)) as server,
     ):
         yield server
 
