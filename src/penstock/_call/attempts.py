@@ -225,9 +225,9 @@ class Sender(LiveCall):
         service, self._place = chosen
         if service is self.service:
             return
+        self._secrets_before = self.secrets
         self.service = service
         self.call = msgspec.structs.replace(self.call, outgoing=route.outgoing(self._place))
-        self.secrets.add_server(service, self.call.outgoing)
         self._slots = NO_SLOTS
         self._fresh = False
         if self.reports is not None:
@@ -245,7 +245,7 @@ class Sender(LiveCall):
                 exchange = await self._connect()
             if not exchange.status:
                 added = () if self.reports is None else self.reports.added_headers
-                signed = self.call.outgoing.signed(self.secrets.key, added)
+                signed = self.call.outgoing.signed(self._key, added)
                 sent = exchange.send(signed)
                 # What gives the pieces of a body knows no deadline.
                 await (sent if signed.pieces is None else self._within(sent))
@@ -277,7 +277,10 @@ class Sender(LiveCall):
         log.answered(self.call, self.attempts, exchange.status, self.headers_at - self.started)
         if self.reports is not None:
             self.reports.response_started(
-                self.attempts, exchange.status, self._request_id(), self.headers_at
+                self.attempts,
+                exchange.status,
+                self._request_id(self.reports),
+                self.headers_at,
             )
         return exchange
 
@@ -304,14 +307,12 @@ class Sender(LiveCall):
         self.phases.enter("connection", self.clock())
         asked = service.authorize()
         # The key is in no variable: tools that report crashes show those of every frame.
-        self.secrets.add_key(
-            service, await (self._within(asked) if service.asks_for_key else asked)
-        )
+        self._take_key(await (self._within(asked) if service.asks_for_key else asked))
         if self.call.renew is not None and self._failures:
             renewed = await self._within(self.call.renew(self._failures))
             outgoing = self.call.outgoing.renewed(renewed)
+            self._secrets_before = self.secrets
             self.call = msgspec.structs.replace(self.call, outgoing=outgoing)
-            self.secrets.add_request(service, outgoing)
         pieces = self.call.outgoing.pieces
         # A body that can be sent once is not risked on a connection that may be dead.
         fresh = self._fresh or (pieces is not None and pieces.once)
@@ -348,6 +349,15 @@ class Sender(LiveCall):
         if self._slots.metered:
             self._slots.sent()
         return exchange
+
+    def _take_key(self, key: str | None) -> None:
+        """Note the key of the attempt."""
+        if self._key is not None and self._key != key:
+            self._secrets_before = self.secrets
+        self._key = key
+        recent = self.service.recent_keys
+        if key is not None and key not in recent:
+            recent.append(key)
 
     def _refused(self, error: APIStatusError) -> APIStatusError:
         """Tell the limiters of a refusal, and return it."""

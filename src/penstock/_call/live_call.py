@@ -49,9 +49,10 @@ class LiveCall(Lifecycle):
 
     __slots__ = (
         "_interrupted",
+        "_key",
         "_place",
         "_scope",
-        "_shown_id",
+        "_secrets_before",
         "_slots",
         "attempts",
         "call",
@@ -62,7 +63,6 @@ class LiveCall(Lifecycle):
         "phases",
         "reports",
         "route",
-        "secrets",
         "service",
         "started",
     )
@@ -92,14 +92,15 @@ class LiveCall(Lifecycle):
         self.limits: Deadlines = NOT_YET
         self.phases: Phases = Phases()
         """Where the time went until the body."""
-        self.secrets: Secrets = Secrets(service, call.outgoing)
+        self._key: str | None = None
+        """The key of the current attempt; None where none is sent."""
+        self._secrets_before: Secrets | None = None
+        """Those of the attempts before, where they had another key or server, or other headers."""
         self.exchange: Exchange | None = None
         """The exchange of the current attempt, or of the last one."""
         self._slots = NO_SLOTS
         self._place: Place | None = None
         """The current attempt's place at one of several servers."""
-        self._shown_id: tuple[str, str | None] | None = None
-        """The server's id of the request, and the same without secrets."""
         self._scope: anyio.CancelScope | None = None
         """Around what a task in `open` waits for, if that is not a connection."""
         self._interrupted = False
@@ -108,6 +109,11 @@ class LiveCall(Lifecycle):
     def wants_usage(self) -> bool:
         """True if somebody is told what the call has cost."""
         return self.reports is not None or self._slots.metered
+
+    @property
+    def secrets(self) -> Secrets:
+        """What its errors must not show."""
+        return Secrets(self.service, self.call.outgoing, self._key, self._secrets_before)
 
     @property
     def connected(self) -> bool:
@@ -121,8 +127,9 @@ class LiveCall(Lifecycle):
 
     def describe(self, error: E) -> E:
         """Return the error, which from now on says where the request went, and no secret."""
-        add_place(error, self.service, self.call.outgoing, self.secrets)
-        return self.secrets.mask(error)
+        secrets = self.secrets
+        add_place(error, self.service, self.call.outgoing, secrets)
+        return secrets.mask(error)
 
     # --- the body ---
 
@@ -275,15 +282,16 @@ class LiveCall(Lifecycle):
             error,
             summary,
             attempts=self.attempts,
-            request_id=self._request_id(),
+            request_id=self._request_id(self.reports),
             now=now,
         )
 
-    def _request_id(self) -> str | None:
+    def _request_id(self, reports: Reports) -> str | None:
+        """Return the server's id of the request, as observers are told it."""
         exchange = self.exchange
         sent = None if exchange is None else request_id(exchange.headers)
         if sent is None:
             return None
-        if self._shown_id is None or self._shown_id[0] != sent:
-            self._shown_id = (sent, self.secrets.mask_text(sent))
-        return self._shown_id[1]
+        if reports.shown_id is None or reports.shown_id[0] != sent:
+            reports.shown_id = (sent, self.secrets.mask_text(sent))
+        return reports.shown_id[1]

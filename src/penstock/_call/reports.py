@@ -82,6 +82,7 @@ class Reports:
         "_told",
         "added_headers",
         "server",
+        "shown_id",
     )
 
     def __init__(
@@ -103,6 +104,8 @@ class Reports:
         self._finished = False
         self.added_headers: Sequence[tuple[bytes, bytes]] = ()
         """The header lines that the observers add to the request."""
+        self.shown_id: tuple[str, str | None] | None = None
+        """The server's id of the request, and the same without secrets."""
         self.server: str = ""
         """Base URL of the server of the current attempt."""
 
