@@ -16,14 +16,21 @@ import anyio.to_thread
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from penstock import AsyncClient, Limiter, PenstockError
+from penstock import (
+    AsyncClient,
+    Limiter,
+    PenstockError,
+    StreamInterruptedError,
+    Timeouts,
+    TotalTimeout,
+)
 from penstock._call.attempts import Sender
 from penstock._call.body import BodyReader
 from penstock._http.exchange import Exchange
 from penstock.observing import AttemptFailed
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import chunk, head, sse_event, sse_reply
-from penstock.testing.script import Pause, Send, Stall, reply
+from penstock.testing.script import Pause, Reply, Reset, Send, Stall, reply
 from penstock.testing.server import becomes_true, serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST, client_of, client_on
@@ -38,6 +45,7 @@ ENDLESS = sse_reply([*PLAIN[:3], Stall()])
 
 
 FLOWING = sse_reply([event for n in range(5) for event in (PLAIN[1], Pause(0.01))])
+CUT = sse_reply([PLAIN[1], Pause(0.01), PLAIN[1], Reset()])
 
 
 def left_over() -> list[object]:
@@ -71,14 +79,55 @@ async def cancelled(client: AsyncClient) -> None:
             await anext(stream)
 
 
+async def failed(client: AsyncClient) -> None:
+    # No `pytest.raises`, which keeps the error with its frames.
+    try:
+        async with client.chat.completions.stream(**REQUEST) as stream:
+            async for _ in stream:
+                pass
+    except StreamInterruptedError:
+        return
+    raise AssertionError("it did not fail")
+
+
+async def read_on_after_a_failure(client: AsyncClient) -> None:
+    failures = 0
+    async with client.chat.completions.stream(**REQUEST) as stream:
+        while failures < 2:
+            try:
+                await anext(stream)
+            except StreamInterruptedError:
+                failures += 1
+
+
+async def not_opened(client: AsyncClient) -> None:
+    stream = client.chat.completions.stream(**REQUEST, timeouts=Timeouts(total=0.0))
+    try:
+        await stream.open()
+    except TotalTimeout:
+        return
+    raise AssertionError("it did not fail")
+
+
 @anyio_test
 @tcp_and_tls
 @pytest.mark.filterwarnings("ignore:unclosed <CompletionStream:ResourceWarning")
-@pytest.mark.parametrize("way", [read_to_the_end, broken_off, forgotten, cancelled])
+@pytest.mark.parametrize(
+    ("way", "answer"),
+    [
+        (read_to_the_end, FLOWING),
+        (broken_off, FLOWING),
+        (forgotten, FLOWING),
+        (cancelled, FLOWING),
+        (failed, CUT),
+        (read_on_after_a_failure, CUT),
+        (not_opened, FLOWING),
+    ],
+)
 async def test_a_stream_leaves_nothing_to_the_garbage_collector(
-    way: Callable[[AsyncClient], Awaitable[None]], tls: bool
+    way: Callable[[AsyncClient], Awaitable[None]], answer: Reply, tls: bool
 ) -> None:
-    async with serve(FLOWING, tls=tls) as server, client_of(server) as client:
+    async with serve(answer, tls=tls) as server, client_of(server) as client:
         await way(client)
         gc.collect()
         gc.disable()

@@ -14,6 +14,7 @@ in its fields, which change only after an await has returned, so a cancelled rea
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
@@ -251,14 +252,14 @@ class BodyReader(ABC, Generic[T]):
             raise closed
         if state is StreamState.FAILED and isinstance(self._verdict, PenstockError):
             # Never a clean end: who reads on after a failure meets it again.
-            raise self._verdict
+            raise copy.copy(self._verdict)
 
     async def _open(self, failed: PenstockError | None = None, *, resumable: bool) -> None:
         try:
             exchange = await self.sender.open(failed, resumable=resumable)
         except PenstockError as error:
             if not isinstance(error, StreamClosedError):
-                self._verdict = error
+                self._verdict = copy.copy(error)  # as in `_failed`
                 self.report("failed", error)
             raise
         self._exchange = exchange
@@ -330,20 +331,31 @@ class BodyReader(ABC, Generic[T]):
         """Everything received has been handed out: complete the call, or raise its failure."""
         sender = self.sender
         if isinstance(verdict, PenstockError):
-            # What was read ahead comes with the error only.
-            self.pos = len(self.batch)
-            self.explain(verdict)
-            if verdict.request_id is None:
-                verdict.request_id = request_id(self.headers)
-            error = self._verdict = sender.describe(verdict)
-            self.report("failed", error)
-            await sender.fail(error, self.usage)
+            try:
+                await sender.fail(self._failed(verdict), self.usage)
+            finally:
+                del verdict  # it will have this frame
         sender.finish(self.usage)
         self.report("completed", None)
         self._exchange.settle_nowait()
         # The end of the body may be a segment behind [DONE]: leaving the block has a moment for it.
         if not self.managed:
             await sender.settle(drain=True)
+
+    def _failed(self, error: PenstockError) -> PenstockError:
+        """Return the error to be raised, and tell of it. A copy is kept for later reads.
+
+        The frames of one that was raised lead back to this object: keeping it would make a cycle.
+        """
+        # What was read ahead comes with the error only.
+        self.pos = len(self.batch)
+        self.explain(error)
+        if error.request_id is None:
+            error.request_id = request_id(self.headers)
+        error = self.sender.describe(error)
+        self._verdict = copy.copy(error)
+        self.report("failed", error)
+        return error
 
     async def aclose(self, outcome: Outcome) -> None:
         """Settle everything, and tell the observer what became of it. Idempotent."""

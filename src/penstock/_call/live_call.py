@@ -194,8 +194,11 @@ class LiveCall(Lifecycle):
         seconds, received = self._so_far()
         log.broke_off(self.call, self.service, error, seconds=seconds, received=received)
         self._ended("failed")
-        await self.settle()
-        raise error
+        try:
+            await self.settle()
+            raise error
+        finally:
+            del error  # it will have this frame
 
     async def close(self, usage: Callable[[], Usage | None]) -> None:
         """End the call from any task: a task in `open` raises StreamClosedError. Idempotent.

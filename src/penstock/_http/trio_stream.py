@@ -111,7 +111,7 @@ class TrioStream(NetworkStream):
                 waits = True
                 continue
             except OSError as error:
-                self._failed = error
+                self._failed = without_frames(error)
                 data = b""
             if not data and self._failed is not None:
                 raise ConnectionFailed(f"the connection failed: {self._failed}") from self._failed
