@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import os
 import re
-import urllib.parse
 from typing import Any
 
 import msgspec
@@ -43,8 +42,10 @@ class Proxy(msgspec.Struct, frozen=True):
             raise ValueError("the proxy's URL contains blanks or control characters")
         if re.search(_SURROGATE, url):
             raise ValueError("the proxy's URL contains a lone surrogate: it is not valid Unicode")
+        from urllib.parse import unquote, urlsplit  # a large import, only where there is a proxy
+
         try:
-            parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+            parts = urlsplit(url if "://" in url else f"http://{url}")
         except ValueError:
             raise ValueError("the proxy's URL cannot be understood") from None
         if parts.scheme not in _DEFAULT_PORTS:
@@ -67,8 +68,8 @@ class Proxy(msgspec.Struct, frozen=True):
             scheme=parts.scheme,
             host=parts.hostname,
             port=port or _DEFAULT_PORTS[parts.scheme],
-            username=urllib.parse.unquote(parts.username or "") if has_user else None,
-            password=urllib.parse.unquote(parts.password or "") if has_user else None,
+            username=unquote(parts.username or "") if has_user else None,
+            password=unquote(parts.password or "") if has_user else None,
         )
 
     @property
