@@ -30,6 +30,12 @@ def have(client: str, base_url: str) -> object:
         import penstock
 
         return penstock.AsyncClient(base_url)
+    if client == "raw":  # what penstock stands on, in the manner of any library on anyio
+        import anyio
+        import anyio.lowlevel
+        import msgspec
+
+        return anyio.CancelScope, anyio.Event, msgspec
     package = __import__(client)
     if client == "openai":
         return package.AsyncOpenAI(base_url=base_url, api_key="none")

@@ -39,7 +39,7 @@ CLIENTS = (
     "raw@uvloop",
     "raw@trio",
 )
-_IMPORTED = ("penstock", "openai", "aiohttp", "httpcore")
+_IMPORTED = ("penstock", "openai", "aiohttp", "httpcore", "raw")
 # httpcore's pool is quadratic in its connections: half a minute for each run of this.
 _TOO_SLOW = {("fan", "httpcore", "full")}
 TIMEOUT = 300  # seconds for one process
