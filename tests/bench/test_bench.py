@@ -88,9 +88,12 @@ def test_one_command_measures_prints_and_writes(
         ("drain", "raw"),
         ("drain-merged", "penstock"),
         ("import", "penstock"),
+        ("import", "raw"),
     }
     assert all(len(outcome["runs"]) == 1 for outcome in report["outcomes"])
-    drained = next(o for o in report["outcomes"] if o["client"] == "raw")
+    drained = next(
+        o for o in report["outcomes"] if (o["workload"], o["client"]) == ("drain", "raw")
+    )
     assert drained["runs"][0]["connections"] == 1
     assert "on top, us/event" in capsys.readouterr().out
 
