@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+import warnings
 
 import anyio
 import anyio.to_thread
@@ -39,6 +41,19 @@ def test_a_day_takes_no_time(name: str) -> None:
     for _ in range(2):  # the same options twice: a fresh clock each time
         assert anyio.run(main, backend=backend, backend_options=options) == pytest.approx(1259200.3)
     assert time.monotonic() - start < 1
+
+
+def test_the_loop_waits_for_its_threads_without_a_time_limit() -> None:
+    async def main() -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, time.sleep, 0.1)  # as a thread is that others have forgotten
+        return loop
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with asyncio.Runner(loop_factory=clock.VirtualLoop) as runner:
+            loop = runner.run(main())
+    assert loop.time() == 0
 
 
 def test_timers_fire_in_order(name: str) -> None:

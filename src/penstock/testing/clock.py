@@ -90,6 +90,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         # inexact in the last digits.
         self._now = max(self._now, when)
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads without a time limit, as the clock would jump over it."""
+        await super().shutdown_default_executor()
+
 
 def virtual_trio_clock() -> Any:
     """Return a trio clock that jumps at once, starts every run at 0 and reports deadlocks.
