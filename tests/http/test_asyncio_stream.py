@@ -36,7 +36,7 @@ from .sockets import (
     until,
 )
 from .stream_contract import StreamContract, sweep_a_connection
-from .tap_contract import TapContract
+from .wait_contract import WaitContract
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ class TestAsyncioStream(StreamContract):
     pass
 
 
-class TestTaps(TapContract):
+class TestWaits(WaitContract):
     pass
 
 

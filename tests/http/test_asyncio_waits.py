@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import threading
 from collections.abc import Callable
+from itertools import accumulate, takewhile
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import IdleTimeout, ReadTimeout, Timeouts, TotalTimeout
+from penstock import IdleTimeout, ReadTimeout, TotalTimeout
 from penstock._http.asyncio_stream import AsyncioStream
-from penstock._http.network import ClosedLocally
+from penstock._http.network import Taken
 from penstock._policy.deadlines import Deadlines
 from penstock.testing.clock import Backend
 from penstock.testing.plugin import REAL_BACKENDS
 
 from .sockets import connected, run_virtual, turns
 from .test_asyncio_stream import made
+from .wait_contract import Tapped, limits
 
 pytestmark = pytest.mark.anyio
 
@@ -33,12 +33,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
     return backend
 
 
-def limits(total_at: float = math.inf, **timeouts: float | None) -> Deadlines:
-    deadlines = Deadlines(Timeouts(**timeouts, total=total_at), total_at=total_at, streaming=True)
-    deadlines.token_arrived()
-    return deadlines
-
-
 class Reader:
     """Reads a stream as a completion is read: each token is taken where it arrives."""
 
@@ -48,14 +42,14 @@ class Reader:
         self.taken: list[bytes] = []
 
     def begin(self) -> asyncio.Future[None] | None:
-        return self.stream.wait(self.deadlines, self.take)
+        return self.stream.wait(self.deadlines, self.tap)
 
-    def take(self, data: bytes, now: float) -> bool:
+    def tap(self, data: bytes, now: float) -> Taken:
         if data.startswith(OTHER):
-            return False
+            return Taken.NOTHING
         self.taken.append(data)
         self.deadlines.token_taken(now)
-        return True
+        return Taken.ENDS
 
     async def next(self) -> None:
         """Return when something was taken. Raises as `receive` does."""
@@ -149,6 +143,28 @@ def test_reads_by_a_wait_end_as_others_do(
     assert outcomes(gaps, reads, limit, at_once=True) == outcomes(gaps, reads, limit, at_once=False)
 
 
+silences = st.integers(1, 12).map(lambda number: number / 4 + 0.125)
+some_gaps = st.lists(st.integers(1, 12).map(lambda number: number / 4), max_size=5)
+
+
+@given(silence=silences, gaps=some_gaps)
+def test_a_wait_that_goes_on_ends_by_a_silence(silence: float, gaps: list[float]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stream, _ = made()
+        reader = Tapped(stream, 1000, Taken.GOES_ON, limits(idle=silence))
+        for at in accumulate(gaps):
+            loop.call_at(at, stream.data_received, b"x")
+        with pytest.raises(IdleTimeout):
+            await reader.read()
+        in_time = list(accumulate(takewhile(lambda gap: gap < silence, gaps)))
+        assert reader.times == in_time
+        assert loop.time() == (in_time[-1] if in_time else 0) + silence
+        stream.close()
+
+    run_virtual("asyncio", main)
+
+
 def test_one_timer_serves_many_waits() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -218,37 +234,6 @@ async def test_bytes_and_a_native_cancellation_in_the_same_tick(order: str, data
         await reader.next()
         assert reader.taken == [data, TOKEN]
         assert stream.is_clean()
-
-
-@pytest.mark.parametrize("where", ["task", "thread"])
-async def test_close_wakes_who_waits(where: str) -> None:
-    async with connected() as (stream, _):
-        assert isinstance(stream, AsyncioStream)
-        reader = Reader(stream, limits())
-        task = asyncio.create_task(reader.next())
-        await turns(2)
-        if where == "task":
-            stream.close()
-        else:
-            thread = threading.Thread(target=stream.close)
-            thread.start()
-            thread.join()
-        with pytest.raises(ClosedLocally):
-            await task
-        assert not reader.taken
-        assert reader.begin() is None
-
-
-async def test_an_end_is_for_receive() -> None:
-    async with connected() as (stream, peer):
-        assert isinstance(stream, AsyncioStream)
-        reader = Reader(stream, limits())
-        peer.sendall(TOKEN)
-        await reader.next()
-        peer.close()
-        await reader.next()
-        assert reader.taken == [TOKEN, b""]
-        assert reader.begin() is None
 
 
 async def test_one_wait_gets_one_read() -> None:

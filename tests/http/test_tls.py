@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import os
 import ssl
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock._http import tls
-from penstock._http.network import ClosedLocally, ConnectionFailed, Deadline, Tap, Upload
+from penstock._http.network import (
+    ClosedLocally,
+    ConnectionFailed,
+    Deadline,
+    LazyDeadline,
+    Taken,
+    Tap,
+    Upload,
+)
 from penstock._http.tls import TLSStream, default_context, start_tls
 from penstock.testing.certificates import client_ssl_context, server_ssl_context
 from penstock.testing.plugin import virtual_backend as anyio_backend
@@ -23,6 +31,7 @@ from penstock.testing.sweep import BackendName, cancel_sweep
 from .deadlines import NoDeadline, OutOfTime, Within
 from .pipe import Pipe, TLSPeer, split
 from .sockets import run_virtual
+from .wait_contract import Tapped
 
 __all__ = ["anyio_backend"]
 
@@ -671,46 +680,61 @@ async def test_tls_inside_tls(cut: list[int]) -> None:
 
 
 class TappedPipe(Pipe):
-    """Has what a `receive` waits for taken where it arrives, as the streams of asyncio do."""
+    """Has what is waited for taken where it arrives, as the streams of asyncio do."""
 
-    tap: Tap | None = None
+    left = b""
 
-    def listen(self, tap: Tap | None) -> None:
-        self.tap = tap
+    def wait(self, deadline: LazyDeadline, tap: Tap) -> Awaitable[object] | None:
+        return None if self.left else self._give(deadline, tap)
+
+    async def _give(self, deadline: LazyDeadline, tap: Tap) -> None:
+        data, taken = b"", Taken.GOES_ON
+        while taken is Taken.GOES_ON:
+            data = await super().receive(deadline)
+            taken = tap(data, anyio.current_time()) if data else Taken.NOTHING
+        if taken is Taken.NOTHING:
+            self.left = data
 
     async def receive(self, deadline: Deadline) -> bytes:
-        while True:
-            data = await super().receive(deadline)
-            taken = data if self.tap is None else self.tap(data, anyio.current_time())
-            if isinstance(taken, bytes):
-                return taken
+        left, self.left = self.left, b""
+        return left or await super().receive(deadline)
 
 
+@pytest.mark.parametrize("then", [Taken.GOES_ON, Taken.ENDS])
 @pytest.mark.parametrize("takes", [True, False])
 @pytest.mark.parametrize("cut", [[1], [100], [65536]])
-async def test_a_tap_inside_tls_inside_tls(cut: list[int], takes: bool) -> None:
+async def test_a_tap_inside_tls_inside_tls(cut: list[int], takes: bool, then: Taken) -> None:
     pipe = TappedPipe()
     proxy = TLSPeer(pipe, cut=cut)
     outer = await start_tls(pipe, client_ssl_context(), "localhost", NoDeadline())
     server = TLSPeer(proxy)
     inner = await start_tls(outer, client_ssl_context(), "127.0.0.1", NoDeadline())
-    taken = bytearray()
 
-    def tap(data: bytes, now: float) -> float | bytes:
-        if takes and data.startswith(TEXT):
-            taken.extend(data)
-            return math.inf
-        return data
+    came = bytearray()
 
-    inner.listen(tap)
-    for text in (TEXT, b"other", TEXT, TEXT, b"other"):
-        server.feed(text)
-    with anyio.fail_after(5):
-        assert await receive(inner, 5 if takes else len(TEXT)) == (b"other" if takes else TEXT)
-        server.feed(b"more")
-        rest = b"othermore" if takes else b"other" + TEXT * 2 + b"othermore"
-        assert await receive(inner, len(rest)) == rest
-        assert taken == (TEXT * 3 if takes else b"")
+    class Texts(Tapped):
+        def tap(self, data: bytes, now: float) -> Taken:
+            taken = super().tap(data, now) if data == TEXT else Taken.NOTHING
+            if taken is not Taken.NOTHING:
+                came.extend(data)
+            return taken
+
+    reader = Texts(inner, 1000 if takes else 0, then)
+
+    async def read() -> None:
+        while True:
+            came.extend(await reader.read())
+
+    texts = [TEXT, b"other", TEXT, TEXT, b"other"]
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            for text in texts:
+                server.feed(text)
+                await anyio.sleep(1)
+            group.cancel_scope.cancel()
+        assert came == b"".join(texts)
+        assert reader.taken == (TEXT * 3 if takes else b"")
         server.end()
         assert await inner.receive(NoDeadline()) == b""
     await inner.aclose(1.0)

@@ -21,14 +21,15 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock import IdleTimeout
 from penstock._http import trio_arrivals, trio_stream, trio_watchdog
-from penstock._http.network import ClosedLocally
+from penstock._http.network import ClosedLocally, Taken
 from penstock.testing.sweep import cancel_sweep
 
-from .deadlines import NoDeadline, OutOfTime, Within
+from .deadlines import OutOfTime, Within
 from .sockets import connected, raw_socket, run_virtual, turns, until
-from .tap_contract import Taking, TapContract
 from .test_trio_watchdog import pair, tasks, until_tasks
+from .wait_contract import Tapped, WaitContract, limits
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +39,15 @@ def anyio_backend() -> str:
     return "trio"
 
 
-class TestTaps(TapContract):
+class TestWaits(WaitContract):
     pass
+
+
+async def in_arrivals(reader: Tapped, peer: socket.socket) -> None:
+    """Begin a wait of a tap that needs no task, as it is from the second read on."""
+    await until(lambda: reader.waiting)
+    peer.sendall(b"0")
+    await until(lambda: reader.taken)
 
 
 gaps = st.integers(1, 12).map(lambda number: number / 4)
@@ -47,7 +55,7 @@ silences = gaps.map(lambda seconds: seconds + 0.125)  # never at the same moment
 
 
 @given(st.lists(st.tuples(silences, st.lists(gaps, max_size=5)), max_size=6))
-def test_each_wait_ends_when_the_tap_says_so(reads: list[tuple[float, list[float]]]) -> None:
+def test_each_wait_ends_by_its_silence(reads: list[tuple[float, list[float]]]) -> None:
     """Each gets a byte after each of these times, and ends by a silence."""
 
     async def main() -> None:
@@ -56,23 +64,16 @@ def test_each_wait_ends_when_the_tap_says_so(reads: list[tuple[float, list[float
                 nursery.start_soon(read, *each)
 
     async def read(silence: float, gaps: list[float]) -> None:
-        times: list[float] = []
-
-        def tap(data: bytes, now: float) -> float:
-            assert data == b"x"
-            times.append(now)
-            return now + silence
-
         with pair() as (stream, peer):
-            stream.listen(tap)
+            reader = Tapped(stream, 1000, deadlines=limits(idle=silence))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send, peer, gaps)
-                with pytest.raises(OutOfTime):
-                    await stream.receive(Within(silence))
+                with pytest.raises(IdleTimeout):
+                    await reader.read()
                 ended = trio.current_time()
                 nursery.cancel_scope.cancel()
         in_time = list(accumulate(takewhile(lambda gap: gap < silence, gaps)))
-        assert times == in_time
+        assert reader.times == in_time
         assert ended == (in_time[-1] if in_time else 0) + silence
 
     async def send(peer: socket.socket, gaps: list[float]) -> None:
@@ -91,42 +92,45 @@ async def test_one_task_reads_and_no_other_is_woken() -> None:
             stepped[task.name] += 1
 
     async def read() -> None:
-        assert await stream.receive(deadline) == b"the rest"
+        assert await reader.read() == b"the rest"
 
     async with connected() as (stream, peer), anyio.create_task_group() as group:
-        tap, deadline = Taking(20), NoDeadline()
-        stream.listen(tap)
+        reader = Tapped(stream, 21)
         group.start_soon(read, name="reader")
-        await until(lambda: deadline.waiting)
+        await in_arrivals(reader, peer)
         steps = Steps()
         trio.lowlevel.add_instrument(steps)
-        for number in range(1, 21):
+        for number in range(2, 22):
             peer.sendall(b"x")
-            await until(partial(tap.has_taken, number))
+            await until(partial(reader.has_taken, number))
         trio.lowlevel.remove_instrument(steps)
         assert stepped["reader"] == 0
         peer.sendall(b"the rest")
 
 
 async def test_an_error_of_a_tap_is_the_reads() -> None:
-    def tap(data: bytes, now: float) -> float:
-        raise RecursionError
+    class Failing(Tapped):
+        def tap(self, data: bytes, now: float) -> Taken:
+            if data == b"x":
+                raise RecursionError
+            return super().tap(data, now)
 
     async def send() -> None:
-        await until(lambda: deadline.waiting)
+        await in_arrivals(reader, peer)
         peer.sendall(b"x")
 
     async with connected() as (stream, peer), anyio.create_task_group() as group:
-        deadline = NoDeadline()
-        stream.listen(tap)
+        reader = Failing(stream, 2)
         group.start_soon(send)
         with pytest.raises(RecursionError):
-            await stream.receive(deadline)
-        assert not deadline.waiting
+            await reader.read()
+        assert not reader.waiting
 
 
 @pytest.mark.parametrize("why", ["another system", "no descriptor"])
-async def test_without_epoll_reads_are_as_before(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_epoll_the_task_gives_it_the_bytes(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse() -> None:
         raise OSError("too many open files")
 
@@ -135,13 +139,14 @@ async def test_without_epoll_reads_are_as_before(why: str, monkeypatch: pytest.M
             monkeypatch.delattr(select, "epoll")
         else:
             monkeypatch.setattr(select, "epoll", refuse)
-        tap = Taking(1000)
-        stream.listen(tap)
-        with pytest.raises(OutOfTime):
-            await stream.receive(Within(0.01))
-        peer.sendall(b"x")
-        assert await stream.receive(NoDeadline()) == b"x"
-        assert tap.times == []
+        reader = Tapped(stream, 2, deadlines=limits(idle=0.05))
+        async with anyio.create_task_group() as group:
+            group.start_soon(in_arrivals, reader, peer)
+            with pytest.raises(IdleTimeout):
+                await reader.read()
+        peer.sendall(b"xx")
+        assert await reader.read() == b"xx"
+        assert reader.taken == b"0"
 
 
 def test_nothing_is_left_of_it() -> None:
@@ -151,10 +156,10 @@ def test_nothing_is_left_of_it() -> None:
     async def main() -> None:
         before, running = files(), tasks()
         for _ in range(2):
-            with pair() as (stream, _):
-                stream.listen(Taking(1))
+            with pair() as (stream, peer):
+                peer.send(b"x")
                 with trio.move_on_after(1) as scope:
-                    await stream.receive(NoDeadline())
+                    await Tapped(stream, 1).read()
                 assert scope.cancelled_caught
                 assert tasks() == running + 1
             await until_tasks(running)
@@ -174,13 +179,14 @@ def test_a_read_under_a_shield_outlives_the_main_task(begins: float) -> None:
 
     async def read() -> None:
         with trio.CancelScope(shield=True), pair() as (stream, peer):
-            stream.listen(Taking(1000))
+            reader = Tapped(stream, 1, deadlines=limits(idle=2))
             await trio.sleep(begins)
-            with pytest.raises(OutOfTime):
-                await stream.receive(Within(2))
+            peer.send(b"0")
+            with pytest.raises(IdleTimeout):
+                await reader.read()
             got.append(trio.current_time())
             peer.send(b"x")
-            got.append(await stream.receive(NoDeadline()))
+            got.append(await reader.read())
 
     run_virtual("trio", main)
     assert got == [begins + 2, b"x"]
@@ -190,15 +196,14 @@ def test_a_read_under_a_shield_outlives_the_main_task(begins: float) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 async def test_a_forked_process_that_closes_its_copy_changes_nothing() -> None:
     async with connected() as (stream, peer), anyio.create_task_group() as group:
-        tap, deadline = Taking(1), NoDeadline()
-        stream.listen(tap)
+        reader = Tapped(stream, 2)
         got: list[bytes] = []
 
         async def read() -> None:
-            got.append(await stream.receive(deadline))
+            got.append(await reader.read())
 
         group.start_soon(read)
-        await until(lambda: deadline.waiting)
+        await in_arrivals(reader, peer)
         child = os.fork()
         if not child:  # nothing of pytest may run here
             try:
@@ -207,7 +212,7 @@ async def test_a_forked_process_that_closes_its_copy_changes_nothing() -> None:
                 os._exit(0)
         os.waitpid(child, 0)
         peer.sendall(b"x")
-        await until(lambda: tap.taken)
+        await until(partial(reader.has_taken, 2))
         peer.sendall(b"y")
         await until(lambda: got)
         assert got == [b"y"]
@@ -218,23 +223,22 @@ async def test_a_descriptor_closed_here_and_held_elsewhere_is_not_read_for_anoth
 
     async def read() -> None:
         with pytest.raises(ClosedLocally):
-            await stream.receive(deadline)
+            await reader.read()
 
     async with connected() as (stream, peer), anyio.create_task_group() as group:
-        deadline = NoDeadline()
-        stream.listen(Taking(1))
+        reader = Tapped(stream, 1)
         group.start_soon(read)
-        await until(lambda: deadline.waiting)
+        await in_arrivals(reader, peer)
         copy = os.dup(raw_socket(stream).fileno())
         try:
             await stream.aclose(0)
-            async with connected() as (other, _):
+            async with connected() as (other, other_peer):
                 peer.sendall(b"for nobody")
-                tap = Taking(1)
-                other.listen(tap)
-                with pytest.raises(OutOfTime):
-                    await other.receive(Within(0.02))
-                assert tap.times == []
+                another = Tapped(other, 1, deadlines=limits(idle=0.02))
+                other_peer.sendall(b"0")
+                with pytest.raises(IdleTimeout):
+                    await another.read()
+                assert another.taken == b"0"
         finally:
             os.close(copy)
 
@@ -245,13 +249,11 @@ def test_a_sweep_of_cancellations_leaves_nothing_open() -> None:
 
     async def body() -> None:
         async with connected() as (stream, peer), anyio.create_task_group() as group:
-            tap = Taking(3)
-            stream.listen(tap)
+            reader, got = Tapped(stream, 3), b""
             group.start_soon(send, peer)
-            got = b""
             while not got.endswith(b"the rest"):
-                got += await stream.receive(NoDeadline())
-            assert tap.taken + got == b"xxxxthe rest"
+                got += await reader.read()
+            assert reader.taken + got == b"xxxxthe rest"
             with pytest.raises(OutOfTime):
                 await stream.receive(Within(0.01))
 
@@ -316,15 +318,14 @@ def test_ctrl_c_at_any_line_leaves_later_reads_as_they_are(another: bool) -> Non
 
     async def read_with_a_tap() -> None:
         with pair() as (stream, peer):
-            tap = Taking(1)
-            stream.listen(tap)
+            reader = Tapped(stream, 2)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send, peer)
-                assert await stream.receive(NoDeadline()) == b"y"
-            assert tap.taken == b"x"
+                assert await reader.read() == b"y"
+            assert reader.taken == b"xx"
 
     async def send(peer: socket.socket) -> None:
-        for data in (b"x", b"y"):
+        for data in (b"x", b"x", b"y"):
             await trio.sleep(1)
             peer.send(data)
 

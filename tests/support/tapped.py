@@ -10,7 +10,7 @@ import anyio
 
 from penstock._call.reader import Reader
 from penstock._http.foreign_stream import ForeignStream
-from penstock._http.network import Deadline, Take, Tap
+from penstock._http.network import Deadline, Taken, Tap
 
 __all__ = ["TappedStream", "reading"]
 
@@ -18,34 +18,29 @@ __all__ = ["TappedStream", "reading"]
 class TappedStream(ForeignStream):
     """Has bytes taken as the streams of asyncio do, but of a `MemoryNetwork`."""
 
-    __slots__ = ("_found", "_tap")
-
-    def listen(self, tap: Tap | None) -> None:
-        self._tap = tap
+    __slots__ = ("_found",)
 
     async def receive(self, deadline: Deadline) -> bytes:
         found = getattr(self, "_found", None)
         if isinstance(found, Exception):
             raise found
-        while True:
-            data = await super().receive(deadline)
-            tap = getattr(self, "_tap", None)
-            taken = data if tap is None else tap(data, anyio.current_time())
-            if isinstance(taken, bytes):
-                return taken
+        return await super().receive(deadline)
 
-    def wait(self, deadline: Deadline, take: Take) -> Awaitable[object] | None:
+    def wait(self, deadline: Deadline, tap: Tap) -> Awaitable[object] | None:
         found = getattr(self, "_found", None)
-        return self._give(deadline, take) if found is None else None
+        return self._give(deadline, tap) if found is None else None
 
-    async def _give(self, deadline: Deadline, take: Take) -> None:
-        try:
-            data = await super().receive(deadline)
-        except Exception as error:  # noqa: BLE001 - raised by `receive`
-            self._found: bytes | Exception | None = error
-            return
-        if not (data and take(data, anyio.current_time())):
-            self._found = data or None
+    async def _give(self, deadline: Deadline, tap: Tap) -> None:
+        taken = Taken.GOES_ON
+        while taken is Taken.GOES_ON:
+            try:
+                data = await super().receive(deadline)
+            except Exception as error:  # noqa: BLE001 - raised by `receive`
+                self._found: bytes | Exception | None = error
+                return
+            taken = tap(data, anyio.current_time()) if data else Taken.NOTHING
+            if taken is Taken.NOTHING:
+                self._found = data or None
 
     def receive_nowait(self) -> bytes:
         found = getattr(self, "_found", None)

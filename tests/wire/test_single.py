@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from penstock import PenstockError
 from penstock._call.reader import Reader
+from penstock._http.network import Taken
 from penstock._wire.chunked import ChunkedBody, FramingError
 from penstock._wire.completion import CompletionDecoder
 from penstock._wire.single import single_token
@@ -133,10 +134,10 @@ def seen(
     taken = 0
     take = Reader.take
 
-    def counted(reader: Reader, data: bytes, now: float) -> bool:
+    def counted(reader: Reader, data: bytes, now: float) -> Taken:
         nonlocal taken
         took = take(reader, data, now)
-        taken += took
+        taken += took is not Taken.NOTHING
         return took
 
     async def main() -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 import anyio
 
 from .._http.exchange import Exchange
+from .._http.network import Taken
 from .._policy.deadlines import AnswerEnded
 from .._wire.labels import Labels
 from ..errors import PenstockError, StreamBusyError, StreamClosedError
@@ -105,8 +106,8 @@ class BodyReader(ABC, Generic[T]):
         """How the answer ends once the batch is handed out; None while it goes on."""
         self.reading: bool = False
         """True while a task is in a read: a second one gets StreamBusyError."""
-        self._resting: Decoder[T] | None = None
-        """The decoder if the next read is for `take` first, else None."""
+        self._resting: bool = False
+        """True if the next read is for `take` first."""
 
     # --- what differs between answers ---
 
@@ -122,20 +123,17 @@ class BodyReader(ABC, Generic[T]):
         """Return True if the next read may be a usual one, which `take` takes."""
         return False
 
-    def take(self, data: bytes, now: float) -> bool:
-        """Take a usual read at once; return False, with nothing changed, if it is another.
-
-        `now` is when it arrived.
-        """
-        return False
+    def take(self, data: bytes, now: float) -> Taken:
+        """Take a usual read at once, which arrived at `now`, while all items are handed out."""
+        return Taken.NOTHING
 
     def begin_rest(self) -> None:
         """Have the next read given to `take` first."""
-        self._resting = self._decoder
+        self._resting = True
 
     def end_rest(self) -> None:
         """Have the next read made the general way."""
-        self._resting = None
+        self._resting = False
 
     def explain(self, error: PenstockError) -> None:
         """Add to the error what is known about the answer so far."""
@@ -198,14 +196,12 @@ class BodyReader(ABC, Generic[T]):
                 elif self._decoder is None:
                     await self._open(resumable=True)
                 else:
-                    # Not in a coroutine of its own: once for each network read (3 %).
                     try:
-                        if self._resting is not None:
-                            data = await self._exchange.receive()
-                            if self.take(data, sender.limits.now):
+                        if self._resting:
+                            if await self._read_at_rest():
                                 return True
-                            self.end_rest()
-                            self._exchange.put_back(data)
+                            if self._resting:
+                                continue  # `take` has given it away
                         data = await self._exchange.read()
                     except Exception as error:  # noqa: BLE001 - told apart, or raised again
                         data = b""
@@ -222,9 +218,31 @@ class BodyReader(ABC, Generic[T]):
 
         A method, as anything bound to this object that it keeps would make a cycle.
         """
-        if self._resting is None:
-            return None
-        return self._exchange.wait(self.sender.limits, self.take)
+        return self._exchange.wait(self.sender.limits, self.take) if self._resting else None
+
+    async def _read_at_rest(self) -> bool:
+        """Read what may be usual; return True if there is an item, else look what is next."""
+        if self.pos != len(self.batch):
+            self.end_rest()
+            return False
+        waiter = self.wait()
+        if waiter is not None:
+            try:
+                await waiter
+            except BaseException:
+                self._exchange.stop_waiting()
+                raise
+            if self.pos != len(self.batch):
+                return True
+            self.woken()
+            if not self._resting:
+                return False
+        data = await self._exchange.receive()
+        taken = self.take(data, self.sender.limits.now)
+        if taken is Taken.NOTHING:
+            self.end_rest()
+            self._exchange.put_back(data)
+        return taken is Taken.ENDS
 
     def cancelled(self) -> None:
         """End a read that was cancelled in a wait which `wait` began."""
@@ -232,7 +250,7 @@ class BodyReader(ABC, Generic[T]):
         self._exchange.stop_waiting()
 
     def woken(self) -> None:
-        """End a wait in which `take` took nothing; what has arrived is for the general way."""
+        """End a wait in which no item has come; what has arrived is for the general way."""
         self._exchange.stop_waiting()
         data = self._exchange.receive_nowait()
         if data:

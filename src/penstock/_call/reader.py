@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from .._http.exchange import Exchange
+from .._http.network import Taken
 from .._wire.accumulate import Accumulator
 from .._wire.completion import CompletionDecoder
 from .._wire.single import single_token
@@ -132,25 +133,13 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
         return CompletionDecoder(exchange.content_type, choices=self.sender.call.choices)
 
     def at_rest(self) -> bool:
-        """Return True if the next read may be one for `take_single`."""
+        """Return True if the next read may be one for `take`."""
         return (
             not math.isnan(self.timings.first_token)
             and self._exchange.at_rest
             and isinstance(self._decoder, CompletionDecoder)
             and self._decoder.at_rest
         )
-
-    def begin_rest(self) -> None:
-        """Have the next read given to `take` first."""
-        super().begin_rest()
-        if self._sink is not None:
-            self._exchange.listen(self._forward)
-
-    def end_rest(self) -> None:
-        """Have the next read made the general way."""
-        super().end_rest()
-        if self._sink is not None:
-            self._exchange.listen(None)
 
     def forward(self, sink: Sink) -> None:
         """Give the sink tokens where they arrive, while a task waits for them in `fill`.
@@ -159,50 +148,41 @@ class Reader(AnswerReader[ChatCompletionChunk, ChatCompletion]):
         """
         self._sink = sink
 
-    def _forward(self, data: bytes, now: float) -> float | bytes:
-        """Take a read that is one token for the sink; return when the next one is due."""
-        sink = self._sink
-        if (
-            sink is None
-            or not self.reading
-            or self.pos != len(self.batch)
-            or not sink.has_room()
-            or not self.take(data, now)
-        ):
-            return data
-        self.pos += 1
-        sink.put(self.batch[-1])
-        return self.sender.limits.begin(now)
-
-    def take(self, data: bytes, now: float) -> bool:
-        """Take a read that is one token; return False, with nothing changed, if it is not.
+    def take(self, data: bytes, now: float) -> Taken:
+        """Take a read that is one token, into the batch or for the sink; leave any other.
 
         Live streams are hardly anything else. One function in place of the dozen that other
         reads pass, and called where the bytes arrive.
         """
-        decoder = self._resting
+        sink = self._sink
+        if sink is not None and not sink.has_room():
+            return Taken.NOTHING
+        decoder = self._decoder if self._resting else None
         chunk = single_token(data)
         if chunk is None or decoder is None:
-            return False
+            return Taken.NOTHING
+        # At each token. Chunks kept to be added together would be garbage of a thousand streams
+        # at once, for which Python's collector stops them all (by 50 ms at 1 200 streams).
         batch = self.batch
-        if self.pos == len(batch):
-            # At each token. Chunks kept to be added together would be garbage of a thousand
-            # streams at once, for which Python's collector stops them all (by 50 ms at 1 200).
-            if self._folded:
-                self.fold()
-            else:
-                self._chat.extend(batch)
-            self.pos = self._folded = 0
-            batch.clear()
-            if self._chat.excess is not None:
-                return False
+        if self._folded:
+            self.fold()
+        else:
+            self._chat.extend(batch)
+        self.pos = self._folded = 0
+        batch.clear()
+        if self._chat.excess is not None:
+            return Taken.NOTHING
         batch.append(chunk)
         limits = self.sender.limits
         limits.token_taken(now)
         self.timings.token_taken(now, limits.waited)
         self._exchange.body_bytes += len(data)
         decoder.events += 1
-        return True
+        if sink is None:
+            return Taken.ENDS
+        self.pos = 1
+        sink.put(chunk)
+        return Taken.GOES_ON
 
     def take_tool_call(self) -> ToolCall | None:
         """Return a complete tool call that was not given before, if there is one by now."""

@@ -27,7 +27,7 @@ from .network import (
     Deadline,
     LazyDeadline,
     NetworkStream,
-    Take,
+    Taken,
     Tap,
     Upload,
     without_frames,
@@ -41,6 +41,8 @@ __all__ = ["AsyncioStream", "connect_tcp", "connect_unix"]
 HIGH_WATER = 4096
 # Bytes that are read at once while nobody waits for them.
 FEW = 4096
+
+_ENDS, _GOES_ON = Taken.ENDS, Taken.GOES_ON
 
 
 class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
@@ -60,7 +62,6 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         "_pid",
         "_size",
         "_stuck",
-        "_take_here",
         "_tap",
         "_timer",
         "_timer_at",
@@ -91,9 +92,8 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._deadline = math.inf
-        self._tap: Tap | None = None
         # Who gets the next bytes, in a wait that `wait` began.
-        self._take_here: Take | None = None
+        self._tap: Tap | None = None
         # The deadline of the last of these waits.
         self._lazy: LazyDeadline | None = None
 
@@ -107,27 +107,21 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
             set_options(sock.fileno())
 
     def data_received(self, data: bytes) -> None:
-        waiter, take = self._waiter, self._take_here
-        if take is not None:
-            self._take_here = None
-            if take(data, self._loop.time()):
-                self._waiter = None
-                # A wait that was cancelled is over, although its task has not run since.
-                if waiter is not None and not waiter.done():
-                    waiter.set_result(None)
-                return
-        elif self._tap is not None and waiter is not None and not waiter.done():
+        waiter, tap = self._waiter, self._tap
+        if tap is not None:
             now = self._loop.time()
             # The task takes what arrives after its deadline, as it must learn that it is late.
-            taken = self._tap(data, now) if now < self._deadline else data
-            if not isinstance(taken, bytes):
-                self._deadline = taken
-                if taken < self._timer_at:
-                    self._arm()
-                if taken <= now:
-                    waiter.set_result(None)
-                return
-            data = taken
+            if now < self._deadline or not self._is_late(now):
+                taken = tap(data, now)
+                if taken is _GOES_ON:
+                    return
+                if taken is _ENDS:
+                    self._tap = self._waiter = None
+                    # A wait that was cancelled is over, although its task has not run since.
+                    if waiter is not None and not waiter.done():
+                        waiter.set_result(None)
+                    return
+            self._tap = None
         self._chunks.append(data)
         self._size += len(data)
         if len(data) >= FEW and not self._few:
@@ -215,10 +209,7 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
             raise ConnectionFailed(_reason(self._error)) from self._error
         return b""
 
-    def listen(self, tap: Tap | None) -> None:
-        self._tap = tap
-
-    def wait(self, deadline: LazyDeadline, take: Take) -> asyncio.Future[None] | None:
+    def wait(self, deadline: LazyDeadline, tap: Tap) -> asyncio.Future[None] | None:
         if self._chunks or self._few or self._ended or self._closed:
             return None
         # As in `receive`, but without a coroutine. It computes the deadline only if no timer is
@@ -232,13 +223,19 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
                 return None
             if self._deadline < self._timer_at:
                 self._arm()
-        self._take_here = take
+        self._tap = tap
         self._waiter = waiter = loop.create_future()
         return waiter
 
+    def _is_late(self, now: float) -> bool:
+        """Return True if the wait has passed its deadline, which may have moved on since."""
+        if self._lazy is not None:
+            self._deadline = self._lazy.due()
+        return self._deadline <= now
+
     def stop_waiting(self, deadline: Deadline) -> None:
         if self._waiter is not None:
-            self._take_here = self._waiter = None
+            self._tap = self._waiter = None
             deadline.end(self._loop.time())
 
     async def _too_late(self, deadline: Deadline) -> NoReturn:
@@ -261,9 +258,8 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         self._timer_at = math.inf
         if self._waiter is None:
             return
-        if self._take_here is not None and self._lazy is not None:
-            self._deadline = self._lazy.due()
-            early = timer_at < self._deadline
+        if self._tap is not None:
+            early = not self._is_late(timer_at)
         if early:
             if self._deadline < math.inf:
                 self._arm()
@@ -371,7 +367,7 @@ class AsyncioStream(asyncio.BaseProtocol, NetworkStream):
         if self._closed:
             return
         self._closed = True
-        self._tap = self._take_here = None
+        self._tap = None
         if self._pid != os.getpid():
             return
         # Shut down, not only closed: the peer learns of it now, even if this is garbage
@@ -438,7 +434,7 @@ class UvloopStream(AsyncioStream):
         return self._part
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self._buffer[:nbytes]))
+        self.data_received(self._buffer[:nbytes].tobytes())
 
     def _read_at_once(self, size: int) -> None:
         self._part = self._buffer[:size]

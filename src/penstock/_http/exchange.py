@@ -31,7 +31,6 @@ from .network import (
     Deadline,
     LazyDeadline,
     NetworkStream,
-    Take,
     Tap,
     without_frames,
 )
@@ -347,13 +346,9 @@ class Exchange:
         """
         return self._stream.receive(self._deadline)
 
-    def listen(self, tap: Tap | None) -> None:
-        """Have what `receive` waits for given to `tap`: see `NetworkStream.listen`."""
-        self._stream.listen(tap)
-
-    def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
+    def wait(self, deadline: LazyDeadline, tap: Tap) -> Awaitable[object] | None:
         """Begin a wait for bytes at rest: see `NetworkStream.wait`."""
-        return self._stream.wait(deadline, take)
+        return self._stream.wait(deadline, tap)
 
     def stop_waiting(self) -> None:
         """End the wait that it began, if it is not over. Idempotent."""

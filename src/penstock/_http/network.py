@@ -14,6 +14,7 @@ Rules that every stream keeps:
 
 from __future__ import annotations
 
+import enum
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol, TypeVar
@@ -26,7 +27,7 @@ __all__ = [
     "Deadline",
     "LazyDeadline",
     "NetworkStream",
-    "Take",
+    "Taken",
     "Tap",
     "Upload",
     "without_frames",
@@ -146,11 +147,19 @@ class Upload:
         return stream.upload(self, deadline)
 
 
-Take = Callable[[bytes, float], bool]
-"""Takes bytes with the time of their arrival, or returns False: see `NetworkStream.wait`."""
+class Taken(enum.Enum):
+    """What became of bytes that a tap was given."""
 
-Tap = Callable[[bytes, float], float | bytes]
-"""Takes bytes where they arrive: see `NetworkStream.listen`."""
+    NOTHING = "nothing"
+    """They are for `receive`, and the wait is over."""
+    ENDS = "ends"
+    """The tap has taken them, and the wait is over."""
+    GOES_ON = "goes on"
+    """The tap has taken them, and the task goes on waiting, with a wait that began now."""
+
+
+Tap = Callable[[bytes, float], Taken]
+"""Gets bytes where they arrive, with the time of that: see `NetworkStream.wait`."""
 
 
 class NetworkStream(ABC):
@@ -170,23 +179,15 @@ class NetworkStream(ABC):
 
     @abstractmethod
     def receive_nowait(self) -> bytes:
-        """Return what has arrived so far, perhaps b""; raises nothing."""
+        """Return what has arrived so far, or the first of it; b"" if nothing. Raises nothing."""
 
-    def listen(self, tap: Tap | None) -> None:  # noqa: B027 - most streams cannot
-        """Have bytes that a `receive` waits for given to `tap` where they arrive.
+    def wait(self, deadline: LazyDeadline, tap: Tap) -> Awaitable[object] | None:
+        """Begin a wait for the next bytes, which `tap` gets where they arrive.
 
-        `tap` gets them and the event loop's time. It takes them and returns when the wait must
-        end from now on: then `receive` goes on waiting. Or it returns the bytes that `receive`
-        is to return. Streams that need a task to read never call it.
-        """
-
-    def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
-        """Begin a wait for the next bytes, which `take` gets where they arrive.
-
-        Returns what the task awaits, and no error but a cancellation comes of it. If `take`
-        returns True, the wait and its `deadline` are over. Else, or if it did not get any, call
-        `stop_waiting`: then `receive` has the bytes, the end or the error. Returns None where
-        `receive` has something already, or the stream needs a task to read.
+        Returns what the task awaits, and no error but a cancellation comes of it. If the tap
+        took bytes and ended the wait, its `deadline` is over, too. Else call `stop_waiting`:
+        then `receive` has the bytes, the end or the error. Returns None where `receive` has
+        something already, or where only `receive` can read.
         """
         return None
 

@@ -24,7 +24,7 @@ from .network import (
     Deadline,
     LazyDeadline,
     NetworkStream,
-    Take,
+    Taken,
     Tap,
     Upload,
     without_frames,
@@ -96,14 +96,11 @@ class TLSStream(NetworkStream):
         "_failure",
         "_incoming",
         "_inner",
-        "_kept_above",
         "_object",
         "_outgoing",
         "_over",
         "_pid",
         "_records",
-        "_tap",
-        "_tapped",
         "_unread",
     )
 
@@ -116,11 +113,6 @@ class TLSStream(NetworkStream):
         # A plain OSError where OpenSSL reports only what the last system call had left behind.
         self._failure: OSError | None = None
         self._unread = b""
-        self._tap: Tap | None = None
-        # The tap has taken what the inner stream read: b"" does not mean the end here.
-        self._tapped = False
-        # That tap is of a TLS stream above, which has the text: it waits for an empty read.
-        self._kept_above = False
         # Records of an upload that the network has not taken: nothing may come between them.
         self._records = Upload(b"")
         self._incoming = ssl.MemoryBIO()
@@ -155,8 +147,7 @@ class TLSStream(NetworkStream):
     async def receive(self, deadline: Deadline) -> bytes:
         while True:
             data = self._decrypt()
-            if data or self._kept_above:
-                self._kept_above = False
+            if data:
                 return data
             if self._over:
                 return self._end()
@@ -177,43 +168,29 @@ class TLSStream(NetworkStream):
         ) from self._failure
 
     def receive_nowait(self) -> bytes:
-        self._incoming.write(self._inner.receive_nowait())
+        # No more where there is something: a consumer may stall now.
+        if not self._unread:
+            self._incoming.write(self._inner.receive_nowait())
         return self._decrypt()
 
-    def listen(self, tap: Tap | None) -> None:
-        self._tap = tap
-        self._inner.listen(None if tap is None else self._take)
-
-    def _take(self, data: bytes, now: float) -> float | bytes:
-        tap = self._tap
-        if tap is None:
-            return data
-        self._incoming.write(data)
-        text = self._decrypt()
-        if text and not (self._over or self._outgoing.pending):
-            taken = tap(text, now)
-            if not isinstance(taken, bytes):
-                return taken
-            text = taken
-            self._kept_above = not taken
-        # `receive` finds it here.
-        self._unread = text
-        self._tapped = True
-        return b""
-
-    def wait(self, deadline: LazyDeadline, take: Take) -> Awaitable[object] | None:
+    def wait(self, deadline: LazyDeadline, tap: Tap) -> Awaitable[object] | None:
         if self._unread or self._over or self._outgoing.pending:
             return None
-        return self._inner.wait(deadline, partial(self._take_text, deadline, take))
+        return self._inner.wait(deadline, partial(self._take, deadline, tap))
 
-    def _take_text(self, deadline: Deadline, take: Take, data: bytes, now: float) -> bool:
+    def _take(self, deadline: Deadline, tap: Tap, data: bytes, now: float) -> Taken:
         self._incoming.write(data)
         text = self._decrypt()
-        if not text or self._over or self._outgoing.pending or not take(text, now):
-            # `receive` finds it here.
-            self._unread = text
-            deadline.end(now)
-        return True
+        ends = self._over or self._outgoing.pending
+        if text and not ends:
+            taken = tap(text, now)
+            if taken is not Taken.NOTHING:
+                return taken
+        # `receive` finds it here.
+        self._unread = text
+        deadline.end(now)
+        # Part of a record, or a message of TLS itself, changes nothing.
+        return Taken.ENDS if text or ends else Taken.GOES_ON
 
     def stop_waiting(self, deadline: Deadline) -> None:
         self._inner.stop_waiting(deadline)
@@ -245,9 +222,8 @@ class TLSStream(NetworkStream):
         data = await self._inner.receive(deadline)
         if data:
             self._put(data)
-        elif not self._tapped:
+        else:
             self._incoming.write_eof()
-        self._tapped = False
 
     def _put(self, data: bytes) -> None:
         """Give OpenSSL what has arrived, in parts: its buffer never becomes smaller again."""

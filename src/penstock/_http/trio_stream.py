@@ -21,7 +21,9 @@ from .network import (
     ClosedLocally,
     ConnectionFailed,
     Deadline,
+    LazyDeadline,
     NetworkStream,
+    Taken,
     Tap,
     Upload,
     without_frames,
@@ -38,10 +40,12 @@ class TrioStream(NetworkStream):
     __slots__ = (
         "_clock",
         "_closed",
+        "_deadline",
         "_failed",
         "_full",
         "_kept",
         "_pid",
+        "_sleeps_on",
         "_sock",
         "_tap",
         "_token",
@@ -60,7 +64,11 @@ class TrioStream(NetworkStream):
         self._failed: OSError | None = None
         # The last read returned as much as it asked for, so there may be more.
         self._full = False
+        # Who gets the next bytes, in a wait that `wait` began, and how long that may take.
         self._tap: Tap | None = None
+        self._deadline: LazyDeadline | None = None
+        # The tap needs no task: the next wait is one of `arrivals`.
+        self._sleeps_on = False
         # What the tap has left to `receive`.
         self._kept: bytes | None = None
         # `trio.current_time` looks it up, twice for each network read (3 %).
@@ -88,8 +96,6 @@ class TrioStream(NetworkStream):
                 try:
                     if until <= began or not watchdog.add(self):
                         in_time = await self._wait(trio.lowlevel.wait_readable, until)
-                    elif self._tap is not None and watchdog.takes_arrivals():
-                        in_time = await watchdog.arrivals.wait(self._sock.fileno(), self._arrived)
                     else:
                         await trio.lowlevel.wait_readable(self._sock)
                         in_time = True
@@ -137,14 +143,39 @@ class TrioStream(NetworkStream):
             self._watchdog.arrivals.wake(self._sock.fileno(), in_time=False)
             trio.lowlevel.notify_closing(self._sock)
 
-    def listen(self, tap: Tap | None) -> None:
-        self._tap = tap
+    def wait(self, deadline: LazyDeadline, tap: Tap) -> Awaitable[object] | None:
+        if self._full or self._kept is not None or self._closed:
+            return None
+        return self._wait_for(deadline, tap)
+
+    async def _wait_for(self, deadline: LazyDeadline, tap: Tap) -> None:
+        watchdog = self._watchdog
+        deadline.since = began = self._clock.current_time()
+        self.until = until = deadline.due()
+        self._deadline, self._tap = deadline, tap
+        try:
+            # If not, `receive` does what is needed.
+            if until > began and watchdog.add(self):
+                while not (self._sleeps_on and watchdog.takes_arrivals()):
+                    await trio.lowlevel.wait_readable(self._sock)
+                    if self._arrived():
+                        return
+                await watchdog.arrivals.wait(self._sock.fileno(), self._arrived)
+        except trio.ClosedResourceError:
+            pass  # by `close`, or broken off
+        finally:
+            watchdog.remove(self)
+
+    def stop_waiting(self, deadline: Deadline) -> None:
+        if self._tap is not None:
+            self._tap = None
+            deadline.end(self._clock.current_time())
 
     def _arrived(self) -> bool:
-        """Give the tap what has arrived; return True if `receive` is to go on."""
-        now, tap = self._clock.current_time(), self._tap
+        """Give the tap what has arrived; return True if the wait is over."""
+        now, tap, deadline = self._clock.current_time(), self._tap, self._deadline
         # The task takes what arrives after its deadline, as it must learn that it is late.
-        if tap is None or now >= self.until:
+        if tap is None or deadline is None or now >= self.until:
             return True
         try:
             data = self._sock.recv(READ_SIZE)
@@ -156,21 +187,28 @@ class TrioStream(NetworkStream):
         if not data:
             return True  # the kernel says it again
         taken = tap(data, now)
-        if isinstance(taken, bytes):
-            self._kept = taken
-            return True
-        self.until = taken
-        return taken <= now or not self._watchdog.add(self)
+        self._sleeps_on = taken is Taken.GOES_ON
+        if taken is Taken.NOTHING:
+            self._kept = data
+        elif taken is Taken.ENDS:
+            self._tap = None
+        elif self._tap is not None:  # which may have closed the stream
+            self.until = deadline.due()
+            return self.until <= now or not self._watchdog.add(self)
+        return True
 
     def receive_nowait(self) -> bytes:
-        kept, self._kept = self._kept or b"", None
-        try:
-            return kept + self._sock.recv(READ_SIZE)
-        except BlockingIOError:
+        if self._kept is not None:
+            # No more with it: a consumer may stall now.
+            kept, self._kept = self._kept, None
             return kept
+        try:
+            return self._sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return b""
         except OSError as error:
             self._failed = without_frames(error)
-            return kept
+            return b""
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
