@@ -122,12 +122,7 @@ class TestRedirects:
 
     @pytest.mark.parametrize(
         ("location", "place"),
-        [
-            ("/v1/", " to /v1/;"),
-            ("", "followed;"),
-            ("http://[", " to http://[;"),
-            ("//h/p", "//h/p;"),
-        ],
+        [("/v1/", " to /v1/;"), ("", "followed;"), ("http://[", "followed;"), ("//h/p", "//h/p;")],
     )
     def test_other_locations(self, location: str, place: str) -> None:
         assert place in str(error_of(301, b"", location=location))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import urllib.parse
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock._wire.query import Query
-from penstock._wire.url import BaseURL, Origin, split_url
+from penstock._wire.url import BaseURL, Origin
 
 # --- base_url ---
 
@@ -74,34 +72,6 @@ def test_a_base_url_is_taken_apart(url: str, expected: tuple[str, str, int, str]
 def test_what_is_no_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         BaseURL.parse(url)
-
-
-PLACES = st.text("aZ09.-_:@[]%", max_size=12) | st.sampled_from(
-    ["[::1]:80", "[fe80::A%25Eth0]", "h"]
-)
-URLS = st.builds("{}://{}{}".format, st.sampled_from(["http", "HTTPS", "x+y"]), PLACES, st.text())
-REFERENCES = st.text("aZ19:/?#@.+-%\u20ac") | URLS
-
-
-@given(REFERENCES.filter(lambda text: text.isprintable() and text == text.strip()))
-def test_a_url_has_the_parts_that_urllib_finds(text: str) -> None:
-    try:
-        expected = urllib.parse.urlsplit(text)
-    except ValueError:  # of brackets, which are looked at later here
-        return
-    assert split_url(text) == tuple(expected)
-
-
-@given(st.sampled_from(["http", "https"]), PLACES)
-def test_a_base_url_has_the_host_and_port_that_urllib_finds(scheme: str, place: str) -> None:
-    url = f"{scheme}://{place}/v1"
-    try:
-        origin = BaseURL.parse(url).origin
-    except ValueError:
-        return
-    expected = urllib.parse.urlsplit(url)
-    default = 80 if scheme == "http" else 443
-    assert (origin.host, origin.port) == (expected.hostname, expected.port or default)
 
 
 def test_a_base_url_is_a_string() -> None:

@@ -6,6 +6,7 @@ connections wait in line for those threads until they time out.
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from collections.abc import Callable
 from itertools import chain, zip_longest
@@ -27,14 +28,13 @@ MAX_ADDRESSES = 16
 
 def literal_address(hop: Origin) -> list[tuple[str, int]]:
     """Return the (address, family) of a host that is an address itself; [] of a name."""
-    import socket  # every event loop has imported it
-
-    family = socket.AF_INET6 if ":" in hop.host else socket.AF_INET
     try:
-        socket.inet_pton(family, hop.host.partition("%")[0])
-    except OSError:
+        literal = ipaddress.ip_address(hop.host.partition("%")[0])
+    except ValueError:
         return []
-    return [(hop.host, family)]
+    import socket
+
+    return [(hop.host, socket.AF_INET6 if literal.version == 6 else socket.AF_INET)]
 
 
 class Lookups:

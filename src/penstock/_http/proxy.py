@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import os
 import re
+import urllib.parse
 from typing import Any
 
 import msgspec
@@ -42,10 +43,8 @@ class Proxy(msgspec.Struct, frozen=True):
             raise ValueError("the proxy's URL contains blanks or control characters")
         if re.search(_SURROGATE, url):
             raise ValueError("the proxy's URL contains a lone surrogate: it is not valid Unicode")
-        from urllib.parse import unquote, urlsplit  # a large import, only where there is a proxy
-
         try:
-            parts = urlsplit(url if "://" in url else f"http://{url}")
+            parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         except ValueError:
             raise ValueError("the proxy's URL cannot be understood") from None
         if parts.scheme not in _DEFAULT_PORTS:
@@ -68,8 +67,8 @@ class Proxy(msgspec.Struct, frozen=True):
             scheme=parts.scheme,
             host=parts.hostname,
             port=port or _DEFAULT_PORTS[parts.scheme],
-            username=unquote(parts.username or "") if has_user else None,
-            password=unquote(parts.password or "") if has_user else None,
+            username=urllib.parse.unquote(parts.username or "") if has_user else None,
+            password=urllib.parse.unquote(parts.password or "") if has_user else None,
         )
 
     @property

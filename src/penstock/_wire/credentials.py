@@ -7,11 +7,10 @@ import functools
 import inspect
 import json
 import re
+import urllib.parse
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
-
-from .percent import quoted, unquoted, unquoted_plus
 
 __all__ = [
     "SHORTEST_SECRET",
@@ -56,12 +55,8 @@ def header_secrets(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
 
 def target_secrets(target: str) -> list[str]:
     """Return the credentials in the query of a request's target."""
-    parameters = (part.partition("=") for part in target.partition("?")[2].split("&"))
-    return [
-        unquoted_plus(value)
-        for name, _, value in parameters
-        if value and re.search(_PARAMETER, unquoted_plus(name))
-    ]
+    parameters = urllib.parse.parse_qsl(target.partition("?")[2])
+    return [value for name, value in parameters if re.search(_PARAMETER, name)]
 
 
 def shown_target(target: str, stand_in: str = "...") -> str:
@@ -70,7 +65,7 @@ def shown_target(target: str, stand_in: str = "...") -> str:
     shown: list[str] = []
     for part in query.split("&"):
         name, equals, _ = part.partition("=")
-        secret = equals and re.search(_PARAMETER, unquoted(name))
+        secret = equals and re.search(_PARAMETER, urllib.parse.unquote(name))
         shown.append(f"{name}={stand_in}" if secret else part)
     return path + mark + "&".join(shown)
 
@@ -171,7 +166,7 @@ def _cover(key: str, stand_in: Callable[[str], str]) -> Callable[[str], str]:
         # As in the repr of text or bytes with both kinds of quotes.
         key.replace("\\", "\\\\").replace("'", "\\'"),
         key.translate(_IN_HTML),
-        quoted(key),
+        urllib.parse.quote(key, safe=""),
     }
     # In reverse order, so that "a&amp;" comes before its prefix "a&".
     whole = "|".join(map(re.escape, sorted(spellings, reverse=True)))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import msgspec
-
-from .percent import quoted, unquoted_plus
 
 __all__ = ["Query"]
 
@@ -23,7 +22,9 @@ class Query(msgspec.Struct, frozen=True):
     def parse(cls, text: str) -> Query:
         """Read the query of a URL, which is percent-encoded already."""
         parts = [part for part in text.split("&") if part]
-        return cls(tuple((unquoted_plus(part.partition("=")[0]), part) for part in parts))
+        return cls(
+            tuple((urllib.parse.unquote_plus(part.partition("=")[0]), part) for part in parts)
+        )
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None, name: str) -> Query:
@@ -96,6 +97,6 @@ def _text(value: Any, name: str) -> str:
 
 def _quoted(text: str, name: str) -> str:
     try:
-        return quoted(text)
+        return urllib.parse.quote(text, safe="")
     except UnicodeEncodeError:
         raise ValueError(f"{name} contains a lone surrogate: it is not valid Unicode") from None

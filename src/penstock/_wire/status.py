@@ -7,6 +7,7 @@ is. A body that cannot be read changes nothing.
 from __future__ import annotations
 
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from penstock.errors import APIStatusError, status_error_class
 from penstock.headers import Headers, request_id
@@ -14,7 +15,6 @@ from penstock.types import Answer, decode_json
 
 from .error_details import ErrorDetails, error_details
 from .excerpt import is_too_deep, one_line, words
-from .url import split_url
 
 __all__ = ["status_error", "with_headers"]
 
@@ -84,10 +84,14 @@ def _phrase(status: int) -> str:
 
 
 def _redirect(status: int, location: str | None) -> str:
-    # Only origin and path: a query or user info may contain a secret.
-    scheme, authority, path, _, _ = split_url(location or "")
-    host = authority.rpartition("@")[2]
-    place = one_line(f"{scheme}://{host}{path}" if host else path)
+    try:
+        target = urlsplit(location or "")
+        # Only origin and path: a query or user info may contain a secret.
+        host = target.netloc.rpartition("@")[2]
+    except ValueError:
+        place = ""
+    else:
+        place = one_line(f"{target.scheme}://{host}{target.path}" if host else target.path)
     pointer = f", and the server points to {place}" if place else ""
     return f"{status} {_phrase(status)}: redirects are not followed{pointer}; check base_url"
 

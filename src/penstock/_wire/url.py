@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 
 import msgspec
 
-from .percent import quoted
 from .query import Query
 
-__all__ = ["USUAL_PATHS", "BaseURL", "Origin", "has_controls", "is_host", "split_url"]
+__all__ = ["USUAL_PATHS", "BaseURL", "Origin", "has_controls", "is_host"]
 
 
 # C0, DEL, C1, and Unicode's line ends.
@@ -19,9 +19,6 @@ _CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 # 3986, 3.2.2, allows more, but no host uses them, and others may take some (a backslash) for the
 # end of the host.
 _HOST = re.compile(r"[A-Za-z0-9._~-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._~%-]+)?")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_PORT = "[0-9]{0,9}"
-_PARTS = r"(?s)(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?"
 USUAL_PATHS = ("/chat/completions", "/completions", "/models")
 """Paths of most calls, which need no check. No set: what is looked for may not be hashable."""
 
@@ -44,7 +41,7 @@ class Origin(msgspec.Struct, frozen=True):
     @property
     def authority(self) -> str:
         """Host and port as in a Host header: without the scheme's default port."""
-        default = _DEFAULT_PORTS.get(self.scheme)
+        default = {"http": 80, "https": 443}.get(self.scheme)
         pair = self.host_and_port
         return pair.rpartition(":")[0] if self.port == default else pair
 
@@ -69,25 +66,31 @@ class BaseURL(msgspec.Struct, frozen=True):
             raise TypeError(f"base_url must be a string, not {type(url).__name__}")
         if not url.isascii() or re.search(r"[\x00-\x20\x7f]", url):
             raise ValueError("base_url contains blanks, control or non-ASCII characters")
-        scheme, authority, path, query, fragment = split_url(url)
-        host, port = _host_and_port(authority.rpartition("@")[2])
-        if scheme not in ("http", "https") or not host:
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:
+            raise ValueError(
+                "base_url has a host in brackets that is not an IPv6 address"
+            ) from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             # The URL is not shown: it may be a key in the wrong place.
             raise ValueError("base_url is not an http(s) URL: it must be like https://host/v1")
-        if "@" in authority:
+        if "@" in parts.netloc:
             raise ValueError("base_url contains a user name or password: pass a key as api_key")
-        if not is_host(host):
+        if not is_host(parts.hostname):
             raise ValueError("base_url has a host with invalid characters")
-        if fragment:
-            # Without a user name and password, even in the wrong place.
-            shown = f"{scheme}://{authority}{path.rpartition('@')[2]}"
-            raise ValueError(f"base_url {shown!r} cannot have a fragment")
-        number = int(port or _DEFAULT_PORTS[scheme]) if re.fullmatch(_PORT, port) else 0
-        if not 0 < number < 65536:
+        if parts.fragment:
+            raise ValueError(f"base_url {_shown(parts)!r} cannot have a fragment")
+        default = 443 if parts.scheme == "https" else 80
+        try:
+            port = default if parts.port is None else parts.port
+        except ValueError:
+            port = 0
+        if not port:
             # Nor is the port: a password may stand in its place.
             raise ValueError("base_url has a port outside 1 to 65535")
-        origin = Origin(scheme, host, number)
-        return cls(origin, path.rstrip("/"), Query.parse(query))
+        origin = Origin(parts.scheme, parts.hostname, port)
+        return cls(origin, parts.path.rstrip("/"), Query.parse(parts.query))
 
     def with_query(self, query: Query) -> BaseURL:
         """Return the same URL with these parameters added to its query, or replaced in it."""
@@ -107,41 +110,14 @@ class BaseURL(msgspec.Struct, frozen=True):
             raise ValueError("give a path below base_url, not a URL: the key stays with its origin")
         if re.search(r"[\x00-\x20\x7f]", path):
             raise ValueError("the path contains blanks or control characters")
-        written = quoted(path, safe="/?&=%:@!$'()*+,;~-._")
-        below, _, own = written.partition("?")
+        quoted = urllib.parse.quote(path, safe="/?&=%:@!$'()*+,;~-._")
+        below, _, own = quoted.partition("?")
         merged = str(self.query.merged(Query.parse(own)).merged(query))
         return f"{self.path}/{below.lstrip('/')}" + (f"?{merged}" if merged else "")
 
     # Without the query, which may have a key.
     def __str__(self) -> str:
         return f"{self.origin}{self.path}"
-
-
-def split_url(url: str) -> tuple[str, str, str, str, str]:
-    """Return scheme, authority, path, query and fragment of a URL (RFC 3986, appendix B).
-
-    The scheme in lower case, the rest as it is written; "" for what is not there.
-    """
-    found = re.match(_PARTS, url)
-    scheme, authority, path, query, fragment = found.groups("") if found else ("", "", url, "", "")
-    return scheme.lower(), authority, path, query, fragment
-
-
-def _host_and_port(place: str) -> tuple[str, str]:
-    """Return the host, in lower case and without brackets, and what is given as its port."""
-    if not re.search(r"[\[\]]", place):
-        host, _, port = place.partition(":")
-        return host.lower(), port
-    found = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", place)
-    host, port = found.groups("") if found else ("", "")
-    from ipaddress import IPv6Address  # a large import
-
-    try:
-        IPv6Address(host)
-    except ValueError:
-        raise ValueError("base_url has a host in brackets that is not an IPv6 address") from None
-    address, percent, zone = host.partition("%")
-    return address.lower() + percent + zone, port
 
 
 def is_host(text: str) -> bool:
@@ -152,3 +128,9 @@ def is_host(text: str) -> bool:
 def has_controls(text: str) -> bool:
     """Return whether the text contains control characters or line ends, Unicode's included."""
     return not text.isprintable() and re.search(_CONTROL, text) is not None
+
+
+def _shown(parts: urllib.parse.SplitResult) -> str:
+    # Without a user name and password, even in the wrong place.
+    host, path = (part.rpartition("@")[2] for part in (parts.netloc, parts.path))
+    return f"{parts.scheme}://{host}{path}" if parts.scheme else path
