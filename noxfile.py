@@ -274,7 +274,7 @@ def instructions(session: nox.Session) -> None:
     session.run("python", "-m", "tests.bench.instructions", *session.posargs)
 
 
-@nox.session(python=[version for version in PYTHONS if version in ("3.11", "3.12")][:1])
+@nox.session(python=[version for version in PYTHONS if version in ("3.12", "3.13", "3.14")][:1])
 def fuzz(session: nox.Session) -> None:
     """Look for inputs that break the wire, for a time on each target.
 
