@@ -230,6 +230,17 @@ class WaitContract:
             group.cancel_scope.cancel()
             assert all(at < total_at for at in reader.times)
 
+    async def test_no_wait_begins_after_a_limit_has_passed(self) -> None:
+        """Who is woken takes what has come: a busy peer would never be late."""
+        async with connected() as (stream, peer):
+            reader = Tapped(stream, 1, ENDS, limits(anyio.current_time()))
+            peer.sendall(b"x")
+            await at_the_door(stream)
+            assert stream.wait(reader.deadlines, reader.tap) is None
+            with pytest.raises(TotalTimeout):
+                await stream.receive(reader.deadlines)
+            assert reader.times == []
+
     @pytest.mark.parametrize("how", ["end", "reset"])
     @pytest.mark.parametrize("then", [GOES_ON, ENDS])
     async def test_the_end_is_not_its_own(self, how: str, then: Taken) -> None:

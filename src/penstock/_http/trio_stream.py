@@ -146,16 +146,19 @@ class TrioStream(NetworkStream):
     def wait(self, deadline: LazyDeadline, tap: Tap) -> Awaitable[object] | None:
         if self._full or self._kept is not None or self._closed:
             return None
-        return self._wait_for(deadline, tap)
-
-    async def _wait_for(self, deadline: LazyDeadline, tap: Tap) -> None:
-        watchdog = self._watchdog
         deadline.since = began = self._clock.current_time()
         self.until = until = deadline.due()
+        # `receive` is then late, even if the peer always has something to send.
+        if until <= began:
+            return None
         self._deadline, self._tap = deadline, tap
+        return self._wait_for()
+
+    async def _wait_for(self) -> None:
+        watchdog = self._watchdog
         try:
             # If not, `receive` does what is needed.
-            if until > began and watchdog.add(self):
+            if watchdog.add(self):
                 while not (self._sleeps_on and watchdog.takes_arrivals()):
                     await trio.lowlevel.wait_readable(self._sock)
                     if self._arrived():
