@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from contextlib import AsyncExitStack, suppress
 from typing import Any, get_args
@@ -53,6 +54,35 @@ def test_nothing_is_lost_between_two_phases(
     seconds = [getattr(spent, name) for name in get_args(Phase)]
     assert math.fsum(seconds) == pytest.approx(now + rest - start, abs=1e-6)
     assert min(seconds) >= 0
+
+
+@given(start=st.floats(0, 1e6), steps=STEPS)
+def test_other_threads_see_no_phase_twice(start: float, steps: list[tuple[Any, float]]) -> None:
+    phases, now = Phases(), start
+    seen: list[tuple[float, float]] = []
+
+    # Where Python may go on with another thread: after each call.
+    def ask(_frame: object, event: str, _value: object) -> None:
+        if event == "c_call":
+            return
+        sys.setprofile(None)
+        spent = phases.spent(now)
+        seen.append((math.fsum(getattr(spent, name) for name in get_args(Phase)), now - start))
+        sys.setprofile(ask)
+
+    for phase, length in steps:
+        sys.setprofile(ask)
+        try:
+            if phase == "fail":
+                phases.fail(now)
+            else:
+                phases.enter(phase, now)
+        finally:
+            sys.setprofile(None)
+        now += length
+    assert seen
+    for total, since_start in seen:
+        assert total == pytest.approx(since_start, abs=1e-6)
 
 
 def parts(waits: Waits) -> list[float]:

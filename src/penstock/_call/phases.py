@@ -40,10 +40,13 @@ class Phases(msgspec.Struct, gc=False):
 
     def enter(self, phase: Phase, now: float) -> None:
         """End the current phase and begin another one."""
-        if self.current is not None:
-            setattr(self, self.current, getattr(self, self.current) + (now - self.since))
+        before = self.current
+        seconds = 0.0 if before is None else getattr(self, before) + (now - self.since)
         self.current = phase
         self.since = now
+        # Another thread may ask for statistics once a call has returned, so this one comes last.
+        if before is not None:
+            setattr(self, before, seconds)
 
     def fail(self, now: float) -> None:
         """End an attempt whose body did not begin: what it took belongs to the head."""
