@@ -70,6 +70,19 @@ async def test_authorities_are_loaded_in_another_thread(
     assert threads != [threading.get_ident()]
 
 
+async def test_https_waits_for_no_thread_of_the_program(generation: Generation) -> None:
+    # All of them may wait for this very request, as the handlers of a web framework do.
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    async with serve(OK, tls=True) as server, client_of(generation) as client:
+        for borrower in range(int(limiter.total_tokens)):
+            await limiter.acquire_on_behalf_of(borrower)
+        with (
+            anyio.fail_after(20),
+            pytest.raises(generation.httpx.ConnectError, match=r"(?i)certificate"),
+        ):
+            await client.get(server.base_url)
+
+
 async def test_authorities_that_are_missing(
     generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

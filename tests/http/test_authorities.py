@@ -156,6 +156,16 @@ async def test_without_threads_it_loads_all_the_same(
     assert loads.threads == [threading.current_thread()]
 
 
+async def test_it_waits_for_no_thread_of_the_program(loads: Loads) -> None:
+    # All of them may wait for this very request, as the handlers of a web framework do.
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    async with serve(MODELS, tls=True) as server, client_of(server) as client:
+        for borrower in range(int(limiter.total_tokens)):
+            await limiter.acquire_on_behalf_of(borrower)
+        await client.models.list()
+    assert threading.current_thread() not in loads.threads
+
+
 def test_clients_share_the_authorities_until_they_change(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -45,8 +45,10 @@ def turn() -> anyio.Lock:
 
 async def run_off_loop(work: Callable[[], T]) -> T:
     """Return what `work` returns in a worker thread. Cancelled, the thread goes on."""
+    # Not one of the program's threads: all of them may wait for the request that needs this work.
+    limiter = anyio.CapacityLimiter(1)
     try:
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
     except RuntimeError:
         # The interpreter is shutting down, or the system is at its limit: no thread starts.
         return work()

@@ -12,17 +12,13 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import anyio.to_thread
 
 from .._call.call import Service
 from .._client.arguments import checked_limiter, checked_observer
 from .._http.connections import Connections
 from .._http.dial import Dialer
-from .._http.network import ConnectionFailed
 from .._http.proxy import Proxy, proxy_from_environment
 from .._limiter.limiter import Limiter
 from .._loops import event_loop
@@ -55,29 +51,12 @@ class Services:
         self._proxy = Proxy.parse(proxy) if proxy else None
         self._asks_environment = proxy is None and uds is None and network is None
         self._ssl_context = ssl_context
-        self._loading = threading.Lock()
         self._uds = uds
         self._network = network
-
-    @property
-    def lacks_authorities(self) -> bool:
-        """Whether a server of https would have to wait for `load_authorities`."""
-        return self._ssl_context is None
-
-    def load_authorities(self) -> None:
-        """Load the certificate authorities, once for all servers: reads files for 15 to 27 ms."""
-        from .._http.tls import default_context
-
-        # What fails here fails once more in the dialer, which says so in its way.
-        with self._loading, suppress(ConnectionFailed, OSError):
-            if self._ssl_context is None:
-                self._ssl_context = default_context()
 
     def make(self, origin: Origin) -> Service:
         """Return what calls to this server need, in one event loop."""
         proxy = proxy_from_environment(origin) if self._asks_environment else self._proxy
-        if origin.scheme == "https" and self._ssl_context is None:
-            self.load_authorities()
         dialer = Dialer(
             origin,
             ssl_context=self._ssl_context,
@@ -105,12 +84,6 @@ class Homes:
         self._homes: weakref.WeakKeyDictionary[Any, Home] = weakref.WeakKeyDictionary()
         self.closed: bool = False
         """Whether the transport is closed: nothing is sent any more."""
-
-    async def ready_for(self, origin: Origin) -> None:
-        """Have a worker thread read what TLS needs; the event loop must not wait for files."""
-        services = self._services
-        if origin.scheme == "https" and services.lacks_authorities:
-            await anyio.to_thread.run_sync(services.load_authorities, abandon_on_cancel=True)
 
     def here(self) -> Home:
         """Return the home of the running event loop."""

@@ -151,7 +151,6 @@ class AsyncSending(Transporting):
     async def handle_async_request(self, request: Any) -> Any:
         """Send the request; return the response when its head is in, as httpx wants it."""
         origin = origin_of(self._module, request)
-        await self._homes.ready_for(origin)
         if self._homes.closed:
             raise RuntimeError(_CLOSED)
         body: bytes | Pieces
