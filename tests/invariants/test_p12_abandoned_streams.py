@@ -29,7 +29,7 @@ from penstock._call.body import BodyReader
 from penstock._http.exchange import Exchange
 from penstock.observing import AttemptFailed
 from penstock.testing.memory import MemoryNetwork
-from penstock.testing.replies import chunk, head, sse_event, sse_reply
+from penstock.testing.replies import chunk, error_event, head, sse_event, sse_reply
 from penstock.testing.script import Pause, Reply, Reset, Send, Stall, reply
 from penstock.testing.server import becomes_true, serve
 from penstock.testing.sweep import open_fds
@@ -46,6 +46,8 @@ ENDLESS = sse_reply([*PLAIN[:3], Stall()])
 
 FLOWING = sse_reply([event for n in range(5) for event in (PLAIN[1], Pause(0.01))])
 CUT = sse_reply([PLAIN[1], Pause(0.01), PLAIN[1], Reset()])
+UNFINISHED = sse_reply(PLAIN[:2], done=False)
+BROKEN = sse_reply([*PLAIN[:2], error_event("overloaded")])
 
 
 def left_over() -> list[object]:
@@ -85,7 +87,15 @@ async def failed(client: AsyncClient) -> None:
         async with client.chat.completions.stream(**REQUEST) as stream:
             async for _ in stream:
                 pass
-    except StreamInterruptedError:
+    except PenstockError:
+        return
+    raise AssertionError("it did not fail")
+
+
+async def failed_as_a_whole(client: AsyncClient) -> None:
+    try:
+        await client.chat.completions.create(**REQUEST)
+    except PenstockError:
         return
     raise AssertionError("it did not fail")
 
@@ -120,6 +130,9 @@ async def not_opened(client: AsyncClient) -> None:
         (forgotten, FLOWING),
         (cancelled, FLOWING),
         (failed, CUT),
+        (failed, UNFINISHED),
+        (failed, BROKEN),
+        (failed_as_a_whole, BROKEN),
         (read_on_after_a_failure, CUT),
         (not_opened, FLOWING),
     ],

@@ -304,7 +304,7 @@ class BodyReader(ABC, Generic[T]):
         if decoder.finished_all:
             limits.answer_finished(progress=decoder.token_seen)
         if decoder.error is not None:
-            self._verdict = decoder.error
+            self._verdict = copy.copy(decoder.error)  # as in `_failed`: the decoder keeps its own
         elif decoder.done:
             self._verdict = COMPLETE
         if self._verdict is None and self.at_rest():

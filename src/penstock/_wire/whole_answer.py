@@ -102,7 +102,8 @@ class WholeAnswer(Generic[R]):
         try:
             answer = self._decode(bytes(self._body))
         except PenstockError as error:
-            self.error = error
+            # Its frames lead back to this object.
+            self.error = error.with_traceback(None)
             return ()
         self.done = True
         return (answer,)
