@@ -30,7 +30,7 @@ from penstock._http.exchange import Exchange
 from penstock.observing import AttemptFailed
 from penstock.testing.memory import MemoryNetwork
 from penstock.testing.replies import chunk, error_event, head, sse_event, sse_reply
-from penstock.testing.script import Pause, Reply, Reset, Send, Stall, reply
+from penstock.testing.script import End, Pause, Reply, Reset, Send, Stall, reply
 from penstock.testing.server import becomes_true, serve
 from penstock.testing.sweep import open_fds
 from tests.support.chat import REQUEST, client_of, client_on
@@ -48,6 +48,8 @@ FLOWING = sse_reply([event for n in range(5) for event in (PLAIN[1], Pause(0.01)
 CUT = sse_reply([PLAIN[1], Pause(0.01), PLAIN[1], Reset()])
 UNFINISHED = sse_reply(PLAIN[:2], done=False)
 BROKEN = sse_reply([*PLAIN[:2], error_event("overloaded")])
+MALFORMED = reply(head(200, [("transfer-encoding", "chunked")]), Pause(0.01), b"no size\r\n")
+ENDED = reply(*sse_reply([PLAIN[1], Pause(0.01), PLAIN[1], End()]).steps)
 
 
 def left_over() -> list[object]:
@@ -132,6 +134,9 @@ async def not_opened(client: AsyncClient) -> None:
         (failed, CUT),
         (failed, UNFINISHED),
         (failed, BROKEN),
+        (failed, MALFORMED),
+        (failed, ENDED),
+        (failed_as_a_whole, MALFORMED),
         (failed_as_a_whole, BROKEN),
         (read_on_after_a_failure, CUT),
         (not_opened, FLOWING),

@@ -401,6 +401,8 @@ class Exchange:
                 await self._pieces.aclose()
             return
         self.settled = True
+        # Its frames lead back here, once it is raised.
+        self._fault = None
         try:
             if drain and self._keep:
                 await self._drain()
@@ -416,6 +418,7 @@ class Exchange:
         """Close the connection now, without waiting; a blocked reader gets ClosedLocally."""
         if not self.settled:
             self.settled = True
+            self._fault = None
             self._stream.close()
 
     def expect_no_end(self) -> None:
