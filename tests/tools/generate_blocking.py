@@ -574,8 +574,11 @@ class Writer:
             for twin in module.twins:
                 statement = f"from {package}{Path(module.target).stem} import {twin.name}"
                 table[twin.name] = (statement, table.get(twin.original, ("", False))[1])
-        plain = [table[name][0] for name in used if name in table and not table[name][1]]
-        checking = [table[name][0] for name in used if name in table and table[name][1]]
+        # The twin's code may run what only an annotation names in the source.
+        runs = runtime_names(tree)
+        wanted = {name: table[name] for name in used if name in table}
+        plain = [line for name, (line, only) in wanted.items() if name in runs or not only]
+        checking = [line for name, (line, only) in wanted.items() if only and name not in runs]
         if checking and "from typing import TYPE_CHECKING" not in plain:
             plain.append("from typing import TYPE_CHECKING")
         lines = [f"{line}\n" for line in sorted(set(plain))]
@@ -583,6 +586,24 @@ class Writer:
             block = "".join(f"    {line}\n" for line in sorted(set(checking)))
             lines.append(f"if TYPE_CHECKING:\n{block}")
         return lines
+
+
+def runtime_names(tree: ast.AST) -> set[str]:
+    """Return the names that are looked up when the code runs, so without its annotations."""
+    found: set[str] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        waiting += [
+            child
+            for name, value in ast.iter_fields(node)
+            if name not in ("annotation", "returns")
+            for child in (value if isinstance(value, list) else [value])
+            if isinstance(child, ast.AST)
+        ]
+    return found
 
 
 def used_names(tree: ast.AST, *, attributes: bool = True) -> set[str]:

@@ -172,3 +172,9 @@ def test_what_is_written_is_up_to_date(module: Module) -> None:
         return ast.dump(tree)
 
     assert code(writer.text()) == code(writer.old.text), "run: nox --session blocking"
+
+
+def test_names_of_annotations_are_told_from_those_that_run() -> None:
+    code = "def f(a: A) -> B:\n    c: C = D()\n    return E[F](a, c)\n"
+    assert generate_blocking.runtime_names(ast.parse(code)) >= {"D", "E", "F"}
+    assert not generate_blocking.runtime_names(ast.parse(code)) & {"A", "B", "C"}

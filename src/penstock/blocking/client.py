@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from .. import providers
 from .._client.api_key import APIKey
 from .._client.resources import ChatRequest
-from .._client.response import Response
-from .._client.statistics import ClientStatistics
 from .._http.connections import KEEPALIVE
 from .._http.pieces import Content
-from .._limiter.limiter import Limiter
 from .._policy.retry import MAX_RETRY_WAIT
 from .._wire.credentials import hides_arguments
 from ..providers import Provider
@@ -31,7 +28,10 @@ if TYPE_CHECKING:
     import ssl
 
     from .._client.params import RequestParams
+    from .._client.response import Response
+    from .._client.statistics import ClientStatistics
     from .._http.lazy import httpcore
+    from .._limiter.limiter import Limiter
 
 __all__ = ["Client"]
 
