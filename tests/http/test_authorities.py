@@ -62,7 +62,7 @@ def client_of(server: Server, **options: Any) -> AsyncClient:
 
 
 async def held_up(loads: Loads) -> None:
-    while not loads.threads:
+    while not loads.threads:  # noqa: ASYNC110 - set by another thread
         await anyio.lowlevel.checkpoint()
 
 

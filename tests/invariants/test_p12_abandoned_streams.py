@@ -154,7 +154,7 @@ async def test_a_stream_leaves_nothing_to_the_garbage_collector(
             await way(client)
             # For a few iterations more an event loop holds what a task has waited for.
             with anyio.fail_after(1):
-                while len(left_over()) > before:
+                while len(left_over()) > before:  # noqa: ASYNC110 - of what reference counting frees
                     await anyio.lowlevel.checkpoint()
         finally:
             gc.enable()
