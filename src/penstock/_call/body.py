@@ -352,7 +352,7 @@ class BodyReader(ABC, Generic[T]):
             try:
                 await sender.fail(self._failed(verdict), self.usage)
             finally:
-                del verdict  # it will have this frame
+                del verdict  # its traceback holds this frame
         sender.finish(self.usage)
         self.report("completed", None)
         self._exchange.settle_nowait()
@@ -418,7 +418,7 @@ class BodyReader(ABC, Generic[T]):
         self.sender.report_finished(outcome, error, self._summary)
 
     def _summary(self, now: float) -> Summary:
-        from .reports import Summary  # whoever asks for it has imported them
+        from .reports import Summary  # loaded already, as there is an observer
 
         self.timings.waited = max(self.timings.waited, self.sender.limits.waited)
         answer = self.answer()

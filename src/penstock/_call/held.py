@@ -98,7 +98,7 @@ NO_SLOTS: Final = HeldSlots(())
 
 
 def find_slots(limiter: Limiter | None, body: bytes) -> HeldSlots:
-    """Return the slots that a request has to take; NO_SLOTS if there are none.
+    """Return the slots that a request must take; NO_SLOTS if there are none.
 
     The limiters are that of the fan-out around the call and that of the client, once if they are
     the same. `body` is the request's, for estimates of its tokens. Raises what an estimate raises.

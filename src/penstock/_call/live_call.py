@@ -198,7 +198,7 @@ class LiveCall(Lifecycle):
             await self.settle()
             raise error
         finally:
-            del error  # it will have this frame
+            del error  # its traceback holds this frame
 
     async def close(self, usage: Callable[[], Usage | None]) -> None:
         """End the call from any task: a task in `open` raises StreamClosedError. Idempotent.

@@ -44,15 +44,16 @@ class Phases(msgspec.Struct, gc=False):
         seconds = 0.0 if before is None else getattr(self, before) + (now - self.since)
         self.current = phase
         self.since = now
-        # Another thread may ask for statistics once a call has returned, so this one comes last.
+        # Another thread may ask for statistics at any time. The sum is stored last, so that no
+        # second counts twice.
         if before is not None:
             setattr(self, before, seconds)
 
     def fail(self, now: float) -> None:
         """End an attempt whose body did not begin: what it took belongs to the head."""
         self.enter("backoff", now)
-        self.head += self.body
-        self.body = 0.0
+        body, self.body = self.body, 0.0
+        self.head += body
 
     def spent(self, until: float) -> Phases:
         """Return the seconds of each phase, the current one up to `until`."""

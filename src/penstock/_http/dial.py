@@ -201,7 +201,7 @@ class Dialer:
             return self._ssl_context
 
     def _load_context(self) -> ssl.SSLContext:
-        """Load the authorities; kept at once, as whoever wants them may be cancelled meanwhile."""
+        """Load the authorities, and store them even if the task that asked has been cancelled."""
         from . import tls
 
         context = self._ssl_context = tls.shared_context()

@@ -1,8 +1,9 @@
 """Bytes given to taps where they arrive, under trio: no task of a stream is woken for them.
 
 asyncio calls a protocol with what it has read. trio only wakes tasks, one for each socket. So here
-one task waits for all the sockets that are read with a tap, by an epoll object that holds them,
-and calls each that can be read. Systems without epoll never call taps.
+one task waits for all the sockets whose taps let their tasks sleep on (`Taken.GOES_ON`), by an
+epoll object that holds them, and calls each that can be read. On systems without epoll the stream's
+own task calls the tap.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ __all__ = ["Arrivals"]
 class _Wait:
     """A task that waits for a socket."""
 
-    __slots__ = ("arrived", "error", "in_time", "task")
+    __slots__ = ("arrived", "error", "task")
 
     def __init__(self, arrived: Callable[[], bool]) -> None:
         self.task = trio.lowlevel.current_task()
         self.arrived = arrived
-        self.in_time = True
         self.error: Exception | None = None
 
 
@@ -65,7 +65,7 @@ class Arrivals:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for fd, _ in self._epoll.poll(0):
                 if fd in self._waits and self._has_arrived(self._waits[fd]):
-                    self.wake(fd, in_time=True)
+                    self.wake(fd)
 
     def _has_arrived(self, wait: _Wait) -> bool:
         try:
@@ -76,10 +76,10 @@ class Arrivals:
 
     # Ctrl-C between two steps would leave a socket without its task, or a task asleep.
     @trio.lowlevel.enable_ki_protection
-    async def wait(self, fd: int, arrived: Callable[[], bool]) -> bool:
+    async def wait(self, fd: int, arrived: Callable[[], bool]) -> None:
         """Wait until `arrived`, called whenever the socket can be read, returns True.
 
-        Return False if the wait was broken off. Raises what `arrived` raises.
+        Or until `wake`. Raises what `arrived` raises.
         """
         self._epoll.register(fd, select.EPOLLIN)
         self._waits[fd] = wait = _Wait(arrived)
@@ -91,14 +91,12 @@ class Arrivals:
         await trio.lowlevel.wait_task_rescheduled(abort)
         if wait.error is not None:
             raise wait.error
-        return wait.in_time
 
     @trio.lowlevel.enable_ki_protection
-    def wake(self, fd: int, *, in_time: bool) -> None:
+    def wake(self, fd: int) -> None:
         """End the wait for this socket, if there is one."""
         wait = self._remove(fd)
         if wait is not None:
-            wait.in_time = in_time
             trio.lowlevel.reschedule(wait.task)
 
     def _remove(self, fd: int) -> _Wait | None:

@@ -140,7 +140,7 @@ class TrioStream(NetworkStream):
     def break_off(self) -> None:
         """Wake the task that waits; the watchdog calls it at `until`."""
         if self._sock.fileno() >= 0:
-            self._watchdog.arrivals.wake(self._sock.fileno(), in_time=False)
+            self._watchdog.arrivals.wake(self._sock.fileno())
             trio.lowlevel.notify_closing(self._sock)
 
     def wait(self, deadline: LazyDeadline, tap: Tap) -> Awaitable[object] | None:
